@@ -1,0 +1,369 @@
+//! How a server is started: one type that the server parses and the operator fills in.
+
+use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+
+use clap::Parser;
+
+use crate::{Epoch, Limits, RoomName, ports};
+
+/// Serves one chat room: the page, Socket.IO, and the room's log.
+///
+/// Without --broker the log lives in this process and ends with it. With --broker amqp://... it lives in RabbitMQ, and
+/// any number of servers share it.
+#[derive(Parser, Clone, Debug, PartialEq)]
+#[command(name = "papo-server", version, max_term_width = 100)]
+pub struct Launch {
+    /// Address of the chat: page and Socket.IO
+    #[arg(long, env = "PAPO_LISTEN", value_name = "ADDR:PORT", default_value_t = Self::default().listen)]
+    pub listen: SocketAddr,
+    /// Address of probes, metrics and stats
+    #[arg(long, env = "PAPO_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value_t = Self::default().admin_listen)]
+    pub admin_listen: SocketAddr,
+    /// The room to serve
+    #[arg(long, env = "PAPO_ROOM", value_name = "[NAMESPACE/]NAME", default_value_t = Self::default().room)]
+    pub room: RoomName,
+    /// Heading of the page; the room's name if not given
+    #[arg(long, env = "PAPO_TITLE", value_name = "TEXT")]
+    pub title: Option<String>,
+    /// Serve the page from this folder instead of the one built in (for editing it)
+    #[arg(long, env = "PAPO_WEB_ROOT", value_name = "DIR")]
+    pub web_root: Option<PathBuf>,
+    /// Also accept Socket.IO's long-polling transport (needs sticky sessions behind a load balancer)
+    #[arg(long, env = "PAPO_LONG_POLLING")]
+    pub long_polling: bool,
+    /// Accept browsers from these origins too, besides the page's own; repeat or separate by commas, `*` for any
+    #[arg(
+        long,
+        env = "PAPO_ALLOW_ORIGIN",
+        value_name = "ORIGIN",
+        value_delimiter = ','
+    )]
+    pub allow_origin: Vec<String>,
+
+    /// RabbitMQ to keep the log in: amqp://user:password@host:5672/vhost, or amqps:// for TLS
+    #[arg(
+        long,
+        env = "PAPO_BROKER",
+        value_name = "URL",
+        help_heading = "Broker",
+        hide_env_values = true
+    )]
+    pub broker: Option<BrokerUrl>,
+    /// Folder with files `username` and `password`, read at every connection (a mounted Secret, so that rotation needs no restart)
+    #[arg(
+        long,
+        env = "PAPO_BROKER_CREDENTIALS",
+        value_name = "DIR",
+        help_heading = "Broker",
+        requires = "broker"
+    )]
+    pub broker_credentials: Option<PathBuf>,
+    /// PEM file with the certificate authority of an amqps:// broker, if the system does not know it
+    #[arg(
+        long,
+        env = "PAPO_BROKER_CA",
+        value_name = "FILE",
+        help_heading = "Broker",
+        requires = "broker"
+    )]
+    pub broker_ca: Option<PathBuf>,
+    /// Create the room's exchange and stream if they are missing
+    #[arg(
+        long,
+        env = "PAPO_DECLARE",
+        help_heading = "Broker",
+        requires = "broker",
+        conflicts_with = "epoch"
+    )]
+    pub declare: bool,
+    /// Which log of the room to use, when somebody else (the operator) created it
+    #[arg(
+        long,
+        env = "PAPO_EPOCH",
+        value_name = "EPOCH",
+        help_heading = "Broker",
+        requires = "broker"
+    )]
+    pub epoch: Option<Epoch>,
+    /// How long a message may wait for the broker's confirmation, in seconds
+    #[arg(long, env = "PAPO_PUBLISH_TIMEOUT", value_name = "SECONDS", help_heading = "Broker", default_value_t = Self::default().publish_timeout, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub publish_timeout: u32,
+    /// How much of the past a log created with --declare, or kept in this process, retains, in bytes
+    #[arg(long, env = "PAPO_RETENTION_BYTES", value_name = "BYTES", help_heading = "Broker", default_value_t = Self::default().retention_bytes, value_parser = clap::value_parser!(u64).range(1_000_000..))]
+    pub retention_bytes: u64,
+
+    /// Limits on what clients may do
+    #[command(flatten)]
+    pub limits: Limits,
+    /// Messages in a page of history
+    #[arg(long, env = "PAPO_HISTORY_PAGE", value_name = "N", help_heading = "Limits", default_value_t = Self::default().history_page, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    pub history_page: u32,
+    /// How long a connection that reads nothing is kept before it is closed, in seconds
+    #[arg(long, env = "PAPO_SLOW_READER_TIMEOUT", value_name = "SECONDS", help_heading = "Limits", default_value_t = Self::default().slow_reader_timeout, value_parser = clap::value_parser!(u32).range(1..=600))]
+    pub slow_reader_timeout: u32,
+    /// How long to spread the closing of connections over after SIGTERM, in seconds
+    #[arg(long, env = "PAPO_DRAIN_PERIOD", value_name = "SECONDS", default_value_t = Self::default().drain_period, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    pub drain_period: u32,
+    /// Log as text or JSON; text on a terminal and JSON otherwise if not given
+    #[arg(long, env = "PAPO_LOG_FORMAT", value_name = "FORMAT", value_parser = ["text", "json"])]
+    pub log_format: Option<String>,
+    /// What to log, in tracing's filter syntax: `info`, or `papo_server=debug,warn`
+    #[arg(long, env = "PAPO_LOG", value_name = "FILTER", default_value_t = Self::default().log)]
+    pub log: String,
+}
+
+impl Default for Launch {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([0, 0, 0, 0], ports::CHAT)),
+            admin_listen: SocketAddr::from(([0, 0, 0, 0], ports::ADMIN)),
+            room: RoomName::new("default", "geral").expect("a constant that is a valid name"),
+            title: None,
+            web_root: None,
+            long_polling: false,
+            allow_origin: Vec::new(),
+            broker: None,
+            broker_credentials: None,
+            broker_ca: None,
+            declare: false,
+            epoch: None,
+            publish_timeout: 15,
+            retention_bytes: 100_000_000,
+            limits: Limits::default(),
+            history_page: 50,
+            slow_reader_timeout: 15,
+            drain_period: 10,
+            log_format: None,
+            log: "info".to_owned(),
+        }
+    }
+}
+
+impl Launch {
+    /// How long after SIGTERM a server may take to leave: draining, then flushing what is not confirmed yet.
+    ///
+    /// What the operator writes as a pod's termination grace period.
+    pub fn grace_period(&self) -> Duration {
+        Duration::from_secs(u64::from(self.drain_period) + u64::from(self.publish_timeout) + 5)
+    }
+
+    /// The environment that starts a server with these settings: what the operator writes into a Deployment.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let Self {
+            listen,
+            admin_listen,
+            room,
+            title,
+            web_root,
+            long_polling,
+            allow_origin,
+            broker,
+            broker_credentials,
+            broker_ca,
+            declare,
+            epoch,
+            publish_timeout,
+            retention_bytes,
+            limits,
+            history_page,
+            slow_reader_timeout,
+            drain_period,
+            log_format,
+            log,
+        } = self;
+        let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
+        let origins = (!allow_origin.is_empty()).then(|| allow_origin.join(","));
+        let optional = [
+            ("PAPO_TITLE", title.clone()),
+            ("PAPO_WEB_ROOT", path(web_root)),
+            ("PAPO_LONG_POLLING", long_polling.then(|| "true".to_owned())),
+            ("PAPO_ALLOW_ORIGIN", origins),
+            (
+                "PAPO_BROKER",
+                broker.as_ref().map(|url| url.as_str().to_owned()),
+            ),
+            ("PAPO_BROKER_CREDENTIALS", path(broker_credentials)),
+            ("PAPO_BROKER_CA", path(broker_ca)),
+            ("PAPO_DECLARE", declare.then(|| "true".to_owned())),
+            ("PAPO_EPOCH", epoch.as_ref().map(ToString::to_string)),
+            ("PAPO_LOG_FORMAT", log_format.clone()),
+        ];
+        let always = [
+            ("PAPO_LISTEN", listen.to_string()),
+            ("PAPO_ADMIN_LISTEN", admin_listen.to_string()),
+            ("PAPO_ROOM", room.to_string()),
+            ("PAPO_PUBLISH_TIMEOUT", publish_timeout.to_string()),
+            ("PAPO_RETENTION_BYTES", retention_bytes.to_string()),
+            ("PAPO_MAX_MESSAGE_LENGTH", limits.message_length.to_string()),
+            ("PAPO_MAX_NAME_LENGTH", limits.name_length.to_string()),
+            (
+                "PAPO_MAX_MESSAGES_PER_SECOND",
+                limits.messages_per_second.to_string(),
+            ),
+            ("PAPO_MESSAGE_BURST", limits.message_burst.to_string()),
+            ("PAPO_MAX_FRAME_SIZE", limits.frame_size.to_string()),
+            ("PAPO_MAX_CONNECTIONS", limits.connections.to_string()),
+            ("PAPO_HISTORY_PAGE", history_page.to_string()),
+            ("PAPO_SLOW_READER_TIMEOUT", slow_reader_timeout.to_string()),
+            ("PAPO_DRAIN_PERIOD", drain_period.to_string()),
+            ("PAPO_LOG", log.clone()),
+        ];
+        let given = optional
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
+        always.into_iter().chain(given).collect()
+    }
+}
+
+/// A RabbitMQ address: `amqp://` or `amqps://` with a host. Its password is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct BrokerUrl(String);
+
+/// What [`BrokerUrl`] refuses.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidBrokerUrl {
+    /// Not AMQP.
+    #[error(
+        "a broker URL begins with amqp:// or amqps://, as in amqp://guest:guest@localhost:5672"
+    )]
+    Scheme,
+    /// No host.
+    #[error("a broker URL names a host, as in amqp://guest:guest@localhost:5672")]
+    Host,
+}
+
+impl BrokerUrl {
+    /// The URL with its credentials: for the AMQP client only.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for BrokerUrl {
+    type Err = InvalidBrokerUrl;
+
+    fn from_str(text: &str) -> Result<Self, InvalidBrokerUrl> {
+        let rest = text
+            .strip_prefix("amqp://")
+            .or_else(|| text.strip_prefix("amqps://"))
+            .ok_or(InvalidBrokerUrl::Scheme)?;
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        if host.is_empty() || host.starts_with(':') {
+            Err(InvalidBrokerUrl::Host)
+        } else {
+            Ok(Self(text.to_owned()))
+        }
+    }
+}
+
+impl fmt::Display for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
+        let authority_end = rest.find(['/', '?']).unwrap_or(rest.len());
+        let host = rest[..authority_end].rfind('@').map_or(0, |at| at + 1);
+        write!(f, "{scheme}://{}", &rest[host..])
+    }
+}
+
+impl fmt::Debug for BrokerUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BrokerUrl({self})")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Launch::command().debug_assert();
+    }
+
+    #[test]
+    fn no_arguments_mean_the_defaults() {
+        assert_eq!(Launch::parse_from(["papo-server"]), Launch::default());
+    }
+
+    #[test]
+    fn what_the_operator_writes_is_what_the_server_reads() {
+        let launch = Launch {
+            title: Some("Sala".to_owned()),
+            web_root: Some("/w".into()),
+            long_polling: true,
+            allow_origin: vec![
+                "https://a.example".to_owned(),
+                "https://b.example".to_owned(),
+            ],
+            broker: Some("amqp://mq:5672/%2f".parse().expect("valid")),
+            broker_credentials: Some("/etc/papo".into()),
+            broker_ca: Some("/etc/ca.crt".into()),
+            epoch: Some("e1".parse().expect("valid")),
+            limits: Limits {
+                message_length: 7,
+                name_length: 8,
+                messages_per_second: 9,
+                message_burst: 10,
+                frame_size: 2_048,
+                connections: 12,
+            },
+            history_page: 13,
+            drain_period: 14,
+            publish_timeout: 16,
+            slow_reader_timeout: 17,
+            retention_bytes: 2_000_000,
+            log_format: Some("json".to_owned()),
+            ..Launch::default()
+        };
+        assert_eq!(parse_environment(&launch.environment()), launch);
+        let declared = Launch {
+            declare: true,
+            epoch: None,
+            ..launch
+        };
+        assert_eq!(parse_environment(&declared.environment()), declared);
+    }
+
+    /// Reads the environment as flags: the variables are named after them, and the test's own process stays as it is.
+    fn parse_environment(environment: &[(&'static str, String)]) -> Launch {
+        let command = Launch::command();
+        let flags = environment.iter().map(|(name, value)| {
+            let arg = command
+                .get_arguments()
+                .find(|a| a.get_env().is_some_and(|env| env == *name))
+                .expect("a variable the server knows");
+            let long = arg.get_long().expect("every argument is a flag");
+            if arg.get_action().takes_values() {
+                format!("--{long}={value}")
+            } else {
+                format!("--{long}")
+            }
+        });
+        Launch::parse_from(std::iter::once("papo-server".to_owned()).chain(flags))
+    }
+
+    #[test]
+    fn a_broker_url_never_shows_its_password() {
+        let url: BrokerUrl = "amqp://ana:s3cr3t@mq.example:5672/v?x=1"
+            .parse()
+            .expect("valid");
+        assert_eq!(url.to_string(), "amqp://mq.example:5672/v?x=1");
+        assert!(!format!("{url:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn a_wrong_broker_url_says_what_a_right_one_is() {
+        assert_eq!(
+            "http://mq".parse::<BrokerUrl>(),
+            Err(InvalidBrokerUrl::Scheme)
+        );
+        assert_eq!("amqp://".parse::<BrokerUrl>(), Err(InvalidBrokerUrl::Host));
+        assert_eq!(
+            "amqp://user:pw@:5672".parse::<BrokerUrl>(),
+            Err(InvalidBrokerUrl::Host)
+        );
+    }
+}

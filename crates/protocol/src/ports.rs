@@ -1,0 +1,19 @@
+//! Ports and paths: where each program listens, and where probes and scrapers look.
+
+/// The chat: page and Socket.IO. The port of the original.
+pub const CHAT: u16 = 5000;
+/// The server's admin listener: probes, metrics, stats.
+pub const ADMIN: u16 = 5001;
+/// The operator's admin listener.
+pub const OPERATOR_ADMIN: u16 = 8080;
+
+/// Path of Socket.IO on the chat port.
+pub const SOCKET_IO_PATH: &str = "/socket.io";
+/// Is the process turning?
+pub const LIVEZ: &str = "/livez";
+/// Can it serve? Names what it waits for if not.
+pub const READYZ: &str = "/readyz";
+/// Prometheus text format.
+pub const METRICS: &str = "/metrics";
+/// JSON for people: room, connections, offsets, epoch.
+pub const STATS: &str = "/stats";

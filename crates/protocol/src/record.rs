@@ -1,0 +1,182 @@
+//! A record of the log: one message, as stored.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+
+/// One message as the log holds it. Its offset is not part of it: the log gives that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Chosen by the sender, so that a retry can be recognised; unique per sender.
+    pub id: MessageId,
+    /// Who sent it, as the server knows them.
+    pub sender: SenderId,
+    /// The name they went by.
+    pub user: UserName,
+    /// What they said.
+    pub text: String,
+    /// When the server took it, in milliseconds since the Unix epoch.
+    pub at: i64,
+}
+
+/// A message's id: 1 to [`MessageId::MAX`] printable ASCII characters.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct MessageId(String);
+
+/// What [`MessageId`] refuses.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a message id is 1 to {} printable ASCII characters", MessageId::MAX)]
+pub struct InvalidMessageId;
+
+impl MessageId {
+    /// The longest id, in characters.
+    pub const MAX: usize = 64;
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for MessageId {
+    type Err = InvalidMessageId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidMessageId> {
+        let fits = (1..=Self::MAX).contains(&text.len());
+        if fits && text.bytes().all(|b| b.is_ascii_graphic()) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidMessageId)
+        }
+    }
+}
+
+/// A sender's public identity: derived by the server from a secret the client keeps, so nobody can take another's.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct SenderId(String);
+
+impl SenderId {
+    /// Wraps an identity that the server has derived or read back from its own log.
+    pub fn from_trusted(id: impl Into<String>) -> Self {
+        Self(id.into())
+    }
+
+    /// The identity as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// A display name: trimmed, not empty, free of control and direction-changing characters.
+///
+/// Its greatest length is a limit of the server ([`crate::Limits::name_length`]), not of the type.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct UserName(String);
+
+/// What [`UserName`] refuses.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidUserName {
+    /// Nothing left after trimming.
+    #[error("a name needs at least one visible character")]
+    Empty,
+    /// A character that could hide or forge other text.
+    #[error("a name cannot contain {0:?}")]
+    Character(char),
+}
+
+impl UserName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserName {
+    type Err = InvalidUserName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUserName> {
+        let name = text.trim();
+        if let Some(bad) = name.chars().find(|&c| forges_text(c)) {
+            return Err(InvalidUserName::Character(bad));
+        }
+        if name.is_empty() {
+            Err(InvalidUserName::Empty)
+        } else {
+            Ok(Self(name.to_owned()))
+        }
+    }
+}
+
+/// Control characters, and the invisible or bidirectional ones of Unicode (UAX #9) that make a name read as another.
+fn forges_text(c: char) -> bool {
+    let invisible = matches!(c, '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{3164}');
+    c.is_control() || invisible
+}
+
+macro_rules! text_conversions {
+    ($($type:ty: $error:ty),*) => {$(
+        impl TryFrom<String> for $type {
+            type Error = $error;
+            fn try_from(text: String) -> Result<Self, $error> {
+                text.parse()
+            }
+        }
+        impl From<$type> for String {
+            fn from(value: $type) -> Self {
+                value.0
+            }
+        }
+    )*};
+}
+text_conversions!(MessageId: InvalidMessageId, UserName: InvalidUserName);
+
+macro_rules! text_display {
+    ($($type:ty),*) => {$(
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    )*};
+}
+text_display!(MessageId, SenderId, UserName);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_trimmed_and_kept_as_people_write_them() {
+        for (given, kept) in [
+            (" Ana ", "Ana"),
+            ("José Álvaro", "José Álvaro"),
+            ("李雷", "李雷"),
+            ("👩‍🚀".trim_matches('\u{200d}'), "👩"),
+        ] {
+            let parsed = given.parse::<UserName>();
+            if given.contains('\u{200d}') {
+                assert!(parsed.is_err());
+            } else {
+                assert_eq!(parsed.map(String::from), Ok(kept.to_owned()));
+            }
+        }
+    }
+
+    #[test]
+    fn names_that_could_pass_for_others_are_refused() {
+        for bad in ["", "   ", "Ana\u{202e}", "A\u{200b}na", "a\nb", "\u{7}"] {
+            assert!(bad.parse::<UserName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn message_ids_are_short_printable_ascii() {
+        assert!("0190-abc".parse::<MessageId>().is_ok());
+        for bad in ["", "a b", "é", "a\n", &"a".repeat(MessageId::MAX + 1)] {
+            assert!(bad.parse::<MessageId>().is_err(), "{bad:?}");
+        }
+    }
+}

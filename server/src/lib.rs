@@ -1,1 +1,3 @@
-//! x
+//! papo-server: serves one chat room.
+
+pub mod broker;

@@ -1,0 +1,149 @@
+//! The port to what keeps a room's log, and the promises every adapter keeps. One conformance suite holds them to it.
+//!
+//! - **One order.** Records have consecutive offsets, the same for every reader. An offset means something only together
+//!   with the [`Epoch`] of its log.
+//! - **At least once.** [`Broker::publish`] succeeds only when the record is stored for good. When it fails with
+//!   [`PublishError::Unknown`] the record may be there or not, and publishing it again may store it twice: readers hide
+//!   second copies ([`crate::room`]), adapters do not.
+//! - **Order of calls.** Records published through one handle are stored in the order of the calls, even across the
+//!   adapter's own retries.
+//! - **No silent loss in reading.** A [`Reader`] yields every record from where it began, or ends with an error; it never
+//!   skips. Reconnecting is the caller's, who knows the last offset it saw.
+//! - **Signals may be lost**, and never wait.
+
+use std::{future::Future, ops::Range, sync::Arc};
+
+use bytes::Bytes;
+use papo_protocol::{Epoch, Record};
+use tokio::sync::{broadcast, watch};
+
+/// One record of the log as read: its offset, and what was found there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Place in the log.
+    pub offset: u64,
+    /// The record; `None` when what is stored there is not one of ours.
+    pub record: Option<Arc<Record>>,
+    /// Trace context that the publisher sent along (W3C `traceparent`, `tracestate`), if any.
+    pub trace: Option<TraceContext>,
+}
+
+/// W3C trace context as it travels beside a record.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TraceContext {
+    /// `traceparent`.
+    pub parent: String,
+    /// `tracestate`; may be empty.
+    pub state: String,
+}
+
+/// Where to begin reading.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// So many records before the end of the current log, or at its head if it has fewer.
+    BeforeEnd(u64),
+    /// Exactly at this offset of this epoch's log.
+    At(Epoch, u64),
+}
+
+/// A reader that has found its place.
+#[derive(Debug)]
+pub struct Attached<R> {
+    /// The log's epoch.
+    pub epoch: Epoch,
+    /// Offset of the oldest record retained, and the offset that the next record would get, when the reader attached.
+    pub bounds: Range<u64>,
+    /// Offset of the first record the reader will yield.
+    pub from: u64,
+    /// Yields records from `from` on, then waits for more.
+    pub reader: R,
+}
+
+/// Yields a log's records in order, from a place on, for as long as the broker is there.
+pub trait Reader: Send + 'static {
+    /// The next records, at least one; waits while there are none. Cancel-safe.
+    fn next(&mut self) -> impl Future<Output = Result<Vec<Stored>, ReadError>> + Send;
+}
+
+/// What is not stored: presence, typing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Signal {
+    /// Routing key, one of [`papo_protocol::topology`]'s.
+    pub key: String,
+    /// JSON.
+    pub body: Bytes,
+}
+
+/// How publishing fares, for readiness and metrics.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Publishing {
+    /// Connected; confirmations are coming.
+    Up,
+    /// Not possible at present, and why, in the broker's own words.
+    Down(String),
+}
+
+/// What keeps a room's log and carries its signals.
+pub trait Broker: Clone + Send + Sync + 'static {
+    /// Reads the log.
+    type Reader: Reader;
+
+    /// Attaches a reader.
+    ///
+    /// [`Start::At`] an offset below the head begins at the head, and at an offset beyond the end is
+    /// [`ReadError::BeyondEnd`]: the caller compares [`Attached::from`] with what it asked for.
+    fn attach(&self, start: Start) -> impl Future<Output = Result<Attached<Self::Reader>, ReadError>> + Send;
+
+    /// Reads the records of `offsets` that are still retained, for history beyond what is in memory.
+    fn read(&self, epoch: &Epoch, offsets: Range<u64>) -> impl Future<Output = Result<Vec<Stored>, ReadError>> + Send;
+
+    /// Stores a record. It takes its place in the order when this is called, not when the future is polled; the future
+    /// resolves when the record is stored, or cannot be before the adapter's deadline.
+    fn publish(&self, record: Arc<Record>, trace: Option<TraceContext>) -> impl Future<Output = Result<(), PublishError>> + Send + 'static;
+
+    /// Sends a signal to every server of the room, this one included. Lost when it cannot be sent at once.
+    fn signal(&self, signal: Signal);
+
+    /// Signals from now on.
+    fn signals(&self) -> broadcast::Receiver<Signal>;
+
+    /// How publishing fares.
+    fn publishing(&self) -> watch::Receiver<Publishing>;
+
+    /// Takes no more records, and waits until each one taken is stored or has failed. Idempotent.
+    fn close(&self) -> impl Future<Output = ()> + Send;
+}
+
+/// Why a record was not, or may not have been, stored.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum PublishError {
+    /// It may be stored or not: publish it again, with the same id.
+    #[error("the broker did not confirm in time")]
+    Unknown,
+    /// It is certainly not stored.
+    #[error("{0}")]
+    Unavailable(String),
+}
+
+/// Why the log cannot be read.
+#[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum ReadError {
+    /// The broker cannot be reached, or the reader was cut off. Worth trying again.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The room has no log: it was never created, or was deleted.
+    #[error("{0}")]
+    Missing(String),
+    /// The log asked for is not the room's current one.
+    #[error("the log's epoch is {current}")]
+    EpochChanged {
+        /// The epoch there is.
+        current: Epoch,
+    },
+    /// Nothing has that offset yet.
+    #[error("offset beyond the end of the log, which is {end}")]
+    BeyondEnd {
+        /// The offset that the next record would get.
+        end: u64,
+    },
+}

@@ -1,0 +1,85 @@
+{{/* Name of the chart, as a label. */}}
+{{- define "papo.name" -}}
+{{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
+{{- end }}
+
+{{/* What every object of this release is called, or begins with. */}}
+{{- define "papo.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
+{{- else if contains (include "papo.name" .) .Release.Name -}}
+{{- .Release.Name | trunc 40 | trimSuffix "-" -}}
+{{- else -}}
+{{- printf "%s-%s" .Release.Name (include "papo.name" .) | trunc 40 | trimSuffix "-" -}}
+{{- end -}}
+{{- end }}
+
+{{/* Labels of every object. */}}
+{{- define "papo.labels" -}}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+app.kubernetes.io/part-of: papo
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{/* What selects the operator's pods. Never changes: selectors are immutable. */}}
+{{- define "papo.operator.selector" -}}
+app.kubernetes.io/name: {{ include "papo.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: operator
+{{- end }}
+
+{{/* What selects the quick-start broker's pod. */}}
+{{- define "papo.rabbitmq.selector" -}}
+app.kubernetes.io/name: {{ include "papo.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: rabbitmq
+{{- end }}
+
+{{/* Name of the quick-start broker's objects. */}}
+{{- define "papo.rabbitmq.fullname" -}}
+{{- printf "%s-rabbitmq" (include "papo.fullname" .) -}}
+{{- end }}
+
+{{/* The Secret of the broker that rooms use unless they name their own; empty if there is none. */}}
+{{- define "papo.broker.secret" -}}
+{{- if .Values.rabbitmq.enabled -}}
+{{- printf "%s-default-user" (include "papo.rabbitmq.fullname" .) -}}
+{{- else -}}
+{{- .Values.broker.existingSecret -}}
+{{- end -}}
+{{- end }}
+
+{{- define "papo.serviceAccountName" -}}
+{{- .Values.serviceAccount.name | default (include "papo.fullname" .) -}}
+{{- end }}
+
+{{/* An image reference: (dict "image" <one of the values> "context" $). */}}
+{{- define "papo.image" -}}
+{{- $image := .image -}}
+{{- $registry := .context.Values.imageRegistry -}}
+{{- $reference := printf "%s:%s" $image.repository ($image.tag | default .context.Chart.AppVersion) -}}
+{{- if $image.digest -}}{{- $reference = printf "%s@%s" $image.repository $image.digest -}}{{- end -}}
+{{- if $registry -}}{{- printf "%s/%s" (trimSuffix "/" $registry) $reference -}}{{- else -}}{{- $reference -}}{{- end -}}
+{{- end }}
+
+{{/* What a container may do under Pod Security `restricted`, and a root file system it cannot write. */}}
+{{- define "papo.containerSecurityContext" -}}
+allowPrivilegeEscalation: false
+readOnlyRootFilesystem: true
+capabilities:
+  drop: [ALL]
+{{- end }}
+
+{{/* The same for a pod: (dict "user" 65532). */}}
+{{- define "papo.podSecurityContext" -}}
+runAsNonRoot: true
+runAsUser: {{ .user }}
+runAsGroup: {{ .user }}
+fsGroup: {{ .user }}
+seccompProfile:
+  type: RuntimeDefault
+{{- end }}

@@ -4,7 +4,9 @@
 //! the SDK reads itself. Only *whether* to export is decided here: off unless the environment asks for it.
 
 use opentelemetry::{Key, KeyValue, global, trace::TracerProvider};
-use opentelemetry_otlp::{ExporterBuildError, SpanExporter};
+use opentelemetry_otlp::{
+    ExporterBuildError, OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT, SpanExporter, WithHttpConfig,
+};
 use opentelemetry_sdk::{Resource, propagation::TraceContextPropagator, trace::SdkTracerProvider};
 use tracing::{Level, Metadata, Subscriber};
 use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
@@ -55,12 +57,33 @@ pub(crate) fn plan(variable: impl Fn(&str) -> Option<String>) -> Plan {
 pub(crate) fn provider(
     service_name: &'static str,
 ) -> Result<SdkTracerProvider, ExporterBuildError> {
-    let exporter = SpanExporter::builder().with_http().build()?;
+    let exporter = exporter()?;
     global::set_text_map_propagator(TraceContextPropagator::new());
     Ok(SdkTracerProvider::builder()
         .with_batch_exporter(exporter)
         .with_resource(resource(service_name))
         .build())
+}
+
+fn exporter() -> Result<SpanExporter, ExporterBuildError> {
+    let builder = || SpanExporter::builder().with_http();
+    // An image with nothing but the binary has no certificate authorities, and then the SDK's own client is refused
+    // even for the http:// collector next door. A client that trusts nobody reaches that one just as well.
+    builder().build().or_else(|error| {
+        let client = client_without_authorities().ok_or(error)?;
+        builder().with_http_client(client).build()
+    })
+}
+
+fn client_without_authorities() -> Option<reqwest::blocking::Client> {
+    let build = || {
+        reqwest::blocking::Client::builder()
+            .tls_certs_only([])
+            .timeout(OTEL_EXPORTER_OTLP_TIMEOUT_DEFAULT)
+            .build()
+    };
+    // On a thread of its own: a blocking client may not be made inside tokio.
+    std::thread::spawn(build).join().ok()?.ok()
 }
 
 fn resource(service_name: &'static str) -> Resource {

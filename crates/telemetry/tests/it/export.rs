@@ -73,6 +73,24 @@ async fn spans_reach_the_collector_and_continue_the_sender_s_trace() {
 }
 
 #[tokio::test]
+async fn an_http_collector_needs_no_certificate_authorities() {
+    if is_child() {
+        return program();
+    }
+    let collector = Collector::start().await;
+    run(
+        "an_http_collector_needs_no_certificate_authorities",
+        &[
+            ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
+            ("SSL_CERT_FILE", "/nonexistent"),
+            ("SSL_CERT_DIR", "/nonexistent"),
+        ],
+    )
+    .await;
+    assert!(collector.has_received(b"deliver"));
+}
+
+#[tokio::test]
 async fn the_environment_can_name_the_service() {
     if is_child() {
         return program();

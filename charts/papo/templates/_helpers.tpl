@@ -47,6 +47,7 @@ app.kubernetes.io/component: rabbitmq
 {{/* The Secret of the broker that rooms use unless they name their own; empty if there is none. */}}
 {{- define "papo.broker.secret" -}}
 {{- if .Values.rabbitmq.enabled -}}
+{{- if .Values.broker.existingSecret }}{{ fail "broker.existingSecret and rabbitmq.enabled exclude each other: set rabbitmq.enabled to false" }}{{ end -}}
 {{- printf "%s-default-user" (include "papo.rabbitmq.fullname" .) -}}
 {{- else -}}
 {{- .Values.broker.existingSecret -}}

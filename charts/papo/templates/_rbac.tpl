@@ -1,0 +1,37 @@
+{{/*
+What the operator does in the namespaces of rooms, and nothing else. `create` cannot be limited to names, and what a
+room owns is named after the room. No list or watch on Secrets: a broker's is fetched by the name a room gives.
+*/}}
+{{- define "papo.rbac.rooms" -}}
+- apiGroups: [papo.chat]
+  resources: [chatrooms]
+  verbs: [get, list, watch, patch]
+- apiGroups: [papo.chat]
+  resources: [chatrooms/status]
+  verbs: [patch]
+# The finalizer is the room's own; owner references need this where OwnerReferencesPermissionEnforcement is on.
+- apiGroups: [papo.chat]
+  resources: [chatrooms/finalizers]
+  verbs: [update]
+- apiGroups: [apps]
+  resources: [deployments]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [""]
+  resources: [secrets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [policy]
+  resources: [poddisruptionbudgets]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [networking.k8s.io]
+  resources: [networkpolicies, ingresses]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [gateway.networking.k8s.io]
+  resources: [httproutes]
+  verbs: [get, list, watch, create, patch, delete]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}

@@ -1,0 +1,68 @@
+#!/bin/bash
+# Is the chart sound? helm lint --strict and kubeconform -strict over every toggle, and refusals that must happen.
+# Needs no cluster. helm and kubeconform are taken from PATH, or built with Go; without either it says so and passes.
+#
+#   tests/chart/check.sh        PAPO_TOOLS=DIR  where built tools and schemas are kept
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+tools=${PAPO_TOOLS:-$PWD/target/tools}
+export PATH=$tools/bin:$PATH
+mkdir -p "$tools/bin"
+
+passed=0 failed=0
+pass() { passed=$((passed + 1)); }
+fail() { failed=$((failed + 1)); echo "FAILED: $1" >&2; }
+
+tool() {        # NAME MODULE
+    command -v "$1" > /dev/null && return
+    command -v go > /dev/null || { echo "chart: skipped, there is neither $1 nor Go to build it with"; echo "0 passed, 0 failed"; exit 0; }
+    GOBIN=$tools/bin CGO_ENABLED=0 go install "$2"
+}
+tool helm helm.sh/helm/v4/cmd/helm@v4.3.1
+tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
+
+schemas=
+if command -v go > /dev/null; then
+    schemas=$tools/schemas
+    [ -f "$schemas/.done" ] || python3 tests/chart/schemas.py "$schemas"
+fi
+
+render() { helm template papo charts/papo --namespace papo-system "$@"; }
+accepts() {     # WHAT ARGUMENTS...
+    local what=$1; shift
+    if ! helm lint --quiet --strict charts/papo --namespace papo-system "$@" > "$tools/out" 2>&1; then cat "$tools/out"; fail "lint: $what"; return; fi
+    if ! render "$@" > "$tools/rendered.yaml" 2> "$tools/out"; then cat "$tools/out"; fail "render: $what"; return; fi
+    [ -n "$schemas" ] || { pass; return; }
+    # A ChatRoom's schema is in the cluster: the end-to-end tests check the samples there.
+    if kubeconform -strict -skip ChatRoom -schema-location "$schemas/{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json" "$tools/rendered.yaml" > "$tools/out" 2>&1
+    then pass; else cat "$tools/out"; fail "kubeconform: $what"; fi
+}
+refuses() {     # WHAT ARGUMENTS...
+    local what=$1; shift
+    if render "$@" > /dev/null 2>&1; then fail "accepted $what"; else pass; fi
+}
+
+accepts "the defaults"
+accepts "everything on" -f tests/chart/everything.yaml
+accepts "a broker of one's own" --set rabbitmq.enabled=false --set broker.existingSecret=mine
+accepts "no broker: every room names its own" --set rabbitmq.enabled=false
+accepts "no persistence" --set rabbitmq.persistence.enabled=false
+accepts "two namespaces" --set 'watchNamespaces={a,b}'
+accepts "no CRD" --set crds.install=false
+accepts "no network policies" --set networkPolicy.enabled=false
+accepts "no aggregated roles" --set rbac.aggregate=false
+accepts "monitoring" --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true
+accepts "a mirror" --set imageRegistry=mirror.example.com/x
+accepts "no operator" --set operator.replicas=0
+accepts "two operators" --set operator.replicas=2
+accepts "a long name" --set fullnameOverride=a-name-that-has-exactly-forty-characters
+
+refuses "a misspelt key" --set rabbitmq.enbled=false
+refuses "a misspelt key at the top" --set opertor.replicas=1
+refuses "text for a number" --set-string operator.replicas=one
+refuses "two brokers at once" --set broker.existingSecret=mine
+refuses "a namespace that is none" --set 'watchNamespaces={Not_One}'
+
+[ -n "$schemas" ] || echo "chart: rendered but not compared with Kubernetes' schemas, which need Go to be fetched"
+echo "$passed passed, $failed failed"
+[ "$failed" = 0 ]

@@ -1,0 +1,107 @@
+// What `helm install` leaves in the cluster, and what an upgrade leaves alone.
+
+import assert from "node:assert/strict";
+import { readFile } from "node:fs/promises";
+import { after, before, describe, test } from "node:test";
+
+import { apply, get, helm, inRooms, kubectl, list } from "./lib/kubectl.mjs";
+import { install } from "./lib/release.mjs";
+import { create, pods, ready, remove, room } from "./lib/room.mjs";
+import { RELEASE, ROOMS, SYSTEM } from "./lib/settings.mjs";
+
+const SAMPLES = new URL("../../manifests/samples/", import.meta.url);
+
+describe("the definition", () => {
+  test("every field of a room is explained", async () => {
+    const crd = JSON.parse(await kubectl("get", "crd", "chatrooms.papo.chat", "-o", "json"));
+    const { spec, status } = crd.spec.versions[0].schema.openAPIV3Schema.properties;
+    const silent = [...unexplained(spec, "spec"), ...unexplained(status, "status")];
+    assert.deepEqual(silent, []);
+  });
+
+  for (const [mistake, spec] of [
+    ["replicas below zero", { replicas: -1 }],
+    ["an unknown field", { replcas: 2 }],
+    ["a title without end", { title: "x".repeat(10_000) }],
+    ["an unknown deletion policy", { deletionPolicy: "Maybe" }],
+    ["a retention of nothing", { retention: { maxBytes: 1 } }],
+    ["an age that is none", { retention: { maxAge: "7 days" } }],
+    ["a frame too small for a message", { limits: { frameSize: 1024 } }],
+    ["a host that is none", { ingress: { host: "Not A Host" } }],
+  ]) {
+    test(`${mistake} is refused when it is applied`, () => assert.rejects(apply(room("errada", spec)), /errada|unknown field|invalid/i));
+  }
+
+  test("a name too long for what is named after it is refused", () => assert.rejects(apply(room("x".repeat(46)))));
+});
+
+describe("the samples", () => {
+  for (const name of ["geral", "full"]) {
+    test(`${name}.yaml is accepted by the API server`, async () => {
+      await inRooms("apply", "--dry-run=server", "--validate=strict", "-f", new URL(`${name}.yaml`, SAMPLES).pathname);
+    });
+  }
+
+  test("the minimal one has less than ten lines, and becomes ready", async () => {
+    const path = new URL("geral.yaml", SAMPLES).pathname;
+    assert.ok((await readFile(path, "utf8")).trimEnd().split("\n").length < 10);
+    await inRooms("apply", "-f", path);
+    await ready("geral");
+    const table = await inRooms("get", "chatrooms");
+    assert.match(table, /^NAME +READY +REPLICAS +URL +AGE/);
+    assert.match(table, /geral +True/);
+    await remove("geral");
+  });
+});
+
+describe("the release", () => {
+  const NAME = "constante";
+  before(() => create(room(NAME)));
+  after(() => remove(NAME));
+
+  test("helm test sends a message through a room", async () => {
+    assert.match(await helm("test", RELEASE, "-n", SYSTEM, "--logs", "--timeout", "4m"), /the room said: helm test/);
+  });
+
+  test("an upgrade keeps the broker's password and restarts neither broker nor rooms", async () => {
+    const before = await identities(NAME);
+    await install("--set", "commonLabels.upgraded=yes", "--set", "operator.log=debug");
+    assert.deepEqual(await identities(NAME), before);
+    await ready(NAME);
+    await install();
+    assert.deepEqual(await identities(NAME), before);
+  });
+
+  test("the operator serves probes and metrics", async () => {
+    const [pod] = await list("pods", `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component=operator`, SYSTEM);
+    const fetch = (path) => kubectl("get", "--raw", `/api/v1/namespaces/${SYSTEM}/pods/${pod.metadata.name}:8080/proxy${path}`);
+    await fetch("/livez");
+    await fetch("/readyz");
+    assert.match(await fetch("/metrics"), /^papo_operator_/m);
+  });
+
+  test("the operator may do nothing it has no use for", async () => {
+    const account = `--as=system:serviceaccount:${SYSTEM}:${RELEASE}`;
+    const may = async (...what) => (await kubectl("auth", "can-i", ...what, account).catch((error) => error.message)).includes("yes");
+    assert.ok(await may("patch", "deployments.apps", "-n", ROOMS));
+    for (const what of [["create", "pods"], ["get", "nodes"], ["create", "clusterroles"], ["create", "pods/exec"], ["delete", "chatrooms.papo.chat"]]) {
+      assert.ok(!(await may(...what, "-n", ROOMS)), what.join(" "));
+    }
+  });
+});
+
+/** What must not change in an upgrade: the pods of the room and of the broker, and the broker's password. */
+async function identities(name) {
+  const broker = await get("pod", `${RELEASE}-rabbitmq-0`, SYSTEM);
+  const { password } = (await get("secret", `${RELEASE}-rabbitmq-default-user`, SYSTEM)).data;
+  const uids = (await pods(name)).map(({ metadata }) => metadata.uid).sort();
+  return { uids, generation: (await get("deployment", name)).metadata.generation, broker: broker.metadata.uid, password };
+}
+
+/** Paths of the fields that have no description. */
+function unexplained(schema, path) {
+  const here = schema.description || path === "spec" || path === "status" ? [] : [path];
+  const fields = Object.entries(schema.properties ?? {}).flatMap(([name, field]) => unexplained(field, `${path}.${name}`));
+  const items = schema.items?.properties ? Object.entries(schema.items.properties).flatMap(([name, field]) => unexplained(field, `${path}[].${name}`)) : [];
+  return [...here, ...fields, ...items];
+}

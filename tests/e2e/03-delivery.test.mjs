@@ -1,0 +1,119 @@
+// Three servers, people on each of them, and a cluster that moves under their feet: nothing lost, nothing twice, one order.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { launch, openWindow, picture, say, shows, times } from "./lib/browser.mjs";
+import { everyoneSawEverything, everyoneSawTheSame } from "./lib/checker.mjs";
+import { inRooms, kubectl } from "./lib/kubectl.mjs";
+import { Member } from "./lib/member.mjs";
+import { create, pods, podsReady, remove, roomWithIngress, urlOf } from "./lib/room.mjs";
+import { ROOMS } from "./lib/settings.mjs";
+import { talk } from "./lib/traffic.mjs";
+import { until } from "./lib/wait.mjs";
+
+const NAME = "entrega";
+const MEMBERS = 9;
+
+describe("a room on three servers", () => {
+  let members = [];
+  before(async () => {
+    await create(roomWithIngress(NAME));
+    members = [await Member.join(urlOf(NAME), "membro 1")];
+    await inRooms("scale", "chatroom", NAME, "--replicas=3");
+    await podsReady(NAME, 3);
+    // Joins until every server has somebody: where a connection goes is the ingress's choice.
+    await until("members are on all three servers", async () => {
+      if (members.length < 4 * MEMBERS) members.push(await Member.join(urlOf(NAME), `membro ${members.length + 1}`));
+      return members.length >= MEMBERS && (await busyServers()) === 3;
+    });
+  });
+  after(async () => {
+    for (const member of members) member.leave();
+    await remove(NAME);
+  });
+
+  test("everybody sees everything once and in one order, on different servers", async () => {
+    await Promise.all(members.map((member) => Promise.all([1, 2, 3, 4, 5].map((n) => member.send(`${member.name}: ${n}`)))));
+    assert.equal(await everyoneSawEverything(members), 5 * members.length);
+    everyoneSawTheSame(members);
+  });
+
+  test("two browser windows talk across servers", async () => {
+    const browser = await launch();
+    try {
+      const windows = await Promise.all([1, 2, 3, 4].map(() => openWindow(browser, urlOf(NAME))));
+      await say(windows[0], "de um servidor para todos");
+      for (const page of windows) {
+        await shows(page, "de um servidor para todos");
+        assert.equal(await times(page, "de um servidor para todos"), 1);
+      }
+      await picture(windows[3], "three-servers");
+    } finally {
+      await browser.close();
+    }
+  });
+
+  test("a rolling restart under traffic loses and repeats nothing", async () => {
+    const before = await pods(NAME);
+    await disturbed(members, async () => {
+      await inRooms("rollout", "restart", `deployment/${before[0].metadata.labels["app.kubernetes.io/instance"] ?? NAME}`);
+      await replaced(before);
+    });
+  });
+
+  test("a pod deleted under traffic loses and repeats nothing", async () => {
+    const [victim] = await pods(NAME);
+    await disturbed(members, async () => {
+      await inRooms("delete", "pod", victim.metadata.name, "--wait=false");
+      await replaced([victim]);
+    });
+  });
+
+  test("a pod killed without warning under traffic loses and repeats nothing", async () => {
+    const [victim] = await pods(NAME);
+    await disturbed(members, async () => {
+      await inRooms("delete", "pod", victim.metadata.name, "--grace-period=0", "--force", "--wait=false");
+      await replaced([victim]);
+    });
+  });
+
+  test("scaling down under traffic loses and repeats nothing", async () => {
+    await disturbed(members, async () => {
+      await inRooms("scale", "chatroom", NAME, "--replicas=1");
+      await podsReady(NAME, 1);
+    });
+  });
+});
+
+/** Everybody talks, `disturb` happens, everybody falls silent: then every acknowledged message was shown to all, once. */
+async function disturbed(members, disturb) {
+  const before = members.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0);
+  const traffic = talk(members, { pauseMs: 250 });
+  try {
+    await until("traffic flows", () => members.every(({ acknowledged }) => acknowledged.length > 0));
+    await disturb();
+  } finally {
+    await traffic.stop();
+  }
+  const sent = (await everyoneSawEverything(members)) - before;
+  assert.ok(sent > members.length, `only ${sent} messages were sent meanwhile`);
+  everyoneSawTheSame(members);
+}
+
+/** None of these pods is left, and three others are ready. */
+async function replaced(old) {
+  const gone = new Set(old.map(({ metadata }) => metadata.uid));
+  await until("the pods were replaced", async () => (await podsReady(NAME, 3)).every(({ metadata }) => !gone.has(metadata.uid)), 180);
+}
+
+/** How many of the room's servers have a connection, by their own account. */
+async function busyServers() {
+  const counts = await Promise.all(
+    (await pods(NAME)).map(async ({ metadata: { name } }) => {
+      const stats = await kubectl("get", "--raw", `/api/v1/namespaces/${ROOMS}/pods/${name}:5001/proxy/stats`);
+      return JSON.parse(stats).connections;
+    }),
+  );
+  return counts.filter((count) => count > 0).length;
+}

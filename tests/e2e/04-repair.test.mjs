@@ -1,0 +1,152 @@
+// What is deleted or changed behind the operator's back is put right, while people stay in the room.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { Broker, logOf } from "./lib/broker.mjs";
+import { apply, get, inRooms, kubectl } from "./lib/kubectl.mjs";
+import { Member } from "./lib/member.mjs";
+import { children, condition, create, pods, podsReady, isReady, ready, remove, room, roomWithGateway, roomWithIngress, status, urlOf } from "./lib/room.mjs";
+import { GATEWAY, RELEASE, SYSTEM } from "./lib/settings.mjs";
+import { until } from "./lib/wait.mjs";
+
+const NAME = "reparo";
+const uidOf = ({ metadata }) => metadata.uid;
+const titleOf = ({ kind, metadata }) => `${kind} ${metadata.name}`;
+
+describe("repair", () => {
+  let broker;
+  let member;
+  before(async () => {
+    await create(roomWithIngress(NAME, { replicas: 2 }));
+    broker = await Broker.open();
+    member = await Member.join(urlOf(NAME), "Ana");
+  });
+  after(async () => {
+    member?.leave();
+    broker?.close();
+    await remove(NAME);
+  });
+
+  test("each child that is deleted comes back", async () => {
+    const before = await children(NAME);
+    const kinds = new Set(before.map(({ kind }) => kind));
+    for (const kind of ["Deployment", "Service", "Secret", "PodDisruptionBudget", "NetworkPolicy", "Ingress"]) assert.ok(kinds.has(kind), `the room has a ${kind}`);
+    for (const child of before) {
+      await inRooms("delete", child.kind, child.metadata.name, "--wait=false");
+      await until(`${titleOf(child)} is back`, async () => {
+        const now = await get(child.kind, child.metadata.name);
+        return now && uidOf(now) !== uidOf(child) && !now.metadata.deletionTimestamp;
+      });
+    }
+    await podsReady(NAME, 2);
+    await ready(NAME);
+    await member.send("ainda aqui");
+    await member.sees("ainda aqui");
+  });
+
+  test("a child that was changed by hand is changed back", async () => {
+    const { name } = (await children(NAME)).find(({ kind }) => kind === "Service").metadata;
+    const wanted = (await get("service", name)).spec.selector;
+    await inRooms("patch", "service", name, "--type=merge", "-p", JSON.stringify({ spec: { selector: { ...wanted, wrong: "yes", "app.kubernetes.io/name": "other" } } }));
+    await until("the selector is right again", async () => {
+      const { selector } = (await get("service", name)).spec;
+      return Object.entries(wanted).every(([key, value]) => selector[key] === value);
+    });
+    await inRooms("patch", "service", name, "--type=json", "-p", JSON.stringify([{ op: "remove", path: "/spec/selector/wrong" }])).catch(() => {});
+  });
+
+  test("a binding that is deleted comes back, and messages flow", async () => {
+    const log = logOf(NAME, (await status(NAME)).epoch);
+    const [binding] = (await broker.bindings(NAME)).filter(({ destination }) => destination === log);
+    await broker.deleteBinding(NAME, binding);
+    await until("the binding is back", async () => (await broker.bindings(NAME)).some(({ destination }) => destination === log), 90);
+    await member.send("depois do binding");
+    await member.sees("depois do binding");
+  });
+
+  test("an exchange that is deleted comes back, and messages flow", async () => {
+    await broker.deleteExchange(NAME);
+    await until("the exchange is back", () => broker.exchange(NAME), 90);
+    await member.send("depois da exchange");
+    await member.sees("depois da exchange", 60);
+    await ready(NAME);
+  });
+
+  test("a log that is deleted is replaced by a new one, and the people in the room follow", async () => {
+    const old = (await status(NAME)).epoch;
+    await broker.deleteQueue(logOf(NAME, old));
+    const epoch = await until("the room has a new epoch", async () => {
+      const now = (await status(NAME)).epoch;
+      return now && now !== old && now;
+    }, 90);
+    await until("the member is in the new epoch", () => member.epoch === epoch, 120);
+    await member.send("um log novo");
+    await member.sees("um log novo");
+    await ready(NAME);
+    assert.equal(await broker.queue(logOf(NAME, old)), null, "the old log is gone");
+  });
+
+  test("an operator that is deleted comes back and catches up", async () => {
+    const operator = ["-n", SYSTEM, "get", "pods", "-l", `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component=operator`, "-o", "name"];
+    const deployment = `deployment/${RELEASE}-operator`;
+    await kubectl("-n", SYSTEM, "scale", deployment, "--replicas=0");
+    await until("no operator runs", async () => (await kubectl(...operator)).trim() === "");
+    await member.send("sem operador");
+    await member.sees("sem operador");
+    await inRooms("scale", "chatroom", NAME, "--replicas=3");
+    await inRooms("scale", "chatroom", NAME, "--replicas=1");
+    await kubectl("-n", SYSTEM, "scale", deployment, "--replicas=1");
+    await podsReady(NAME, 1);
+    await ready(NAME);
+  });
+
+  test("a change of retention reaches the log without a new epoch", async () => {
+    const { epoch } = await status(NAME);
+    await inRooms("patch", "chatroom", NAME, "--type=merge", "-p", JSON.stringify({ spec: { retention: { maxBytes: "50M" } } }));
+    await until("the log has the new retention", async () => {
+      const log = await broker.queue(logOf(NAME, epoch));
+      const effective = { ...log.arguments, ...log.effective_policy_definition };
+      return effective["max-length-bytes"] === 50_000_000 || effective["x-max-length-bytes"] === 50_000_000;
+    });
+    assert.equal((await status(NAME)).epoch, epoch);
+  });
+
+  test("what is switched off in the spec is removed", async () => {
+    await inRooms("patch", "chatroom", NAME, "--type=merge", "-p", JSON.stringify({ spec: { ingress: null, replicas: 1 } }));
+    await until("Ingress and PodDisruptionBudget are gone", async () => !(await children(NAME)).some(({ kind }) => ["Ingress", "PodDisruptionBudget"].includes(kind)));
+    await apply(roomWithIngress(NAME));
+    await until("the Ingress is back", async () => (await children(NAME)).some(({ kind }) => kind === "Ingress"));
+  });
+
+  test("an Ingress can be exchanged for an HTTPRoute", { skip: GATEWAY ? false : "no Gateway" }, async () => {
+    await apply(roomWithGateway(NAME));
+    await until("there is an HTTPRoute and no Ingress", async () => {
+      const kinds = (await children(NAME)).map(({ kind }) => kind);
+      return kinds.includes("HTTPRoute") && !kinds.includes("Ingress");
+    });
+  });
+
+  test("a mistake is reported in the words of who refused, and its correction heals", async () => {
+    const patch = (spec) => inRooms("patch", "chatroom", NAME, "--type=merge", "-p", JSON.stringify({ spec }));
+    await patch({ image: "papo-server:missing" });
+    await until("the room says that it is not available", async () => {
+      const available = await condition(NAME, "Available");
+      return available?.status === "False" && available.observedGeneration === (await get("chatroom", NAME)).metadata.generation;
+    });
+    assert.ok((await pods(NAME)).some(isReady), "the old server stays until a new one answers");
+    await patch({ image: null });
+    await ready(NAME);
+  });
+
+  test("a room whose broker is named wrongly says so, and becomes ready once it is not", async () => {
+    await apply(room("engano", { broker: { secretName: "missing" } }));
+    await until("the room names the Secret that is missing", async () => {
+      const broken = await condition("engano", "BrokerReady");
+      return broken?.status === "False" && broken.message.includes("missing");
+    });
+    await apply(room("engano"));
+    await ready("engano");
+    await remove("engano");
+  });
+});

@@ -1,0 +1,65 @@
+// In a steady state the operator writes nothing: not to the API server, not to the broker.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+import { setTimeout as sleep } from "node:timers/promises";
+
+import { kubectl } from "./lib/kubectl.mjs";
+import { children, create, remove, room } from "./lib/room.mjs";
+import { get } from "./lib/kubectl.mjs";
+import { RELEASE, SYSTEM } from "./lib/settings.mjs";
+
+const NAMES = ["quieta-1", "quieta-2", "quieta-3"];
+const SECONDS = Number(process.env.PAPO_E2E_QUIET_SECONDS ?? 75);
+const OURS = /resource="(chatrooms|deployments|services|secrets|poddisruptionbudgets|networkpolicies|ingresses|httproutes)"/;
+
+describe("a steady state", () => {
+  let before_;
+  let after_;
+  before(async () => {
+    for (const name of NAMES) await create(room(name));
+    await settled();
+    before_ = await measure();
+    // The test is about time that passes: there is no condition to wait for.
+    await sleep(SECONDS * 1000);
+    after_ = await measure();
+  });
+  after(() => Promise.all(NAMES.map((name) => remove(name))));
+
+  test("no object of any room changes", () => assert.deepEqual(after_.versions, before_.versions));
+  test("the API server is asked to write nothing", () => assert.deepEqual(after_.apiWrites, before_.apiWrites));
+  test("the broker is asked to write nothing", () => assert.deepEqual(after_.brokerWrites, before_.brokerWrites));
+});
+
+async function measure() {
+  return { versions: await versions(), apiWrites: await apiWrites(), brokerWrites: await brokerWrites() };
+}
+
+/** Nothing of the rooms changes any more: the same versions twice, 5 s apart. */
+async function settled() {
+  for (let last = "", tries = 0; tries < 24; tries++) {
+    const now = JSON.stringify([await versions(), await brokerWrites(), await apiWrites()]);
+    if (now === last) return;
+    last = now;
+    await sleep(5000);
+  }
+  throw new Error("the rooms never came to rest");
+}
+
+async function versions() {
+  const rooms = await Promise.all(NAMES.map(async (name) => [await get("chatroom", name), ...(await children(name))]));
+  return Object.fromEntries(rooms.flat().map(({ kind, metadata }) => [`${kind}/${metadata.name}`, metadata.resourceVersion]));
+}
+
+/** Write requests so far, by the API server's own count, for the kinds that the operator makes. */
+async function apiWrites() {
+  const lines = (await kubectl("get", "--raw", "/metrics")).split("\n");
+  const writes = lines.filter((line) => /^apiserver_request_total\{.*verb="(APPLY|CREATE|DELETE|PATCH|POST|PUT|UPDATE)"/.test(line) && OURS.test(line));
+  return Object.fromEntries(writes.map((line) => [line.slice(0, line.lastIndexOf(" ")), line.slice(line.lastIndexOf(" ") + 1)]));
+}
+
+/** Write requests to the broker's management API so far, from its access log. */
+async function brokerWrites() {
+  const log = await kubectl("-n", SYSTEM, "exec", `${RELEASE}-rabbitmq-0`, "--", "sh", "-c", "cat /var/log/rabbitmq/access.log* 2>/dev/null || true");
+  return log.split("\n").filter((line) => /"?(PUT|POST|DELETE) \//.test(line)).length;
+}

@@ -1,0 +1,104 @@
+// Deletion ends, in any order, and leaves nothing behind that was not asked to stay.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { Broker, logOf } from "./lib/broker.mjs";
+import { apply, applyTo, get, inRooms, kubectl } from "./lib/kubectl.mjs";
+import { Member } from "./lib/member.mjs";
+import { create, ready, remove, room, roomWithIngress, status, urlOf } from "./lib/room.mjs";
+import { RELEASE, ROOMS, SYSTEM } from "./lib/settings.mjs";
+import { until } from "./lib/wait.mjs";
+
+describe("deletion", () => {
+  let broker;
+  before(async () => {
+    broker = await Broker.open();
+  });
+  after(() => broker?.close());
+
+  test("a deleted room leaves nothing on the broker or in the namespace, and other rooms stay", async () => {
+    await Promise.all([create(room("vai")), create(room("fica"))]);
+    assert.notDeepEqual(await broker.belongings("vai"), []);
+    await remove("vai");
+    assert.deepEqual(await broker.belongings("vai"), []);
+    assert.ok(await broker.exchange("fica"));
+    await ready("fica", 10);
+    await until("its objects are collected", async () => !(await get("deployment", "vai")) && !(await get("service", "vai")));
+    await remove("fica");
+  });
+
+  test("a log that is to be retained stays, and a room of the same name takes it up again", async () => {
+    const NAME = "guarda";
+    await create(roomWithIngress(NAME, { deletionPolicy: "Retain" }));
+    const { epoch } = await status(NAME);
+    const ana = await Member.join(urlOf(NAME), "Ana");
+    await ana.send("para depois");
+    ana.leave();
+    await remove(NAME);
+    assert.ok(await broker.queue(logOf(NAME, epoch)), "the log stayed");
+    await create(roomWithIngress(NAME));
+    assert.equal((await status(NAME)).epoch, epoch);
+    const rui = await Member.join(urlOf(NAME), "Rui");
+    await rui.sees("para depois");
+    rui.leave();
+    await remove(NAME);
+    assert.deepEqual(await broker.belongings(NAME), []);
+  });
+
+  test("a room deleted while no operator runs is gone once there is one", async () => {
+    await create(room("espera"));
+    await kubectl("-n", SYSTEM, "scale", `deployment/${RELEASE}-operator`, "--replicas=0");
+    await inRooms("delete", "chatroom", "espera", "--wait=false");
+    assert.ok((await get("chatroom", "espera")).metadata.deletionTimestamp, "its finalizer holds it");
+    await kubectl("-n", SYSTEM, "scale", `deployment/${RELEASE}-operator`, "--replicas=1");
+    await until("the room is gone", async () => !(await get("chatroom", "espera")));
+    assert.deepEqual(await broker.belongings("espera"), []);
+  });
+
+  test("a room whose broker's Secret is gone can be deleted", async () => {
+    const NAME = "sem-segredo";
+    await inRooms("create", "secret", "generic", "my-broker", ...(await literals()));
+    await create(room(NAME, { broker: { secretName: "my-broker" } }));
+    await inRooms("delete", "secret", "my-broker");
+    await remove(NAME, 120);
+    // Nobody could reach the broker for it: what is left there is this test's to remove.
+    await sweep(broker, NAME);
+  });
+
+  test("a namespace with rooms in it can be deleted", async () => {
+    const namespace = `${ROOMS}-gone`;
+    await kubectl("create", "namespace", namespace);
+    const text = { ...room("sala"), metadata: { name: "sala", namespace } };
+    await applyTo(namespace, text);
+    await kubectl("-n", namespace, "wait", "--for=condition=Ready", "chatroom/sala", "--timeout=90s");
+    await kubectl("delete", "namespace", namespace, "--timeout=90s");
+    assert.equal(await broker.call("GET", `exchanges/%2F/papo.${namespace}.sala`), null);
+  });
+
+  test("a room can be deleted while its broker is down", async () => {
+    const NAME = "sem-broker";
+    await inRooms("create", "secret", "generic", "dead-broker", "--from-literal=username=x", "--from-literal=password=x", "--from-literal=host=dead.invalid", "--from-literal=port=5672");
+    await apply(room(NAME, { broker: { secretName: "dead-broker" } }));
+    await until("the room says that its broker is not there", async () => {
+      const one = (await status(NAME)).conditions?.find(({ type }) => type === "BrokerReady");
+      return one?.status === "False";
+    });
+    await remove(NAME, 120);
+    await inRooms("delete", "secret", "dead-broker");
+  });
+});
+
+/** The default broker's Secret, as arguments of `kubectl create secret generic`. */
+async function literals() {
+  const { data } = await get("secret", `${RELEASE}-rabbitmq-default-user`, SYSTEM);
+  return ["host", "port", "username", "password"].map((key) => `--from-literal=${key}=${Buffer.from(data[key], "base64")}`);
+}
+
+async function sweep(broker, name) {
+  for (const belonging of await broker.belongings(name)) {
+    const [kind, object] = belonging.split(" ");
+    const path = { exchange: `exchanges/%2F/${object}`, queue: `queues/%2F/${object}`, user: `users/${object}`, policy: `policies/%2F/${object}` }[kind];
+    await broker.call("DELETE", path);
+  }
+}

@@ -1,0 +1,59 @@
+// The cluster, through kubectl and helm as a user has them: only KUBECONFIG says which.
+
+import { execFile, spawn } from "node:child_process";
+import { promisify } from "node:util";
+
+import { ROOMS } from "./settings.mjs";
+
+const exec = promisify(execFile);
+const MAX_OUTPUT = 64 * 1024 * 1024;
+
+async function run(program, args, input) {
+  const running = exec(program, args, { maxBuffer: MAX_OUTPUT });
+  running.child.stdin.end(input ?? "");
+  try {
+    return (await running).stdout;
+  } catch (error) {
+    throw new Error(`${program} ${args.join(" ")}: ${error.stderr?.trim() || error.message}`);
+  }
+}
+
+/** Runs kubectl, returns what it printed. */
+export const kubectl = (...args) => run("kubectl", args);
+/** Runs helm, returns what it printed. */
+export const helm = (...args) => run("helm", args);
+/** Runs kubectl in the rooms' namespace. */
+export const inRooms = (...args) => kubectl("-n", ROOMS, ...args);
+
+/** Applies objects in a namespace. */
+export const applyTo = (namespace, ...objects) =>
+  run("kubectl", ["-n", namespace, "apply", "-f", "-"], objects.map((object) => JSON.stringify(object)).join("\n---\n"));
+/** Applies objects in the rooms' namespace. */
+export const apply = (...objects) => applyTo(ROOMS, ...objects);
+
+/** An object of the rooms' namespace; null if there is none. */
+export async function get(kind, name, namespace = ROOMS) {
+  const text = await kubectl("-n", namespace, "get", kind, name, "-o", "json", "--ignore-not-found");
+  return text ? JSON.parse(text) : null;
+}
+
+/** Objects of the rooms' namespace that bear a label. */
+export async function list(kinds, selector = "", namespace = ROOMS) {
+  const text = await kubectl("-n", namespace, "get", kinds, "-l", selector, "-o", "json");
+  return JSON.parse(text).items;
+}
+
+/** Forwards a local port to `target` (such as service/x); returns the port and how to stop. */
+export async function forward(namespace, target, port) {
+  const child = spawn("kubectl", ["-n", namespace, "port-forward", target, `:${port}`], { stdio: ["ignore", "pipe", "inherit"] });
+  const local = await new Promise((resolve, reject) => {
+    let text = "";
+    child.stdout.on("data", (data) => {
+      text += data;
+      const found = text.match(/127\.0\.0\.1:(\d+)/);
+      if (found) resolve(Number(found[1]));
+    });
+    child.once("exit", (code) => reject(new Error(`port-forward to ${target} ended with ${code}`)));
+  });
+  return { port: local, stop: () => child.kill() };
+}

@@ -1,0 +1,29 @@
+// The release under test: the chart, installed the way a user does, in namespaces that enforce `restricted`.
+
+import { helm, kubectl } from "./kubectl.mjs";
+import { HELM_ARGS, RELEASE, ROOMS, SYSTEM } from "./settings.mjs";
+
+const CHART = new URL("../../../charts/papo", import.meta.url).pathname;
+// RabbitMQ then keeps a log of what asks it to change something: how a test knows that nobody does.
+const ACCESS_LOG = "rabbitmq.extraConfig=management.http_log_dir = /var/log/rabbitmq";
+
+/** Installs the chart, or upgrades the release to it. */
+export async function install(...more) {
+  for (const namespace of [SYSTEM, ROOMS]) await restrictedNamespace(namespace);
+  await helm("upgrade", "--install", RELEASE, CHART, "-n", SYSTEM, "--wait", "--timeout", "3m", "--set", ACCESS_LOG, ...HELM_ARGS, ...more);
+}
+
+/** Removes rooms, release and namespaces; the definition of ChatRoom stays, as it does for users. */
+export async function uninstall() {
+  await kubectl("delete", "namespace", ROOMS, "--timeout=120s");
+  await helm("uninstall", RELEASE, "-n", SYSTEM, "--wait", "--ignore-not-found");
+  await kubectl("delete", "namespace", SYSTEM, "--timeout=120s");
+}
+
+/** A namespace with Pod Security `restricted` enforced. */
+export async function restrictedNamespace(name) {
+  await kubectl("create", "namespace", name).catch((error) => {
+    if (!error.message.includes("AlreadyExists")) throw error;
+  });
+  await kubectl("label", "namespace", name, "--overwrite", "pod-security.kubernetes.io/enforce=restricted");
+}

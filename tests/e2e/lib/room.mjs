@@ -1,0 +1,83 @@
+// Rooms: the resource, its children, and how to wait for it.
+
+import { apply, get, inRooms, list } from "./kubectl.mjs";
+import { DOMAIN, GATEWAY, INGRESS_ANNOTATIONS, INGRESS_CLASS, ROOMS } from "./settings.mjs";
+import { until } from "./wait.mjs";
+
+/** The host of a room's page. */
+export const hostOf = (name) => `${name}.${DOMAIN}`;
+/** Where a room's page is. */
+export const urlOf = (name) => `http://${hostOf(name)}`;
+
+/** A ChatRoom. */
+export const room = (name, spec = {}) => ({
+  apiVersion: "papo.chat/v1alpha1",
+  kind: "ChatRoom",
+  metadata: { name, namespace: ROOMS },
+  spec,
+});
+
+/** A ChatRoom that is reached through an Ingress. */
+export const roomWithIngress = (name, spec = {}) =>
+  room(name, {
+    ...spec,
+    ingress: {
+      host: hostOf(name),
+      ...(INGRESS_CLASS && { className: INGRESS_CLASS }),
+      ...(Object.keys(INGRESS_ANNOTATIONS).length > 0 && { annotations: INGRESS_ANNOTATIONS }),
+    },
+  });
+
+/** A ChatRoom that is reached through the Gateway. */
+export function roomWithGateway(name, spec = {}) {
+  const [namespace, gateway] = GATEWAY.split("/");
+  return room(name, { ...spec, gateway: { parentRefs: [{ namespace, name: gateway }], hostnames: [hostOf(name)] } });
+}
+
+/** Applies a room and waits until it is ready. */
+export async function create(chatRoom, seconds = 120) {
+  await apply(chatRoom);
+  await ready(chatRoom.metadata.name, seconds);
+}
+
+/** Waits for the condition Ready, as a user would. */
+export const ready = (name, seconds = 120) =>
+  inRooms("wait", "--for=condition=Ready", `chatroom/${name}`, `--timeout=${seconds}s`);
+
+/** Deletes a room and waits until it is gone. */
+export const remove = (name, seconds = 60) =>
+  inRooms("delete", "chatroom", name, "--ignore-not-found", "--wait", `--timeout=${seconds}s`);
+
+/** A field of the status. */
+export const status = async (name) => (await get("chatroom", name))?.status ?? {};
+
+/** A condition of the room; undefined if it has none of this type. */
+export const condition = async (name, type) => (await status(name)).conditions?.find((one) => one.type === type);
+
+/** The pods of a room that are not on their way out. */
+export async function pods(name) {
+  const selector = (await status(name)).selector;
+  return (await list("pods", selector)).filter((pod) => !pod.metadata.deletionTimestamp);
+}
+
+/** Does this pod answer? */
+export const isReady = (pod) => pod.status.conditions?.some(({ type, status }) => type === "Ready" && status === "True");
+
+/** Waits until the room has this many ready pods and no other. */
+export const podsReady = (name, count, seconds = 90) =>
+  until(
+    `${name} has ${count} ready pods`,
+    async () => {
+      const all = await pods(name);
+      return all.length === count && all.every(isReady) && all;
+    },
+    seconds,
+  );
+
+/** Objects that a room owns, of every kind the operator makes, as `Kind/name`. */
+export async function children(name) {
+  const { uid } = (await get("chatroom", name)).metadata;
+  const kinds = "deployments,services,secrets,poddisruptionbudgets,networkpolicies,ingresses";
+  const all = await list(GATEWAY ? `${kinds},httproutes` : kinds);
+  return all.filter((object) => object.metadata.ownerReferences?.some((owner) => owner.uid === uid));
+}

@@ -1,0 +1,55 @@
+// Who this browser is in the room: a name, and a secret token from which the server derives the public `sender`.
+//
+// Remembered for the browser; a window may be somebody else, for itself and until it is closed.
+
+import { randomId } from "./random.js";
+import { Stored } from "./store.js";
+
+const browser = new Stored("localStorage", "identity");
+const thisWindow = new Stored("sessionStorage", "identity");
+
+export class Identity {
+  #current = thisWindow.get() ?? browser.get() ?? { token: randomId() };
+
+  /** `undefined` until the person was asked; `null` when they would not say. */
+  get name() {
+    return this.#current.name;
+  }
+
+  get token() {
+    return this.#current.token;
+  }
+
+  /** Takes a name (or `null`); as `somebodyElse`, with a token of its own and in this window only. */
+  become(name, somebodyElse) {
+    const own = somebodyElse || thisWindow.get() !== null;
+    this.#current = { name, token: somebodyElse ? randomId() : this.token };
+    (own ? thisWindow : browser).set(this.#current);
+  }
+}
+
+/** Other windows of this browser that are here with the same token. */
+export class Twins {
+  #channel = "BroadcastChannel" in window ? new BroadcastChannel("papo.identity") : null;
+  #identity;
+
+  /** Calls `found` when there is one. */
+  constructor(identity, found) {
+    this.#identity = identity;
+    if (!this.#channel) return;
+    this.#channel.onmessage = ({ data: { token, question } }) => {
+      if (token !== identity.token) return;
+      if (question) this.#tell(false);
+      else found();
+    };
+  }
+
+  /** Asks the others; the newest window is the one to say something. */
+  ask() {
+    this.#tell(true);
+  }
+
+  #tell(question) {
+    this.#channel?.postMessage({ token: this.#identity.token, question });
+  }
+}

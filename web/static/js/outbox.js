@@ -1,0 +1,100 @@
+// The outbox: what this person has written and the room has not shown yet. Pure but for its storage and its timer.
+//
+// One message is under way at a time, so that the order survives every retry; a retry has the same id, so the room shows it
+// once. It is kept in the window's storage and survives a reload.
+
+/** Refusals after which the message was not stored, or perhaps not: trying again is right. */
+const RETRY = new Set(["rate_limited", "draining", "unavailable", "timeout"]);
+const FIRST_RETRY = 500;
+const LONGEST_RETRY = 10_000;
+/** About half a minute; then the person decides. Too fast a typist only has to wait, however long. */
+const MOST_TRIES = 7;
+
+export class Outbox {
+  /** { id, text, at, state: "pending" | "sent" | "failed", code?, offset?, epoch? }, in the order they were written. */
+  entries;
+  #store;
+  #send;
+  #changed;
+  #open = false;
+  #busy = false;
+  #tries = 0;
+  #timer;
+
+  /** `send(id, text)` resolves to the acknowledgement and rejects if there was none; `changed()` follows every change. */
+  constructor({ store, send, changed }) {
+    this.entries = store.get() ?? [];
+    this.#store = store;
+    this.#send = send;
+    this.#changed = changed;
+  }
+
+  add(id, text) {
+    this.entries.push({ id, text, at: Date.now(), state: "pending" });
+    this.#update();
+  }
+
+  retry(id) {
+    const entry = this.#find(id);
+    if (entry) Object.assign(entry, { state: "pending", code: undefined });
+    this.#update();
+  }
+
+  discard(id) {
+    this.entries = this.entries.filter((entry) => entry.id !== id);
+    this.#update();
+  }
+
+  /** The connection can carry messages, or no longer. */
+  open(open) {
+    this.#open = open;
+    this.#tries = 0;
+    clearTimeout(this.#timer);
+    this.#update();
+  }
+
+  /** The room has shown these; and whatever it had acknowledged up to `newest`, also if it is on no page held here. */
+  settle(ids, { epoch, newest }) {
+    const shown = (entry) => entry.state === "sent" && (entry.epoch !== epoch || entry.offset <= newest);
+    const kept = this.entries.filter((entry) => !ids.has(entry.id) && !shown(entry));
+    if (kept.length === this.entries.length) return;
+    this.entries = kept;
+    this.#update();
+  }
+
+  #find(id) {
+    return this.entries.find((entry) => entry.id === id);
+  }
+
+  #update() {
+    this.#store.set(this.entries.length ? this.entries : null);
+    this.#changed();
+    this.#pump();
+  }
+
+  async #pump() {
+    const entry = this.entries.find(({ state }) => state === "pending");
+    if (!entry || !this.#open || this.#busy) return;
+    this.#busy = true;
+    clearTimeout(this.#timer);
+    // Without an answer the outcome is unknown: as the server's own `timeout`.
+    const answer = await this.#send(entry.id, entry.text).catch(() => ({ ok: false, code: "timeout" }));
+    this.#busy = false;
+    this.#take(entry, answer);
+  }
+
+  #take(entry, { ok, code, offset, epoch }) {
+    if (ok) {
+      Object.assign(entry, { state: "sent", offset, epoch });
+    } else if (this.#open && RETRY.has(code) && (code === "rate_limited" || this.#tries < MOST_TRIES)) {
+      const delay = Math.min(LONGEST_RETRY, FIRST_RETRY * 2 ** this.#tries);
+      this.#tries += 1;
+      this.#timer = setTimeout(() => this.#pump(), delay);
+      return;
+    } else if (this.#open || !RETRY.has(code)) {
+      Object.assign(entry, { state: "failed", code });
+    }
+    this.#tries = 0;
+    this.#update();
+  }
+}

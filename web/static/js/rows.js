@@ -1,0 +1,49 @@
+// Rows: what the log shows, from top to bottom, told as data. Pure; `view/log.js` makes it visible.
+
+import { dayOf } from "./dates.js";
+import { keyOf } from "./timeline.js";
+
+/** Messages of one sender within this time stand together under one name. */
+const GROUP_WITHIN = 5 * 60_000;
+
+/**
+ * Rows of kind `edge` (what is above), `day`, `notice`, `marker` (new messages begin) and `message`. A person's own
+ * message keeps its key from being written to being shown, so that it stays the same element.
+ */
+export function rows({ timeline, outbox, me, marker, loading }) {
+  const list = [{ kind: "edge", key: "edge", edge: edge(timeline, outbox, loading) }];
+  const notices = [...timeline.notices];
+  let previous = null;
+  for (const message of [...shown(timeline, me), ...(timeline.detached ? [] : written(outbox, me))]) {
+    const breaks = [];
+    while (notices.length && message.offset >= notices[0].before) breaks.push(notice(notices.shift()));
+    if (message.offset === marker && marker !== null) breaks.push({ kind: "marker", key: "marker" });
+    if (!previous || dayOf(previous.at) !== dayOf(message.at)) breaks.push({ kind: "day", key: `day ${message.key}`, at: message.at });
+    const first = breaks.length > 0 || previous.sender !== message.sender || previous.user !== message.user || message.at - previous.at > GROUP_WITHIN;
+    list.push(...breaks, { kind: "message", message, key: message.key, first });
+    previous = message;
+  }
+  return [...list, ...notices.map(notice)];
+}
+
+function shown({ messages }, me) {
+  return messages.map((message) => {
+    const own = message.sender === me.sender;
+    return { ...message, own, state: own ? "sent" : null, key: own ? `own ${message.id}` : keyOf(message) };
+  });
+}
+
+function written(outbox, me) {
+  return outbox.map((entry) => ({ ...entry, offset: undefined, sender: me.sender, user: me.user, own: true, key: `own ${entry.id}` }));
+}
+
+function notice({ kind, before }) {
+  return { kind: "notice", key: `notice ${before}`, notice: kind };
+}
+
+function edge({ messages, more, epoch }, outbox, loading) {
+  if (epoch === null) return "unknown";
+  if (loading) return "loading";
+  if (more) return "more";
+  return messages.length || outbox.length ? "beginning" : "empty";
+}

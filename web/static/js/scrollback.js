@@ -1,0 +1,72 @@
+// Scrolling back: loads the pages of the log that the timeline does not hold, and keeps it within its bound.
+
+const PAGE = 50;
+/** Most messages held, and so most elements on the page. */
+const MOST = 1_000;
+/** What is left when the oldest go, so that they do not go one by one. */
+const KEPT = 800;
+const TIMEOUT = 10_000;
+const PAUSE = 1_000;
+
+export class Scrollback {
+  loading = false;
+  #timeline;
+  #request;
+  #changed;
+
+  /** `request(argument, timeout)` asks the room for `{ before, limit }`; `changed()` follows every change. */
+  constructor(timeline, request, changed) {
+    this.#timeline = timeline;
+    this.#request = request;
+    this.#changed = changed;
+  }
+
+  /** Older messages, if there are. */
+  async older() {
+    const { messages, more } = this.#timeline;
+    if (!more || !messages.length) return;
+    await this.#load(messages[0].offset, (page) => {
+      this.#timeline.prepend(page.messages, page.more);
+      this.#timeline.dropNewest(MOST);
+    });
+  }
+
+  /** Newer messages, if the timeline is detached from the end of the log. */
+  async newer() {
+    const { messages, detached } = this.#timeline;
+    if (!detached) return;
+    // The server pages backwards only; a page of PAGE offsets that ends here begins right after what we have.
+    const end = messages.at(-1).offset + 1 + PAGE;
+    await this.#load(end, (page) => {
+      this.#timeline.append(page.messages, end);
+      this.#timeline.dropOldest(MOST);
+    });
+  }
+
+  /** Back to the end of the log, if the timeline is detached from it. */
+  async newest() {
+    if (!this.#timeline.detached) return;
+    await this.#load(this.#timeline.newest + 1, (page) => this.#timeline.jump(page.messages, page.more));
+  }
+
+  /** Keeps the timeline within its bound while messages arrive; what goes is what the person does not look at. */
+  bound(atEnd) {
+    const { messages } = this.#timeline;
+    if (messages.length <= MOST) return;
+    if (atEnd) this.#timeline.dropOldest(KEPT);
+    else this.#timeline.dropNewest(MOST);
+  }
+
+  async #load(before, take) {
+    if (this.loading) return;
+    this.loading = true;
+    this.#changed();
+    const { epoch } = this.#timeline;
+    const page = await this.#request({ before, limit: PAGE }, TIMEOUT).catch(() => ({ ok: false }));
+    // An answer about a log that has ended meanwhile says nothing about this one.
+    if (page.ok && page.epoch === epoch && epoch === this.#timeline.epoch) take(page);
+    else await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    this.loading = false;
+    this.#changed();
+  }
+}

@@ -1,0 +1,29 @@
+// What the browser remembers. Storage may be forbidden or full: then the page forgets, and works.
+
+/** One value in `localStorage` or `sessionStorage`, as JSON. */
+export class Stored {
+  #area;
+  #key;
+
+  constructor(area, key) {
+    this.#area = area;
+    this.#key = `papo.${key}`;
+  }
+
+  get() {
+    try {
+      return JSON.parse(window[this.#area].getItem(this.#key));
+    } catch {
+      return null;
+    }
+  }
+
+  set(value) {
+    try {
+      if (value === null) window[this.#area].removeItem(this.#key);
+      else window[this.#area].setItem(this.#key, JSON.stringify(value));
+    } catch {
+      // Forgetting is better than failing.
+    }
+  }
+}

@@ -1,0 +1,98 @@
+// The timeline: the part of the room's log that this page holds, ascending by offset. Pure: no DOM, no clock.
+//
+// It is a window on the log of bounded length. `newest` is the last offset the page has been told of, and so where a
+// reconnect resumes; a `detached` window ends before it, and newer messages are loaded by scrolling.
+
+export class Timeline {
+  epoch = null;
+  messages = [];
+  /** Older messages exist than the first one held. */
+  more = false;
+  newest = null;
+  detached = false;
+  /** What happened to the log, each shown before the first message at or after its `before`: { kind, before }. */
+  notices = [];
+  #keys = new Set();
+
+  /** Takes the `history` that follows a connect; returns the messages that are news to somebody who was here before. */
+  begin({ epoch, messages, recovered, more, gap }) {
+    if (recovered && epoch === this.epoch) {
+      if (gap) this.notices.push({ kind: "gap", before: gap.to });
+      return messages.filter((message) => this.add(message));
+    }
+    const kind = this.epoch !== epoch ? "restarted" : gap ? "gap" : "reloaded";
+    const wasHere = this.newest !== null;
+    this.#reset(epoch, messages, more);
+    if (wasHere) this.notices = [{ kind, before: messages[0]?.offset ?? 0 }];
+    return [];
+  }
+
+  /** Takes a live message; `false` when it is known already. */
+  add(message) {
+    if (this.newest !== null && message.offset <= this.newest) return false;
+    this.newest = message.offset;
+    if (this.#keys.has(keyOf(message))) return false;
+    if (!this.detached) {
+      this.messages.push(message);
+      this.#keys.add(keyOf(message));
+    }
+    return true;
+  }
+
+  /** Takes a page of older messages. */
+  prepend(page, more) {
+    const first = this.messages[0]?.offset ?? Infinity;
+    const older = page.filter((message) => message.offset < first && !this.#keys.has(keyOf(message)));
+    this.more = more;
+    this.#keep([...older, ...this.messages]);
+  }
+
+  /** Takes a page that reaches up to `end` (exclusive), when the window is detached. */
+  append(page, end) {
+    const last = this.messages.at(-1)?.offset ?? -1;
+    const newer = page.filter((message) => message.offset > last && !this.#keys.has(keyOf(message)));
+    this.#keep([...this.messages, ...newer]);
+    this.detached = end <= this.newest;
+  }
+
+  /** Starts over with the page that ended at what was the newest message when it was asked for. */
+  jump(page, more) {
+    const { newest } = this;
+    this.#reset(this.epoch, page, more);
+    this.detached = newest > this.newest;
+    this.newest = Math.max(newest, this.newest);
+  }
+
+  /** Forgets all but the newest `most`; they can be loaded again. */
+  dropOldest(most) {
+    if (this.messages.length <= most) return;
+    this.more = true;
+    this.#keep(this.messages.slice(-most));
+  }
+
+  /** Forgets all but the oldest `most`, which detaches the window. */
+  dropNewest(most) {
+    if (this.messages.length <= most) return;
+    this.detached = true;
+    this.#keep(this.messages.slice(0, most));
+  }
+
+  #reset(epoch, messages, more) {
+    this.epoch = epoch;
+    this.more = more;
+    this.detached = false;
+    this.notices = [];
+    this.newest = messages.at(-1)?.offset ?? null;
+    this.#keep(messages);
+  }
+
+  #keep(messages) {
+    this.messages = messages;
+    this.#keys = new Set(messages.map(keyOf));
+  }
+}
+
+/** A record seen twice in the log is one message: same sender, same id. */
+export function keyOf({ sender, id }) {
+  return `${sender}/${id}`;
+}

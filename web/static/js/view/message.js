@@ -1,0 +1,42 @@
+// One message as an element: bubble, author, text with links, time, and what became of it.
+
+import { fullDate, timeOfDay } from "../dates.js";
+import { codeInWords, t } from "../i18n.js";
+import { hue, initials, segments } from "../text.js";
+import { make } from "./dom.js";
+
+/** A new element; `update` completes it. */
+export function messageElement({ message }) {
+  const author = make("span", { className: `author hue-${hue(message.sender ?? "")}` }, message.user ?? "");
+  const text = make("bdi", { className: "text" }, ...segments(message.text).map(segment));
+  const foot = make("div", { className: "meta" });
+  const avatar = make("span", { className: `avatar hue-${hue(message.sender ?? "")}`, ariaHidden: "true" }, initials(message.user ?? ""));
+  const element = make("article", {}, avatar, make("div", { className: "bubble" }, author, text, foot));
+  element.dataset.id = message.id;
+  return element;
+}
+
+/** What may change of a message: whether it begins a group, and its state. */
+export function updateMessage(element, { message, first }, connected, actions) {
+  element.className = ["message", message.own && "own", first && "first", message.state === "failed" && "failed"].filter(Boolean).join(" ");
+  element.dataset.state = message.state ?? "received";
+  const time = make("time", { dateTime: new Date(message.at).toISOString(), title: fullDate(message.at) }, timeOfDay(message.at));
+  element.querySelector(".meta").replaceChildren(time, ...state(message, connected, actions));
+}
+
+function segment({ text, href }) {
+  return href ? make("a", { href, target: "_blank", rel: "noopener noreferrer nofollow" }, text) : text;
+}
+
+function state({ state, id, code }, connected, actions) {
+  if (!state) return [];
+  if (state === "failed") {
+    const button = (key, action) => make("button", { type: "button", className: key, onclick: () => action(id) }, t(key));
+    const words = make("span", { className: "state" }, `${t("failed")}: ${codeInWords(code)}`);
+    return [words, button("retry", actions.retry), button("discard", actions.discard)];
+  }
+  const words = state === "pending" && !connected ? t("waiting") : t(state);
+  // Waiting is worth words; what goes well only a sign, and words for those who do not see it.
+  const quiet = state === "sent" || connected;
+  return [make("span", { className: quiet ? "state visually-hidden" : "state" }, words), make("span", { className: "sign", ariaHidden: "true", title: words })];
+}

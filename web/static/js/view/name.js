@@ -1,0 +1,56 @@
+// The dialog that asks for a name: at the first visit, when it is to change, and when the server refuses it.
+
+import { codeInWords, t } from "../i18n.js";
+import { length } from "../text.js";
+import { byId } from "./dom.js";
+
+export class NameDialog {
+  #dialog = byId("name-dialog");
+  #input = byId("name-input");
+  #chosen;
+
+  /** `chosen(name, somebodyElse)` gets the answer; `name` is `null` if they would rather not say. */
+  constructor(chosen) {
+    this.#chosen = chosen;
+    byId("name-form").addEventListener("submit", (event) => this.#submit(event));
+    byId("name-cancel").addEventListener("click", () => this.#dismiss());
+    this.#dialog.addEventListener("cancel", () => this.#dismiss());
+    this.#input.addEventListener("input", () => this.#complain(""));
+  }
+
+  /** `name` is `undefined` at the first visit; `code` is why the server refused the last one. */
+  ask({ name, limit, code, somebodyElse = false }) {
+    const first = name === undefined;
+    this.first = first;
+    this.limit = limit;
+    byId("somebody-else-row").hidden = first;
+    byId("somebody-else").checked = somebodyElse;
+    byId("name-cancel").textContent = first ? t("noName") : t("cancel");
+    byId("name-ok").textContent = first ? t("enter") : t("save");
+    this.#input.value = somebodyElse ? "" : (name ?? "");
+    const words = code ? codeInWords(code) : "";
+    this.#complain(words && words[0].toLocaleUpperCase() + words.slice(1) + ".");
+    if (!this.#dialog.open) this.#dialog.showModal();
+    this.#input.focus();
+    this.#input.select();
+  }
+
+  #submit(event) {
+    event.preventDefault();
+    const name = this.#input.value.trim();
+    if (length(name) > this.limit) return this.#complain(t("nameTooLong", this.limit));
+    if (!name) return this.#input.focus();
+    this.#dialog.close();
+    this.#chosen(name, byId("somebody-else").checked);
+  }
+
+  #dismiss() {
+    this.#dialog.close();
+    if (this.first) this.#chosen(null, false);
+  }
+
+  #complain(words) {
+    byId("name-error").textContent = words;
+    this.#input.ariaInvalid = String(Boolean(words));
+  }
+}

@@ -1,0 +1,38 @@
+// Who is here: the count in the header, the names beside the conversation (on a phone: over it, on request).
+
+import { locale, t } from "../i18n.js";
+import { hue, initials } from "../text.js";
+import { byId, make } from "./dom.js";
+
+const collator = new Intl.Collator(locale);
+
+export class PeopleView {
+  constructor() {
+    const button = byId("people-btn");
+    const open = (open) => {
+      byId("people").classList.toggle("open", open);
+      button.ariaExpanded = String(open);
+    };
+    button.addEventListener("click", () => open(button.ariaExpanded !== "true"));
+    document.addEventListener("keydown", ({ key }) => key === "Escape" && open(false));
+    document.addEventListener("click", ({ target }) => target.closest("#people, #people-btn") || open(false));
+  }
+
+  /** `senderOf(name)` gives the one sender known by this name, for the colour, or nothing. */
+  show(presence, me, senderOf) {
+    byId("people-count").textContent = presence.count;
+    const words = t("people", presence.count);
+    byId("people-words").textContent = words;
+    byId("people-btn").title = words;
+    byId("people-title").textContent = words;
+    const names = [...presence.names].sort((a, b) => (b === me.user) - (a === me.user) || collator.compare(a, b));
+    byId("people-list").replaceChildren(...names.map((name) => person(name, name === me.user, senderOf(name))));
+    byId("people-rest").textContent = names.length && presence.rest ? t("rest", presence.rest) : "";
+  }
+}
+
+function person(name, isMe, sender) {
+  const avatar = make("span", { className: `avatar small ${sender ? `hue-${hue(sender)}` : "plain"}`, ariaHidden: "true" }, initials(name));
+  const words = make("span", { className: "person-name", dir: "auto" }, name);
+  return make("li", {}, avatar, words, ...(isMe ? [make("span", { className: "you" }, t("you"))] : []));
+}

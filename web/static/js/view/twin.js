@@ -1,0 +1,28 @@
+// The notice that this person is here in another window too: whoever tries the chat in two windows wants to be two.
+
+import { t } from "../i18n.js";
+import { Stored } from "../store.js";
+import { byId } from "./dom.js";
+
+export class TwinNotice {
+  #dismissed = new Stored("sessionStorage", "twin-dismissed");
+
+  /** `act()` is what its button does. */
+  constructor(act) {
+    byId("twin-action").addEventListener("click", act);
+    byId("twin-dismiss").addEventListener("click", () => {
+      this.#dismissed.set(true);
+      this.hide();
+    });
+  }
+
+  show(name) {
+    if (this.#dismissed.get()) return;
+    byId("twin-words").textContent = t("twin", name);
+    byId("twin").hidden = false;
+  }
+
+  hide() {
+    byId("twin").hidden = true;
+  }
+}

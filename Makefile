@@ -1,0 +1,36 @@
+# What there is to do with Papo. `make` alone lists it.
+
+ARGS ?=
+DOCKER ?= docker
+VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test e2e kind bench faults image generate
+
+help: ## List the commands
+	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Build the chat server and run it on port 5000 (ARGS="--broker amqp://...")
+	@cargo run --release -p papo-server -- $(ARGS)
+
+test: ## Run every test that needs no cluster, after setting this machine up for it (SUITES="unit page" for some)
+	@tests/run $(SUITES)
+
+e2e: ## Run the end-to-end tests on the cluster KUBECONFIG names
+	@cd tests/e2e && npm ci --no-audit --no-fund --silent && npm --silent test -- $(ARGS)
+
+kind: ## Make a kind cluster with Papo and a first room in it
+	@manifests/kind.sh
+
+bench: ## Measure deliveries per second, processor time and memory
+	@tests/bench/run $(ARGS)
+
+faults: ## Break things on purpose and check what clients saw
+	@tests/faults/run $(ARGS)
+
+image: ## Build the container images of both programs
+	$(DOCKER) build --target server -t papo-server:$(VERSION) .
+	$(DOCKER) build --target operator -t papo-operator:$(VERSION) .
+
+generate: ## Write the files that are made from others: the CRD, the plain manifests
+	@manifests/generate.sh

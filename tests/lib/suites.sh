@@ -1,0 +1,93 @@
+# Suites and their tally. Sourced by tests/run.
+#
+# A suite is a command whose output says how many tests passed and failed (count.awk knows the formats). It counts as
+# failed if it ends with a status other than 0 although no test did, or says nothing countable: a suite that could not
+# even start must not look like one without tests. A check is a command that is one test; a preparation only counts if it
+# fails.
+
+logs=${PAPO_TEST_LOGS:-$PWD/target/test-logs}
+passed=0 failed=0 suite_pid= rabbitmq_handle=
+mkdir -p "$logs"
+
+say() { echo "papo: $*"; }
+verbose() { [ -n "${PAPO_VERBOSE:-}${CI:-}" ]; }
+
+suite() { # NAME LIMIT COMMAND...
+    run_limited "$@"
+    local counted
+    read -r counted suite_passed suite_failed suite_skipped < <(awk -f tests/lib/count.awk "$log")
+    if [ "$counted" = 0 ]; then
+        suite_failed=1
+        say "$1: no count of tests in its output"
+    elif [ $status != 0 ] && [ "$suite_failed" = 0 ]; then
+        suite_failed=1
+        say "$1: ended with status $status"
+    fi
+    report "$1"
+}
+
+check() { # NAME LIMIT COMMAND...
+    run_limited "$@"
+    suite_skipped=0
+    if [ $status = 0 ]; then suite_passed=1 suite_failed=0; else suite_passed=0 suite_failed=1; fi
+    report "$1"
+}
+
+preparation() { # NAME LIMIT COMMAND...
+    run_limited "$@"
+    [ $status != 0 ] || { say "$1: done ($((SECONDS - begun)) s)"; return; }
+    suite_passed=0 suite_failed=1 suite_skipped=0
+    report "$1"
+}
+
+report() { # NAME
+    passed=$((passed + suite_passed)) failed=$((failed + suite_failed))
+    if [ "$suite_failed" != 0 ] && ! verbose; then tail -n 60 "$log" | sed 's/^/    /'; fi
+    local skipped=
+    [ "$suite_skipped" = 0 ] || skipped=", $suite_skipped skipped"
+    say "$1: $suite_passed passed, $suite_failed failed$skipped ($((SECONDS - begun)) s; $log)"
+}
+
+# Runs COMMAND (a program or a function of setup.sh) for at most LIMIT, in a process group that can be ended as a whole.
+# Leaves `status`, `log` and `begun` behind.
+run_limited() { # NAME LIMIT COMMAND...
+    local name=$1 limit=$2 tail_pid=
+    log=$logs/$1.log begun=$SECONDS status=0
+    shift 2
+    say "$name ..."
+    [ "$(type -t "$1")" != function ] || set -- bash -c '. tests/lib/setup.sh; "$@"' "$1" "$@"
+    : > "$log"
+    timeout --kill-after=30 "$limit" "$@" < /dev/null >> "$log" 2>&1 &
+    suite_pid=$!
+    if verbose; then
+        tail -n +1 -f --pid="$suite_pid" "$log" &
+        tail_pid=$!
+    fi
+    wait "$suite_pid" || status=$?
+    suite_pid=
+    [ -z "$tail_pid" ] || wait "$tail_pid"
+    [ $status != 124 ] || say "$name: ended after $limit"
+}
+
+# Takes over what the suite `rabbitmq` started.
+use_rabbitmq() {
+    local variable
+    while read -r variable; do export "${variable?}"; done < <(grep '^PAPO_TEST_' "$logs/rabbitmq.log")
+    rabbitmq_handle=${PAPO_TEST_RABBITMQ_HANDLE:-}
+}
+
+leave() {
+    [ -z "$suite_pid" ] || { kill -TERM "$suite_pid" && wait "$suite_pid"; } 2>/dev/null
+    [ -z "$rabbitmq_handle" ] || tests/rabbitmq/rabbitmq stop "$rabbitmq_handle"
+}
+trap leave EXIT
+trap 'exit 130' INT TERM
+
+# The last line, and the status.
+tally() {
+    leave
+    trap - EXIT
+    say "$passed passed, $failed failed"
+    [ "$failed" = 0 ] && [ "$passed" != 0 ]
+    exit
+}

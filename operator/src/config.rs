@@ -1,0 +1,255 @@
+//! The command line: what the chart passes and the program reads.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, str::FromStr};
+
+use clap::{Args, Parser, Subcommand};
+use papo_protocol::ports;
+use papo_telemetry::LogFormat;
+use serde::de::DeserializeOwned;
+
+use crate::crd::{ImagePullPolicy, ParentRef};
+
+/// Papo's operator: makes chat rooms of `ChatRoom` resources.
+#[derive(Parser, Clone, Debug)]
+#[command(name = "papo-operator", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What the program can do.
+#[derive(Subcommand, Clone, Debug)]
+pub enum Command {
+    /// Watch chat rooms and keep them as they should be
+    Run(Box<Run>),
+    /// Print the definition of the ChatRoom resource as YAML
+    Crd,
+}
+
+/// Settings of the operator.
+#[derive(Args, Clone, Debug)]
+pub struct Run {
+    /// What rooms get unless they say otherwise
+    #[command(flatten)]
+    pub defaults: Defaults,
+    /// Which of several operators works
+    #[command(flatten)]
+    pub lease: Lease,
+
+    /// Serve the rooms of these namespaces only; repeat or separate by commas. All namespaces if not given
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_WATCH_NAMESPACES",
+        value_name = "NAMESPACE",
+        value_delimiter = ','
+    )]
+    pub watch_namespaces: Vec<String>,
+    /// How long until a room in which nothing has changed is compared with its broker again, in seconds
+    #[arg(long, env = "PAPO_OPERATOR_RESYNC_PERIOD", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub resync_period: u32,
+    /// How many rooms are worked on at once
+    #[arg(long, env = "PAPO_OPERATOR_CONCURRENCY", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_024))]
+    pub concurrency: u16,
+    /// Address of probes and metrics
+    #[arg(long, env = "PAPO_OPERATOR_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value_t = SocketAddr::from(([0, 0, 0, 0], ports::OPERATOR_ADMIN)))]
+    pub admin_listen: SocketAddr,
+    /// Log as text or JSON; text on a terminal and JSON otherwise if not given
+    #[arg(long, env = "PAPO_OPERATOR_LOG_FORMAT", value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
+    /// What to log, in tracing's filter syntax: `info`, or `papo_operator=debug,warn`
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub log: String,
+}
+
+/// What rooms get unless they say otherwise.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "Defaults of rooms")]
+pub struct Defaults {
+    /// Container image of the rooms' servers
+    #[arg(long, env = "PAPO_OPERATOR_SERVER_IMAGE", value_name = "IMAGE")]
+    pub server_image: String,
+    /// When nodes pull it
+    #[arg(long, env = "PAPO_OPERATOR_SERVER_IMAGE_PULL_POLICY", value_name = "POLICY", value_parser = pull_policy)]
+    pub server_image_pull_policy: Option<ImagePullPolicy>,
+    /// Secrets (in the rooms' namespaces) to pull it with; repeat or separate by commas
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_SERVER_IMAGE_PULL_SECRETS",
+        value_name = "SECRET",
+        value_delimiter = ','
+    )]
+    pub server_image_pull_secrets: Vec<String>,
+    /// What the servers log, in tracing's filter syntax
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_SERVER_LOG",
+        value_name = "FILTER",
+        default_value = "info"
+    )]
+    pub server_log: String,
+    /// Secret with an administrator of the broker for rooms that name none
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_BROKER_SECRET",
+        value_name = "NAMESPACE/NAME"
+    )]
+    pub broker_secret: Option<SecretRef>,
+    /// Domain of rooms that are published without a host of their own: room `geral` becomes geral.DOMAIN
+    #[arg(long, env = "PAPO_OPERATOR_DOMAIN", value_name = "DOMAIN")]
+    pub domain: Option<String>,
+    /// Class of the rooms' Ingresses; the cluster's default if not given
+    #[arg(long, env = "PAPO_OPERATOR_INGRESS_CLASS", value_name = "CLASS")]
+    pub ingress_class: Option<String>,
+    /// Annotations of the rooms' Ingresses, as a JSON object
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_INGRESS_ANNOTATIONS",
+        value_name = "JSON",
+        default_value = "{}"
+    )]
+    pub ingress_annotations: Json<BTreeMap<String, String>>,
+    /// Secret (in the rooms' namespaces) with the certificate of the rooms' Ingresses, such as a wildcard for the domain
+    #[arg(long, env = "PAPO_OPERATOR_INGRESS_TLS_SECRET", value_name = "SECRET")]
+    pub ingress_tls_secret: Option<String>,
+    /// Gateways of the rooms' HTTPRoutes, as a JSON list of objects with `name` and optionally `namespace`, `sectionName` and `port`
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_GATEWAY_PARENT_REFS",
+        value_name = "JSON",
+        default_value = "[]"
+    )]
+    pub gateway_parent_refs: Json<Vec<ParentRef>>,
+}
+
+/// Which of several operators works: the one that holds the Lease.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Leader election")]
+pub struct Lease {
+    /// Namespace of the Lease; that of the operator's pod, or of the kubeconfig's context, if not given
+    #[arg(long, env = "PAPO_OPERATOR_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    pub lease_namespace: Option<String>,
+    /// Name of the Lease
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_LEASE_NAME",
+        value_name = "NAME",
+        default_value = "papo-operator"
+    )]
+    pub lease_name: String,
+    /// Who this operator is; its host name (in a cluster: its pod) if not given
+    #[arg(long, env = "PAPO_OPERATOR_LEASE_IDENTITY", value_name = "TEXT")]
+    pub lease_identity: Option<String>,
+    /// How long a leader that has fallen silent keeps others waiting, in seconds
+    #[arg(long, env = "PAPO_OPERATOR_LEASE_DURATION", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(5..=3_600))]
+    pub lease_duration: u32,
+}
+
+/// A Secret in some namespace.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct SecretRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// What [`SecretRef`] refuses.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a Secret is given as NAMESPACE/NAME")]
+pub struct InvalidSecretRef;
+
+impl FromStr for SecretRef {
+    type Err = InvalidSecretRef;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSecretRef> {
+        match text.split_once('/') {
+            Some((namespace, name))
+                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
+            {
+                Ok(Self {
+                    namespace: namespace.to_owned(),
+                    name: name.to_owned(),
+                })
+            }
+            _ => Err(InvalidSecretRef),
+        }
+    }
+}
+
+impl std::fmt::Display for SecretRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// A value given as JSON: the chart's values go through unchanged, whatever characters they hold.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Json<T>(pub T);
+
+impl<T: DeserializeOwned> FromStr for Json<T> {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Self, serde_json::Error> {
+        serde_json::from_str(text).map(Self)
+    }
+}
+
+fn pull_policy(text: &str) -> Result<ImagePullPolicy, serde_json::Error> {
+    serde_json::from_value(text.into())
+}
+
+impl Lease {
+    /// The identity given, or the host's name.
+    pub fn identity(&self) -> String {
+        let host = || std::fs::read_to_string(Path::new("/proc/sys/kernel/hostname"));
+        self.lease_identity
+            .clone()
+            .or_else(|| host().ok().map(|name| name.trim().to_owned()))
+            .unwrap_or_else(|| format!("pid-{}", std::process::id()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_secret_is_a_namespace_and_a_name() {
+        let parsed: SecretRef = "papo/papo-broker".parse().expect("valid");
+        assert_eq!(parsed.to_string(), "papo/papo-broker");
+        for bad in ["", "papo", "/x", "x/", "a/b/c"] {
+            assert_eq!(bad.parse::<SecretRef>(), Err(InvalidSecretRef), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn parent_refs_are_those_of_the_gateway_api() {
+        let refs: Json<Vec<ParentRef>> = r#"[{"name": "lab", "namespace": "default", "sectionName": "http"}]"#
+            .parse()
+            .expect("valid");
+        assert_eq!(refs.0[0].section_name.as_deref(), Some("http"));
+    }
+
+    #[test]
+    fn an_empty_list_of_namespaces_means_all() {
+        let cli = Cli::parse_from(["papo-operator", "run", "--server-image", "papo-server"]);
+        let Command::Run(run) = cli.command else {
+            panic!("run was asked for");
+        };
+        assert!(run.watch_namespaces.is_empty());
+        assert!(run.defaults.gateway_parent_refs.0.is_empty());
+    }
+}

@@ -1,0 +1,172 @@
+//! The `ChatRoom` resource, `papo.chat/v1alpha1`: what users write and what they read back.
+//!
+//! Doc comments here are what `kubectl explain` shows. Every string, list and number is bounded in the schema, and what the schema
+//! cannot say is a CEL rule, so that a wrong room is refused when it is written. `papo-operator crd` prints the definition.
+
+mod exposure;
+mod pods;
+mod schema;
+mod status;
+
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+pub use exposure::{Gateway, Ingress, ParentRef};
+pub use pods::{ImagePullPolicy, Placement, Resources};
+pub use status::{ChatRoomStatus, condition};
+
+/// The plural and group under which the API server knows the resource.
+pub const CRD_NAME: &str = "chatrooms.papo.chat";
+
+/// What a chat room should be.
+#[derive(
+    CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize,
+)]
+#[kube(
+    group = "papo.chat",
+    version = "v1alpha1",
+    kind = "ChatRoom",
+    namespaced,
+    status = "ChatRoomStatus",
+    derive = "PartialEq",
+    doc = "A chat room: a page, the servers behind it, and a durable log of messages on RabbitMQ.",
+    shortname = "chat",
+    category = "all",
+    category = "papo",
+    scale(
+        spec_replicas_path = ".spec.replicas",
+        status_replicas_path = ".status.replicas",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Replicas", type_ = "integer", json_path = ".status.replicas"),
+    printcolumn(name = "URL", type_ = "string", json_path = ".status.url"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    printcolumn(name = "Epoch", type_ = "string", json_path = ".status.epoch", priority = 1),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1),
+    validation = Rule::new("size(self.metadata.name) <= 45 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
+        .message("the name must be a DNS label (a-z, 0-9, '-') of at most 45 characters, because everything of the room is named after it"),
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.epoch) || (has(self.spec.broker) ? self.spec.broker.secretName : '') == (has(oldSelf.spec.broker) ? oldSelf.spec.broker.secretName : '')")
+        .message("the broker cannot change once the room has a log, which would stay behind; create another room"),
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatRoomSpec {
+    /// Heading of the page. The room's name if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 200))]
+    pub title: Option<String>,
+    /// Number of servers. Any of them serves any client; more carry more connections and survive the loss of one.
+    #[serde(default = "one")]
+    #[schemars(range(min = 0, max = 1_000))]
+    pub replicas: i32,
+    /// How much of the past the log keeps. It may change at any time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retention: Option<Retention>,
+    /// Bounds on what clients may do. What is left out has the server's default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limits: Option<Limits>,
+    /// RabbitMQ that keeps the log. The operator's default broker if not given. Fixed once the room has a log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub broker: Option<Broker>,
+    /// Container image of the servers. The operator's default if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 512))]
+    pub image: Option<String>,
+    /// When to pull the image. The operator's default if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_pull_policy: Option<ImagePullPolicy>,
+    /// CPU and memory of each server.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Resources>,
+    /// Where the servers may run. Spread over nodes and zones if nothing is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// Publish the room through an Ingress. `{}` takes everything from the operator's defaults.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ingress: Option<Ingress>,
+    /// Publish the room through an HTTPRoute of the Gateway API. `{}` takes everything from the operator's defaults. May stand beside `ingress`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gateway: Option<Gateway>,
+    /// What becomes of the log when the room is deleted: `Delete` (if not given) removes it with everything else; `Retain` leaves it on the
+    /// broker, and a room created with the same namespace and name continues it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deletion_policy: Option<DeletionPolicy>,
+    /// Leave everything as it is: the operator changes nothing of this room until this is false again. Deletion still works.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+}
+
+fn one() -> i32 {
+    1
+}
+
+/// How much of the past a log keeps: whichever bound is met first removes the oldest messages, a segment (about 1 MB) at a time.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Retention {
+    /// Oldest message to keep: a number and a unit, which is Y, M, D, h, m or s (year, month, day, hour, minute, second), such as `7D`. No
+    /// bound if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8), regex(pattern = r"^[1-9][0-9]{0,5}[YMDhms]$"))]
+    pub max_age: Option<String>,
+    /// Size of the log: bytes, as a number or a quantity such as `500M` or `2Gi`. At least 1M; 100M if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::byte_quantity")]
+    pub max_bytes: Option<schema::IntOrText>,
+}
+
+/// Bounds on what clients may do.
+#[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = Rule::new("(has(self.frameSize) ? self.frameSize : 65536) >= 4 * (has(self.messageLength) ? self.messageLength : 4000)")
+        .message("frameSize (65536 if not given) must be at least four times messageLength: a character takes up to 4 bytes")
+)]
+pub struct Limits {
+    /// Longest message, in Unicode characters; 4000 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 65_536))]
+    pub message_length: Option<u32>,
+    /// Longest user name, in Unicode characters; 40 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 256))]
+    pub name_length: Option<u32>,
+    /// Messages per second that one connection may send on average; 10 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub messages_per_second: Option<u32>,
+    /// Messages that one connection may send at once before the average counts; 30 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 100_000))]
+    pub message_burst: Option<u32>,
+    /// Largest frame a client may send, in bytes; 65536 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1_024, max = 16_777_216))]
+    pub frame_size: Option<u32>,
+    /// Connections that one server accepts; 10000 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub connections: Option<u32>,
+}
+
+/// Which RabbitMQ keeps the log.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Broker {
+    /// Secret in the room's namespace with an administrator of the broker, in the keys of RabbitMQ's Cluster Operator: `username`, `password`,
+    /// `host`, and optionally `port` (AMQP), `managementPort`, `vhost`, `tls` (`true` or `false`) and `ca.crt` (PEM). The servers never see it:
+    /// each room gets a broker user of its own.
+    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    pub secret_name: String,
+}
+
+/// What becomes of the log when the room is deleted.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeletionPolicy {
+    /// It is removed from the broker.
+    #[default]
+    Delete,
+    /// It stays, for a room of the same name to continue.
+    Retain,
+}

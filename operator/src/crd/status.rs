@@ -1,0 +1,50 @@
+//! What the operator tells about a room.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::schema;
+
+/// Types of conditions.
+pub mod condition {
+    /// The room serves: all of the others are true.
+    pub const READY: &str = "Ready";
+    /// The spec is one the operator can follow.
+    pub const ACCEPTED: &str = "Accepted";
+    /// Exchange, log and user are on the broker as they should be.
+    pub const BROKER_READY: &str = "BrokerReady";
+    /// Everything in the cluster is as it should be, and the wanted number of servers answers.
+    pub const AVAILABLE: &str = "Available";
+}
+
+/// What a chat room is.
+#[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ChatRoomStatus {
+    /// Generation of the spec that this status is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// `Ready` sums up; `Accepted`, `BrokerReady` and `Available` say what is missing, in the words of whoever refused.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "schema::conditions")]
+    pub conditions: Vec<Condition>,
+    /// Where the room is served.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub url: Option<String>,
+    /// Servers there are, ready or not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicas: Option<i32>,
+    /// Servers that answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready_replicas: Option<i32>,
+    /// Selector of the servers' pods, for the scale subresource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 512))]
+    pub selector: Option<String>,
+    /// Which life of the log the servers use. It changes when the log was lost and made again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 32))]
+    pub epoch: Option<String>,
+}

@@ -1,5 +1,5 @@
-# Both programs, each in an image of its own: docker build --target server -t papo-server:0.1.0 .
-#                                            docker build --target operator -t papo-operator:0.1.0 .
+# Both programs, each in an image of its own: docker build --target server -t papo-server .
+#                                            docker build --target operator -t papo-operator .
 # The binaries are static, so the final images hold one file each; the page is built into the server's.
 
 FROM rust:1.95-trixie AS build

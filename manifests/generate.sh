@@ -40,8 +40,11 @@ metadata:
   labels:
     pod-security.kubernetes.io/enforce: restricted
 END
-    "$helm" template papo charts/papo --namespace papo-system --set rabbitmq.enabled=false --set broker.existingSecret=papo-broker --skip-tests |
-        sed -e '/^ *helm.sh\//d' -e 's/managed-by: Helm/managed-by: kubectl/'
+    echo ---
+    "$operator" crd
+    "$helm" template papo charts/papo --namespace papo-system --skip-tests \
+        --set crds.install=false --set rabbitmq.enabled=false --set broker.existingSecret=papo-broker |
+        sed -e '/^ *helm.sh\/chart:/d' -e 's/managed-by: Helm/managed-by: kubectl/'
 }
 
 crd > "$made/crd.yaml"

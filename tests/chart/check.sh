@@ -15,7 +15,7 @@ fail() { failed=$((failed + 1)); echo "FAILED: $1" >&2; }
 
 tool() {        # NAME MODULE
     command -v "$1" > /dev/null && return
-    command -v go > /dev/null || { echo "chart: skipped, there is neither $1 nor Go to build it with"; echo "0 passed, 0 failed"; exit 0; }
+    command -v go > /dev/null || { echo "chart: skipped, there is neither $1 nor Go to build it with"; echo "0 passed, 0 failed, 1 skipped"; exit 0; }
     GOBIN=$tools/bin CGO_ENABLED=0 go install "$2"
 }
 tool helm helm.sh/helm/v4/cmd/helm@v4.3.1
@@ -42,6 +42,25 @@ refuses() {     # WHAT ARGUMENTS...
     if render "$@" > /dev/null 2>&1; then fail "accepted $what"; else pass; fi
 }
 
+is() {          # WHAT COMMAND...
+    if "${@:2}" > "$tools/out" 2>&1; then pass; else cat "$tools/out"; fail "$1"; fi
+}
+one_version() {
+    local workspace chart
+    workspace=$(sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+    chart=$(sed -n 's/^\(version\|appVersion\): "\{0,1\}\([^"]*\)"\{0,1\}$/\2/p' charts/papo/Chart.yaml | sort -u)
+    echo "the workspace is $workspace, the chart $chart"
+    [ "$workspace" = "$chart" ]
+}
+# Prints the keys with a value that have no comment above them; those inside a documented object go without.
+undocumented() {
+    awk '/^ *(requests|limits|grafana_dashboard): / { next }
+         /^ *[A-Za-z]+: *[^ #]/ && above !~ /^ *# / { print FILENAME ":" NR ": " $0; bad = 1 }
+         { above = $0 } END { exit bad }' charts/papo/values.yaml
+}
+
+is "one version" one_version
+is "every value is documented" undocumented
 accepts "the defaults"
 accepts "everything on" -f tests/chart/everything.yaml
 accepts "a broker of one's own" --set rabbitmq.enabled=false --set broker.existingSecret=mine

@@ -27,7 +27,7 @@ for (const { way, name, make, skip } of ways) {
     });
 
     test("two browser windows talk", async () => {
-      const [ana, rui] = await Promise.all([openWindow(browser, urlOf(name)), openWindow(browser, urlOf(name))]);
+      const [ana, rui] = await Promise.all([openWindow(browser, urlOf(name), "Ana"), openWindow(browser, urlOf(name), "Rui")]);
       await say(ana, "bom dia, Rui");
       await Promise.all([shows(rui, "bom dia, Rui"), shows(ana, "bom dia, Rui")]);
       await say(rui, "bom dia, Ana 👋");
@@ -37,14 +37,14 @@ for (const { way, name, make, skip } of ways) {
     });
 
     test("a window that comes later sees what was said", async () => {
-      const late = await openWindow(browser, urlOf(name));
+      const late = await openWindow(browser, urlOf(name), "Eva");
       await shows(late, "bom dia, Rui");
       await shows(late, "bom dia, Ana 👋");
       await picture(late, `${name}-late`);
     });
 
     test("a page that is reloaded shows everything once", async () => {
-      const page = await openWindow(browser, urlOf(name));
+      const page = await openWindow(browser, urlOf(name), "Léo");
       await shows(page, "bom dia, Rui");
       await page.reload();
       await shows(page, "bom dia, Rui");

@@ -42,7 +42,7 @@ describe("a room on three servers", () => {
   test("two browser windows talk across servers", async () => {
     const browser = await launch();
     try {
-      const windows = await Promise.all([1, 2, 3, 4].map(() => openWindow(browser, urlOf(NAME))));
+      const windows = await Promise.all(["Ana", "Rui", "Eva", "Léo"].map((name) => openWindow(browser, urlOf(NAME), name)));
       await say(windows[0], "de um servidor para todos");
       for (const page of windows) {
         await shows(page, "de um servidor para todos");

@@ -17,12 +17,14 @@ export const launch = () =>
     ],
   });
 
-/** A window of its own: no cookies or storage shared with other windows. */
-export async function openWindow(browser, url) {
+/** A window of its own (no cookies or storage shared with others) in which somebody has entered the room under a name. */
+export async function openWindow(browser, url, name) {
   const context = await browser.newContext({ viewport: { width: 900, height: 700 } });
   const page = await context.newPage();
   page.setDefaultTimeout(20_000);
   await page.goto(url);
+  await page.locator("#name-input").fill(name);
+  await page.locator("#name-ok").click();
   return page;
 }
 

@@ -2,9 +2,9 @@
 
 const PAGE = 50;
 /** Most messages held, and so most elements on the page. */
-const MOST = 1_000;
+const MOST = 600;
 /** What is left when the oldest go, so that they do not go one by one. */
-const KEPT = 800;
+const KEPT = 400;
 const TIMEOUT = 10_000;
 const PAUSE = 1_000;
 

@@ -9,3 +9,8 @@ export function make(tag, properties = {}, ...children) {
 
 /** The page's element of this id. */
 export const byId = (id) => document.getElementById(id);
+
+/** Sets an element's text unless it says so already: the browser would lay it out again. */
+export function say(element, words) {
+  if (element.textContent !== words) element.textContent = words;
+}

@@ -2,7 +2,7 @@
 
 import { codeInWords, t } from "../i18n.js";
 import { hue, initials } from "../text.js";
-import { byId } from "./dom.js";
+import { byId, say } from "./dom.js";
 
 const APP = "Papo";
 
@@ -11,9 +11,7 @@ export function showConnection(kind, code) {
   const state = kind === "reconnecting" && !navigator.onLine ? "offline" : kind;
   const words = state === "refused" ? codeInWords(code) : t(state);
   byId("connection").dataset.state = state;
-  const element = byId("connection-words");
-  const text = words[0].toLocaleUpperCase() + words.slice(1);
-  if (element.textContent !== text) element.textContent = text;
+  say(byId("connection-words"), words[0].toLocaleUpperCase() + words.slice(1));
 }
 
 export function showRoom(title) {
@@ -23,7 +21,8 @@ export function showRoom(title) {
 /** The unread count first, where a narrow tab still shows it. */
 export function showTitle(room, unread) {
   const title = room ? `${room} · ${APP}` : APP;
-  document.title = unread ? `(${unread}) ${title}` : title;
+  const words = unread ? `(${unread}) ${title}` : title;
+  if (document.title !== words) document.title = words;
 }
 
 export function showMe({ user, sender }) {
@@ -45,6 +44,6 @@ export function showTyping(names) {
 export function showNewest(away, unread) {
   const button = byId("newest-btn");
   button.hidden = !away;
-  button.textContent = `${unread ? t("newestCount", unread) : t("newest")} ↓`;
+  say(button, `${unread ? t("newestCount", unread) : t("newest")} ↓`);
   button.classList.toggle("fresh", unread > 0);
 }

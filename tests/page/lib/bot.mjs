@@ -1,0 +1,28 @@
+// A member without a window, who says much in little time.
+
+import { once } from "node:events";
+
+import { io } from "socket.io-client";
+
+export class Bot {
+  /** Joins for the test `t`. */
+  static async join(t, url, name) {
+    const bot = new Bot();
+    bot.socket = io(url, { transports: ["websocket"], forceNew: true, auth: { name } });
+    t.after(() => bot.socket.disconnect());
+    await once(bot.socket, "history");
+    return bot;
+  }
+
+  /** Says these in order; resolves when the room has the last. */
+  async say(...texts) {
+    const answers = await Promise.all(texts.map((text) => this.socket.timeout(30_000).emitWithAck("message", text)));
+    const refused = answers.find(({ ok }) => !ok);
+    if (refused) throw new Error(`refused: ${refused.code}`);
+  }
+
+  /** Says "mensagem 1" to "mensagem COUNT", or from another number on. */
+  async count(count, from = 1) {
+    await this.say(...Array.from({ length: count }, (_, n) => `mensagem ${from + n}`));
+  }
+}

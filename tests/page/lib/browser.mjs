@@ -1,0 +1,100 @@
+// Chromium, and windows on the chat page as people use them.
+
+import { mkdirSync } from "node:fs";
+import { after } from "node:test";
+import { fileURLToPath } from "node:url";
+
+import { chromium } from "playwright-core";
+
+const ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
+const LIMIT = 15_000;
+export const DESKTOP = { width: 1280, height: 800 };
+export const PHONE = { width: 360, height: 740 };
+
+const screenshots = fileURLToPath(new URL("../screenshots/", import.meta.url));
+
+/** One browser for all tests of a file. */
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ARGUMENTS });
+after(() => browser.close());
+
+export class ChatWindow {
+  /** What the browser complained about. */
+  errors = [];
+
+  /**
+   * Opens `url` for the test `t`, as a person who shares nothing with others unless they share their `context`; with a
+   * `name`, answers the dialog and waits to be in the room.
+   */
+  static async open(t, url, { name, context, ...options } = {}) {
+    const window = new ChatWindow();
+    window.context = context ?? (await browser.newContext({ viewport: DESKTOP, locale: "pt-BR", timezoneId: "America/Sao_Paulo", ...options }));
+    t.after(() => window.context.close());
+    window.page = await window.context.newPage();
+    window.page.setDefaultTimeout(LIMIT);
+    window.page.on("console", (message) => message.type() === "error" && window.errors.push(message.text()));
+    window.page.on("pageerror", (error) => window.errors.push(String(error)));
+    await window.page.goto(url);
+    if (name) await window.enter(name);
+    return window;
+  }
+
+  async enter(name) {
+    await this.page.fill("#name-input", name);
+    await this.page.press("#name-input", "Enter");
+    await this.connection("connected");
+  }
+
+  /** Waits for a state of the connection. */
+  connection(state) {
+    return this.page.waitForSelector(`#connection[data-state="${state}"]`);
+  }
+
+  /** Writes a message and sends it. */
+  async say(text) {
+    await this.page.fill("#message-input", text);
+    await this.page.press("#message-input", "Enter");
+  }
+
+  /** Waits for a message with exactly this text, in this state if given. */
+  async sees(text, state) {
+    const message = this.message(text, state);
+    await message.first().waitFor({ state: "attached" });
+    return message;
+  }
+
+  message(text, state) {
+    const selector = state ? `.message[data-state="${state}"]` : ".message";
+    return this.page.locator(selector).filter({ has: this.page.locator(".text", { hasText: exactly(text) }) });
+  }
+
+  /** The texts in the log, from top to bottom. */
+  texts() {
+    return this.page.locator("#messages .text").allTextContents();
+  }
+
+  /** Waits until the page itself says that `condition(argument)` holds. */
+  until(condition, argument) {
+    return this.page.waitForFunction(condition, argument, { polling: 20 });
+  }
+
+  /** What the person would see if they looked at another tab; headless windows are always visible. */
+  async setHidden(hidden) {
+    await this.page.evaluate((hidden) => {
+      Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });
+      document.dispatchEvent(new Event("visibilitychange"));
+    }, hidden);
+  }
+
+  async scrollTo(top) {
+    await this.page.evaluate((top) => document.getElementById("messages").scrollTo({ top, behavior: "instant" }), top);
+  }
+
+  async screenshot(name) {
+    mkdirSync(screenshots, { recursive: true });
+    await this.page.screenshot({ path: `${screenshots}${name}.png`, animations: "disabled" });
+  }
+}
+
+function exactly(text) {
+  return new RegExp(`^${text.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}$`);
+}

@@ -1,0 +1,188 @@
+// The page's pure parts, without a browser.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+globalThis.navigator ??= { language: "pt-BR" };
+const load = (name) => import(`../../web/static/js/${name}.js`);
+const { initials, hue, length, segments } = await load("text");
+const { Timeline } = await load("timeline");
+const { Outbox } = await load("outbox");
+const { Presence } = await load("presence");
+const { Unread } = await load("unread");
+const { dayInWords } = await load("dates");
+
+const message = (offset, id = `m${offset}`) => ({ offset, id, sender: "s", user: "S", text: "t", at: offset });
+const page = (from, to) => Array.from({ length: to - from + 1 }, (_, n) => message(from + n));
+const offsets = (timeline) => timeline.messages.map(({ offset }) => offset);
+const begun = (messages, more = false) => {
+  const timeline = new Timeline();
+  timeline.begin({ epoch: "e", messages, recovered: false, more });
+  return timeline;
+};
+
+test("links end where the address ends, and the text stays what it was", () => {
+  for (const [text, ...links] of [
+    ["veja https://a.org.", "https://a.org"],
+    ["(https://a.org/x)", "https://a.org/x"],
+    ["https://pt.wikipedia.org/wiki/Papo_(aves), não?", "https://pt.wikipedia.org/wiki/Papo_(aves)"],
+    ["HTTP://A.ORG e http://b.org!!", "HTTP://A.ORG", "http://b.org"],
+    ["javascript:alert(1) data:text/html,x ftp://a.org xhttp://a.org http://"],
+    ["https://a.org/<b>", "https://a.org/"],
+    [""],
+  ]) {
+    const parts = segments(text);
+    assert.equal(parts.map((part) => part.text).join(""), text);
+    assert.deepEqual(parts.filter(({ href }) => href).map((part) => part.text), links);
+    for (const { href } of parts) assert.match(href ?? "https://", /^https?:\/\//);
+  }
+});
+
+test("initials, hues and lengths hold for every script", () => {
+  assert.deepEqual(["Ana Souza", "bia", "李雷", "João da Silva", "...", "👩 x"].map(initials), ["AS", "B", "李", "JS", ".", "X"]);
+  assert.ok([..."abcdefgh"].every((sender) => hue(sender) >= 0 && hue(sender) < 12));
+  assert.equal(length("çé👋"), 3);
+});
+
+test("days are today, yesterday, or a date", () => {
+  const noon = new Date(2026, 10, 23, 12).getTime();
+  const day = 86_400_000;
+  assert.equal(dayInWords(noon, noon), "Hoje");
+  assert.equal(dayInWords(noon - day, noon), "Ontem");
+  assert.match(dayInWords(noon - 5 * day, noon), /18 de novembro/);
+  assert.match(dayInWords(noon - 400 * day, noon), /2025/);
+});
+
+test("a message seen twice is shown once: by offset, and by sender and id", () => {
+  const timeline = begun(page(1, 3));
+  assert.equal(timeline.add(message(3)), false);
+  assert.equal(timeline.add(message(4, "m2")), false);
+  assert.equal(timeline.add(message(6)), true);
+  assert.deepEqual([offsets(timeline), timeline.newest], [[1, 2, 3, 6], 6]);
+});
+
+test("a recovery adds what was missed; a log of another epoch replaces all and says so", () => {
+  const timeline = begun(page(1, 3), true);
+  const missed = timeline.begin({ epoch: "e", messages: page(4, 5), recovered: true, more: true });
+  assert.deepEqual([missed.length, offsets(timeline), timeline.notices], [2, [1, 2, 3, 4, 5], []]);
+  timeline.begin({ epoch: "f", messages: page(0, 1), recovered: false, more: false });
+  assert.deepEqual([offsets(timeline), timeline.notices], [[0, 1], [{ kind: "restarted", before: 0 }]]);
+});
+
+test("what retention removed leaves a notice", () => {
+  const timeline = begun(page(1, 3));
+  timeline.begin({ epoch: "e", messages: page(50, 51), recovered: false, more: true, gap: { from: 4, to: 40 } });
+  assert.deepEqual(timeline.notices, [{ kind: "gap", before: 50 }]);
+});
+
+test("a window on the log moves both ways without a hole", () => {
+  const timeline = begun(page(50, 60), true);
+  timeline.prepend(page(40, 49), true);
+  timeline.dropNewest(10);
+  assert.deepEqual([offsets(timeline), timeline.detached], [page(40, 49).map(({ offset }) => offset), true]);
+  assert.equal(timeline.add(message(61)), true, "it is news, but not shown");
+  timeline.append(page(50, 59), 60);
+  assert.ok(timeline.detached);
+  timeline.append(page(60, 61), 70);
+  assert.deepEqual([timeline.detached, offsets(timeline).length, timeline.newest], [false, 22, 61]);
+});
+
+test("a jump to the end keeps where a reconnect resumes", () => {
+  const timeline = begun(page(50, 60), true);
+  timeline.dropNewest(2);
+  timeline.add(message(61));
+  timeline.jump(page(55, 60), true);
+  assert.deepEqual([timeline.detached, timeline.newest], [true, 61]);
+});
+
+/** An outbox whose room answers when told to. */
+function outboxWith(answers) {
+  const sent = [];
+  const store = { value: null, get: () => store.value, set: (value) => (store.value = structuredClone(value)) };
+  const send = (id, text) => (sent.push(text), Promise.resolve(answers.shift() ?? { ok: true, offset: sent.length, epoch: "e" }));
+  const outbox = new Outbox({ store, send, changed: () => {} });
+  return { outbox, sent, store };
+}
+const settled = () => new Promise((resolve) => setImmediate(resolve));
+const states = ({ entries }) => entries.map(({ state }) => state);
+
+test("the outbox sends one after the other, in order, and only while connected", async () => {
+  const { outbox, sent } = outboxWith([]);
+  for (const id of ["a", "b", "c"]) outbox.add(id, id);
+  await settled();
+  assert.deepEqual(sent, []);
+  outbox.open(true);
+  await settled();
+  assert.deepEqual([sent, states(outbox)], [["a", "b", "c"], ["sent", "sent", "sent"]]);
+  outbox.settle(new Set(["a"]), { epoch: "e", newest: 2 });
+  assert.deepEqual(outbox.entries.map(({ id }) => id), ["c"]);
+});
+
+test("a final refusal fails its message only, and a retry keeps its id", async () => {
+  const { outbox, sent } = outboxWith([{ ok: false, code: "text_too_long" }]);
+  outbox.open(true);
+  outbox.add("a", "a");
+  outbox.add("b", "b");
+  await settled();
+  assert.deepEqual([states(outbox), outbox.entries[0].code], [["failed", "sent"], "text_too_long"]);
+  outbox.retry("a");
+  await settled();
+  assert.deepEqual([states(outbox), sent, outbox.entries[0].id], [["sent", "sent"], ["a", "b", "a"], "a"]);
+});
+
+test("a passing refusal is tried again, and the order holds", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { outbox, sent } = outboxWith([{ ok: false, code: "rate_limited" }, { ok: false, code: "unavailable" }]);
+  outbox.open(true);
+  outbox.add("a", "a");
+  outbox.add("b", "b");
+  for (let n = 0; n < 3; n += 1) {
+    await settled();
+    t.mock.timers.tick(10_000);
+  }
+  await settled();
+  assert.deepEqual([sent, states(outbox)], [["a", "a", "a", "b"], ["sent", "sent"]]);
+});
+
+test("a room that stays out of service lets the person decide in the end", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const { outbox } = outboxWith(Array.from({ length: 20 }, () => ({ ok: false, code: "unavailable" })));
+  outbox.open(true);
+  outbox.add("a", "a");
+  for (let n = 0; n < 10; n += 1) {
+    await settled();
+    t.mock.timers.tick(10_000);
+  }
+  assert.deepEqual(states(outbox), ["failed"]);
+});
+
+test("the outbox survives a reload", async () => {
+  const first = outboxWith([]);
+  first.outbox.add("a", "oi");
+  const again = new Outbox({ store: first.store, send: () => Promise.resolve({ ok: true, offset: 1, epoch: "e" }), changed: () => {} });
+  again.open(true);
+  await settled();
+  assert.deepEqual([again.entries[0].text, states(again)], ["oi", ["sent"]]);
+});
+
+test("one who reloads leaves and joins, and is here", () => {
+  const presence = new Presence();
+  presence.take({ count: 2, members: ["Ana", "Bia"] });
+  presence.take({ count: 2, joined: ["Bia"], left: ["Bia"] });
+  assert.deepEqual([[...presence.names], presence.rest], [["Ana", "Bia"], 0]);
+  presence.take({ count: 150 });
+  assert.equal(presence.rest, 148);
+});
+
+test("unread counts from the first message nobody saw, until somebody looks", () => {
+  const unread = new Unread();
+  unread.arrived(message(1));
+  unread.look(false);
+  unread.arrived(message(2));
+  unread.arrived(message(3));
+  assert.deepEqual([unread.count, unread.marker], [2, 2]);
+  unread.look(true);
+  assert.deepEqual([unread.count, unread.marker], [0, 2]);
+  unread.look(false);
+  assert.equal(unread.marker, null);
+});

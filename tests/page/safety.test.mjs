@@ -1,0 +1,86 @@
+// Text is only text, and the page runs nothing that is not its own.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { ChatWindow } from "./lib/browser.mjs";
+import { PapoServer } from "./lib/server.mjs";
+
+const HOSTILE = [
+  `<img src=x onerror="document.body.dataset.hacked=1">`,
+  `<script>document.body.dataset.hacked=1</script>`,
+  `"><svg onload=document.body.dataset.hacked=1>`,
+  "javascript:document.body.dataset.hacked=1",
+  "&lt;b&gt; &amp; <b>",
+];
+
+test("markup arrives as text, in messages and in names", async (t) => {
+  const server = await PapoServer.start(t);
+  const name = "<b onclick=alert(1)>Eva";
+  const eva = await ChatWindow.open(t, server.url, { name });
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
+  await ana.page.locator("#message-input").pressSequentially("x");
+  await eva.page.locator("#message-input").pressSequentially("x");
+  await ana.until((name) => document.getElementById("typing").textContent.startsWith(name), name);
+  for (const text of HOSTILE) await eva.say(text);
+  for (const window of [eva, ana]) {
+    await window.sees(HOSTILE.at(-1));
+    assert.deepEqual(await window.texts(), HOSTILE);
+    assert.equal(await window.page.locator("#messages").locator("img, script, svg, b, a").count(), 0);
+    assert.equal(await window.page.evaluate(() => document.body.dataset.hacked), undefined);
+    assert.equal(await window.page.locator(".person-name", { hasText: name }).count(), 1);
+  }
+  assert.equal(await ana.page.locator(".author").first().textContent(), name);
+});
+
+test("links are clickable and safe", async (t) => {
+  const server = await PapoServer.start(t);
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
+  await ana.say("veja https://example.org/a_(b)?x=1&y=2, http://exemplo.com.br. E não javascript:alert(1) nem ftp://x.org!");
+  const links = ana.page.locator(".text a");
+  await links.nth(1).waitFor();
+  assert.deepEqual(await links.allTextContents(), ["https://example.org/a_(b)?x=1&y=2", "http://exemplo.com.br"]);
+  for (const link of await links.all()) {
+    assert.equal(await link.getAttribute("target"), "_blank");
+    assert.equal(await link.getAttribute("rel"), "noopener noreferrer nofollow");
+  }
+});
+
+test("the policy forbids inline scripts and styles, and foreign code", async (t) => {
+  const server = await PapoServer.start(t);
+  const policy = (await fetch(server.url)).headers.get("content-security-policy") ?? "";
+  assert.doesNotMatch(policy, /unsafe/);
+  assert.match(policy, /default-src|script-src/);
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
+  const violated = await ana.page.evaluate(async () => {
+    const violated = [];
+    document.addEventListener("securitypolicyviolation", ({ effectiveDirective }) => violated.push(effectiveDirective));
+    const add = (tag, attributes, text = "") => document.body.append(Object.assign(document.createElement(tag), attributes, { textContent: text }));
+    add("script", {}, "document.body.dataset.inline = 1");
+    add("script", { src: "data:text/javascript,document.body.dataset.foreign=1" });
+    add("style", {}, "body { display: none }");
+    const button = document.createElement("button");
+    button.setAttribute("onclick", "document.body.dataset.handler = 1");
+    document.body.append(button);
+    button.click();
+    const end = Date.now() + 5_000;
+    while (violated.length < 4 && Date.now() < end) await new Promise(requestAnimationFrame);
+    return violated.sort();
+  });
+  assert.deepEqual(violated, ["script-src-attr", "script-src-elem", "script-src-elem", "style-src-elem"]);
+  const { inline, foreign, handler } = await ana.page.evaluate(() => ({ ...document.body.dataset }));
+  assert.deepEqual([inline, foreign, handler], [undefined, undefined, undefined]);
+  assert.notEqual(await ana.page.evaluate(() => getComputedStyle(document.body).display), "none");
+});
+
+test("using the page, the browser has nothing to complain about", async (t) => {
+  const server = await PapoServer.start(t);
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
+  const bia = await ChatWindow.open(t, server.url, { name: "Bia", colorScheme: "dark" });
+  await ana.say("uma mensagem\nlonga ".repeat(20));
+  await bia.say("outra");
+  await ana.sees("outra");
+  await ana.page.click("#name-btn");
+  await ana.page.click("#name-cancel");
+  assert.deepEqual([...ana.errors, ...bia.errors], []);
+});

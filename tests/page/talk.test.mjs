@@ -1,0 +1,149 @@
+// Two windows talk.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+
+import { ChatWindow } from "./lib/browser.mjs";
+import { PapoServer } from "./lib/server.mjs";
+import { Wire } from "./lib/wire.mjs";
+
+test("two windows talk, and one's own messages stand apart", async (t) => {
+  const server = await PapoServer.start(t);
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
+  const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
+  await ana.say("oi, Bia");
+  await bia.sees("oi, Bia");
+  await bia.say("oi, Ana");
+  await ana.sees("oi, Ana");
+  assert.deepEqual(await ana.texts(), ["oi, Bia", "oi, Ana"]);
+  assert.deepEqual(await bia.texts(), ["oi, Bia", "oi, Ana"]);
+  const isOwn = async (window, text) => (await window.message(text).getAttribute("class")).split(" ").includes("own");
+  assert.deepEqual([await isOwn(ana, "oi, Bia"), await isOwn(ana, "oi, Ana")], [true, false]);
+  assert.deepEqual([await isOwn(bia, "oi, Bia"), await isOwn(bia, "oi, Ana")], [false, true]);
+  const box = (text) => ana.message(text).locator(".bubble").boundingBox();
+  assert.ok((await box("oi, Bia")).x > (await box("oi, Ana")).x, "own messages stand on the other side");
+  assert.equal(await ana.message("oi, Ana").locator(".author").textContent(), "Bia");
+});
+
+test("a message is visibly pending until the room has it, and then sent", async (t) => {
+  const server = await PapoServer.start(t);
+  const wire = await Wire.to(t, server.port);
+  const ana = await ChatWindow.open(t, wire.url, { name: "Ana" });
+  wire.hold();
+  await ana.say("já chegou?");
+  const pending = await ana.sees("já chegou?", "pending");
+  assert.match(await pending.locator(".state").textContent(), /enviando/);
+  wire.release();
+  const sent = await ana.sees("já chegou?", "sent");
+  assert.match(await sent.locator(".state").textContent(), /enviada/);
+  assert.deepEqual(await ana.texts(), ["já chegou?"]);
+});
+
+test("Enter sends, Shift+Enter breaks the line, and the button sends too", async (t) => {
+  const server = await PapoServer.start(t);
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
+  await ana.page.locator("#message-input").pressSequentially("um");
+  await ana.page.press("#message-input", "Shift+Enter");
+  await ana.page.locator("#message-input").pressSequentially("dois");
+  await ana.page.press("#message-input", "Enter");
+  await ana.sees("um\ndois", "sent");
+  await ana.page.fill("#message-input", "três");
+  await ana.page.click("#send-btn");
+  await ana.sees("três", "sent");
+  await ana.say("   ");
+  await ana.say("quatro");
+  await ana.sees("quatro", "sent");
+  assert.deepEqual(await ana.texts(), ["um\ndois", "três", "quatro"]);
+  assert.equal(await ana.page.inputValue("#message-input"), "");
+});
+
+test("the name is asked once, remembered, and can be changed", async (t) => {
+  const server = await PapoServer.start(t);
+  const ana = await ChatWindow.open(t, server.url);
+  await ana.page.waitForSelector("#name-dialog[open]");
+  await ana.enter("Ana");
+  await ana.say("com o nome antigo");
+  await ana.sees("com o nome antigo", "sent");
+  await ana.page.reload();
+  await ana.connection("connected");
+  assert.equal(await ana.page.locator("#name-dialog[open]").count(), 0, "asked again after a reload");
+  assert.match(await (await ana.sees("com o nome antigo")).getAttribute("class"), /\bown\b/);
+  await ana.page.click("#name-btn");
+  await ana.page.fill("#name-input", "Ana Maria");
+  await ana.page.click("#name-ok");
+  await ana.until(() => document.getElementById("name-words").textContent === "Ana Maria");
+  await ana.say("com o nome novo");
+  await ana.sees("com o nome novo", "sent");
+  const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
+  assert.equal(await (await bia.sees("com o nome antigo")).locator(".author").textContent(), "Ana");
+  assert.equal(await (await bia.sees("com o nome novo")).locator(".author").textContent(), "Ana Maria");
+});
+
+test("a name that the server refuses is asked again, with the reason", async (t) => {
+  const server = await PapoServer.start(t, "--max-name-length", "5");
+  const ana = await ChatWindow.open(t, server.url);
+  await ana.page.fill("#name-input", "Anastácia");
+  await ana.page.press("#name-input", "Enter");
+  await ana.until(() => document.getElementById("name-error").textContent.includes("não pode ser usado"));
+  await ana.enter("Ana");
+  await ana.say("pronto");
+  await ana.sees("pronto", "sent");
+});
+
+test("who would rather not say a name gets one", async (t) => {
+  const server = await PapoServer.start(t);
+  const window = await ChatWindow.open(t, server.url);
+  await window.page.press("#name-input", "Escape");
+  await window.connection("connected");
+  await window.until(() => document.getElementById("name-words").textContent.startsWith("visitante-"));
+});
+
+test("a second window of one browser is the same person, and may become another", async (t) => {
+  const server = await PapoServer.start(t);
+  const first = await ChatWindow.open(t, server.url, { name: "Ana" });
+  await first.say("da primeira");
+  const second = await ChatWindow.open(t, server.url, { context: first.context });
+  await second.connection("connected");
+  assert.match(await (await second.sees("da primeira")).getAttribute("class"), /\bown\b/);
+  await second.page.click("#twin-action");
+  await second.page.fill("#name-input", "Bia");
+  await second.page.click("#name-ok");
+  await second.until(() => document.getElementById("name-words").textContent === "Bia" && document.querySelector(".message:not(.own)"));
+  await second.say("da segunda");
+  assert.doesNotMatch(await (await first.sees("da segunda")).getAttribute("class"), /\bown\b/);
+});
+
+test("the others see who is typing, for as long as they type", async (t) => {
+  const server = await PapoServer.start(t);
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
+  const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
+  const typing = (words) => document.getElementById("typing").textContent === words;
+  await ana.page.locator("#message-input").pressSequentially("estou pens");
+  await bia.until(typing, "Ana está digitando…");
+  assert.equal(await ana.page.textContent("#typing"), "", "nobody needs to be told of themselves");
+  await ana.page.press("#message-input", "Enter");
+  await bia.sees("estou pens");
+  await bia.until(typing, "");
+  await ana.page.locator("#message-input").pressSequentially("e parei");
+  await bia.until(typing, "Ana está digitando…");
+  await bia.until(typing, "");
+});
+
+test("everybody sees who is here and how many", async (t) => {
+  const server = await PapoServer.start(t);
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
+  const people = (window, count, names) =>
+    window.until(
+      ([count, names]) => {
+        const listed = [...document.querySelectorAll(".person-name")].map((name) => name.textContent);
+        return document.getElementById("people-title").textContent === count && listed.join() === names;
+      },
+      [count, names],
+    );
+  await people(ana, "1 pessoa aqui", "Ana");
+  const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
+  await people(ana, "2 pessoas aqui", "Ana,Bia");
+  await people(bia, "2 pessoas aqui", "Bia,Ana");
+  await bia.context.close();
+  await people(ana, "1 pessoa aqui", "Ana");
+});

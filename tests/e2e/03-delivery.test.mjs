@@ -7,7 +7,7 @@ import { launch, openWindow, picture, say, shows, times } from "./lib/browser.mj
 import { everyoneSawEverything, everyoneSawTheSame } from "./lib/checker.mjs";
 import { inRooms, kubectl } from "./lib/kubectl.mjs";
 import { Member } from "./lib/member.mjs";
-import { create, pods, podsReady, remove, roomWithIngress, urlOf } from "./lib/room.mjs";
+import { childOf, create, pods, podsReady, remove, roomWithIngress, urlOf } from "./lib/room.mjs";
 import { ROOMS } from "./lib/settings.mjs";
 import { talk } from "./lib/traffic.mjs";
 import { until } from "./lib/wait.mjs";
@@ -57,7 +57,7 @@ describe("a room on three servers", () => {
   test("a rolling restart under traffic loses and repeats nothing", async () => {
     const before = await pods(NAME);
     await disturbed(members, async () => {
-      await inRooms("rollout", "restart", `deployment/${before[0].metadata.labels["app.kubernetes.io/instance"] ?? NAME}`);
+      await inRooms("rollout", "restart", `deployment/${childOf(NAME)}`);
       await replaced(before);
     });
   });

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { Broker, logOf } from "./lib/broker.mjs";
 import { apply, applyTo, get, inRooms, kubectl } from "./lib/kubectl.mjs";
 import { Member } from "./lib/member.mjs";
-import { create, ready, remove, room, roomWithIngress, status, urlOf } from "./lib/room.mjs";
+import { childOf, create, ready, remove, room, roomWithIngress, status, urlOf } from "./lib/room.mjs";
 import { RELEASE, ROOMS, SYSTEM } from "./lib/settings.mjs";
 import { until } from "./lib/wait.mjs";
 
@@ -24,7 +24,7 @@ describe("deletion", () => {
     assert.deepEqual(await broker.belongings("vai"), []);
     assert.ok(await broker.exchange("fica"));
     await ready("fica", 10);
-    await until("its objects are collected", async () => !(await get("deployment", "vai")) && !(await get("service", "vai")));
+    await until("its objects are collected", async () => !(await get("deployment", childOf("vai"))) && !(await get("service", childOf("vai"))));
     await remove("fica");
   });
 

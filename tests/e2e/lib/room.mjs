@@ -9,6 +9,9 @@ export const hostOf = (name) => `${name}.${DOMAIN}`;
 /** Where a room's page is. */
 export const urlOf = (name) => `http://${hostOf(name)}`;
 
+/** What the operator calls each child of a room. */
+export const childOf = (name) => `chat-${name}`;
+
 /** A ChatRoom. */
 export const room = (name, spec = {}) => ({
   apiVersion: "papo.chat/v1alpha1",

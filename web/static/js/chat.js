@@ -103,7 +103,8 @@ function onHistory(page) {
   const missed = timeline.begin(page);
   if (!page.recovered) unread.forget();
   for (const message of missed) news(message);
-  for (const { user, sender } of timeline.messages) senders.set(user, sender);
+  for (const { user, sender } of [...timeline.messages, me]) senders.set(user, sender);
+  showPeople();
   settle(timeline.messages);
   draw();
 }

@@ -11,6 +11,7 @@ export function showConnection(kind, code) {
   const state = kind === "reconnecting" && !navigator.onLine ? "offline" : kind;
   const words = state === "refused" ? codeInWords(code) : t(state);
   byId("connection").dataset.state = state;
+  document.body.classList.toggle("cut", kind !== "connected" && kind !== "draining");
   say(byId("connection-words"), words[0].toLocaleUpperCase() + words.slice(1));
 }
 

@@ -1,0 +1,24 @@
+// A room to talk in: one server with its own log, or two servers that share a RabbitMQ (PAPO_TEST_AMQP).
+
+import { randomBytes } from "node:crypto";
+
+import { PapoServer } from "../../page/lib/server.mjs";
+
+/** The ways a room can be kept in this run: a name for the test's title, and how to start it. */
+export const rooms = [["one server", startAlone]];
+if (process.env.PAPO_TEST_AMQP) rooms.push(["two servers on one RabbitMQ", startTwo]);
+
+/** Nobody is too fast, unless a test wants it so. */
+const FAST = ["--message-burst", "100000"];
+
+async function startAlone(t, ...flags) {
+  const server = await PapoServer.start(t, ...FAST, ...flags);
+  return { servers: [server], here: server.url, there: server.url };
+}
+
+async function startTwo(t, ...flags) {
+  const room = `default/clients-${randomBytes(6).toString("hex")}`;
+  const start = () => PapoServer.start(t, "--broker", process.env.PAPO_TEST_AMQP, "--declare", "--room", room, ...FAST, ...flags);
+  const servers = [await start(), await start()];
+  return { servers, here: servers[0].url, there: servers[1].url };
+}

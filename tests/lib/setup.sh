@@ -13,10 +13,14 @@ set_up() {
     has make && has cc || packages+=(build-essential)
     has cmake || packages+=(cmake)
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
-    [ ${#packages[@]} != 0 ] || { echo "nothing is missing"; return 0; }
-    echo "installing ${packages[*]}"
-    as_root apt-get update -qq && as_root apt-get install -yqq --no-install-recommends "${packages[@]}"
+    if [ ${#packages[@]} != 0 ]; then
+        echo "installing ${packages[*]}"
+        as_root apt-get update -qq && as_root apt-get install -yqq --no-install-recommends "${packages[@]}" || return
+    fi
+    # Older Debians have an older Node than the suites need; npm has newer ones.
+    node_is_new_enough || npm install --silent --no-audit --no-fund --prefix "$PAPO_TOOLS/node" node@22
 }
+node_is_new_enough() { node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'; }
 
 # Prints the variables that lead to it.
 start_rabbitmq() { tests/rabbitmq/rabbitmq start; }
@@ -26,9 +30,11 @@ run_in() { # DIR
     cd "$1" || return
     if [ -x run ]; then
         ./run
-    else
-        npm ci --no-audit --no-fund --silent && npm --silent test
+        return
     fi
+    local install=(install --no-package-lock)
+    [ ! -e package-lock.json ] || install=(ci)
+    npm "${install[@]}" --no-audit --no-fund --silent && npm --silent test
 }
 
 # Are the generated files what their generators write? The chart suite has built helm if that could be done.

@@ -1,0 +1,150 @@
+//! Following the log: one reader per server fills the window, and begins again where it was when it is cut off.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use papo_telemetry::Latch;
+use tokio::time::sleep;
+use tracing::{debug, info, warn};
+
+use super::{
+    Room, Tail,
+    fanout::Sink,
+    window::{Hole, Pushed, Size, Window},
+};
+use crate::{
+    backoff::Backoff,
+    broker::{Attached, Broker, ReadError, Reader, Start, Stored},
+};
+
+/// Follows the log for ever. The latch is ready while this server has all there is.
+pub(super) async fn follow<B: Broker, S: Sink>(room: &Room<B, S>, latch: Latch) {
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+    latch.not_ready("the log has not been read yet");
+    loop {
+        let before = *room.log.tail.borrow();
+        let error = follow_once(room, &latch).await;
+        latch.not_ready(format!("the log: {error}"));
+        if *room.log.tail.borrow() != before {
+            backoff.reset();
+        }
+        let wait = backoff.delay();
+        warn!(%error, retry_in = ?wait, "cannot read the log");
+        sleep(wait).await;
+    }
+}
+
+/// Attaches where the window ends, and reads on until that fails.
+async fn follow_once<B: Broker, S: Sink>(room: &Room<B, S>, latch: &Latch) -> ReadError {
+    let mut attached = match attach(room).await {
+        Ok(attached) => attached,
+        Err(error) => return error,
+    };
+    info!(epoch = %attached.epoch, bounds = ?attached.bounds, from = attached.from, "reading the log");
+    loop {
+        if room.log.tail.borrow().next >= Some(attached.bounds.end) {
+            latch.ready();
+        }
+        match attached.reader.next().await {
+            Ok(records) => {
+                if let Err(hole) = take_in(room, &records) {
+                    return ReadError::Unavailable(format!("the reader skipped: {hole}"));
+                }
+            }
+            Err(error) => return error,
+        }
+    }
+}
+
+/// Attaches, and begins the window anew when it cannot be continued: another log, a shorter one, or a hole.
+async fn attach<B: Broker, S: Sink>(room: &Room<B, S>) -> Result<Attached<B::Reader>, ReadError> {
+    let place = room
+        .log
+        .window
+        .read()
+        .as_ref()
+        .map(|window| (window.epoch().clone(), window.next()));
+    let (start, due) = match place {
+        Some((epoch, next)) => (Start::At(epoch, next), Some(next)),
+        None => (Start::BeforeEnd(Window::WARM_UP), None),
+    };
+    match room.broker.attach(start).await {
+        Ok(attached) if due == Some(attached.from) => Ok(attached),
+        Ok(attached) => {
+            begin_anew(room, &attached);
+            Ok(attached)
+        }
+        Err(error @ (ReadError::EpochChanged { .. } | ReadError::BeyondEnd { .. })) => {
+            warn!(%error, "the window belongs to a log that is no more");
+            let attached = room
+                .broker
+                .attach(Start::BeforeEnd(Window::WARM_UP))
+                .await?;
+            begin_anew(room, &attached);
+            Ok(attached)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn begin_anew<B: Broker, S: Sink>(room: &Room<B, S>, attached: &Attached<B::Reader>) {
+    let window = Window::new(
+        attached.epoch.clone(),
+        &attached.bounds,
+        attached.from,
+        Size::default(),
+    );
+    let next = Some(window.next());
+    *room.log.window.write() = Some(window);
+    room.log.tail.send_modify(|tail| {
+        *tail = Tail {
+            generation: tail.generation + 1,
+            next,
+        }
+    });
+}
+
+/// Takes records into the window, tells those who wait for them, then wakes the members' cursors.
+fn take_in<B: Broker, S: Sink>(room: &Room<B, S>, records: &[Stored]) -> Result<(), Hole> {
+    let mut window = room.log.window.write();
+    let Some(window) = window.as_mut() else {
+        return Ok(());
+    };
+    for stored in records {
+        match window.push(stored)? {
+            Pushed::Shown(key, message) => {
+                observe(room, stored);
+                room.outcomes.tell(&key, message.offset());
+            }
+            Pushed::Copy(key, earlier) => {
+                debug!(offset = stored.offset, earlier, "a second copy");
+                room.metrics.copies.inc();
+                room.outcomes.tell(&key, earlier);
+            }
+            Pushed::Nothing => {}
+        }
+    }
+    let next = Some(window.next());
+    room.log.tail.send_modify(|tail| tail.next = next);
+    Ok(())
+}
+
+fn observe<B: Broker, S: Sink>(room: &Room<B, S>, stored: &Stored) {
+    let Some(record) = &stored.record else { return };
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let taken = Duration::from_millis(record.at.try_into().unwrap_or_default());
+    room.metrics.read(now.saturating_sub(taken));
+    if let Some(trace) = &stored.trace {
+        let span = tracing::info_span!("deliver", otel.kind = "consumer", offset = stored.offset, id = %record.id);
+        let parent = papo_telemetry::extract(|header| match header {
+            "traceparent" => Some(trace.parent.clone()),
+            "tracestate" => Some(trace.state.clone()),
+            _ => None,
+        });
+        if let Some(parent) = parent {
+            papo_telemetry::set_parent(&span, parent);
+        }
+        span.in_scope(|| debug!("read from the log"));
+    }
+}

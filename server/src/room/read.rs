@@ -1,0 +1,302 @@
+//! Reading the past: what a member gets when it comes or comes back, and pages further back.
+
+use std::{ops::Range, time::Duration};
+
+use papo_protocol::{Epoch, event::Code, topology::DEDUP_WINDOW};
+use tokio::time::timeout;
+
+use super::{
+    Room,
+    fanout::{Push, Sink},
+    message::Message,
+    window,
+};
+use crate::{
+    broker::{Broker, ReadError},
+    chat::{Refusal, Resume},
+};
+
+/// Most missed messages in the first `history`; what is missing beyond follows as `message`s.
+const MOST_RECOVERED: usize = 1_000;
+/// How long one who comes may wait for the log to be found.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for an offset that another server has already shown and this one has not read yet.
+const BEHIND_ANOTHER: Duration = Duration::from_secs(2);
+/// How often a full buffer is tried again while catching up.
+const RETRY: Duration = Duration::from_millis(20);
+
+/// What a member gets first, and where its cursor stands after that.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opening {
+    /// The log.
+    pub epoch: Epoch,
+    /// In order.
+    pub page: Page,
+    /// These are exactly the messages it has missed, or the first of them.
+    pub recovered: bool,
+    /// Offsets that were missed and are not among the messages, because the log no longer has them.
+    pub gap: Option<(u64, u64)>,
+    /// Everything before this was sent.
+    pub cursor: u64,
+}
+
+/// Some messages in a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Page {
+    /// In order.
+    pub messages: Vec<Message>,
+    /// There are older ones.
+    pub more: bool,
+}
+
+/// What a range of the log shows.
+struct Shown {
+    messages: Vec<Message>,
+    /// Its beginning is still retained.
+    whole: bool,
+}
+
+impl<B: Broker, S: Sink> Room<B, S> {
+    /// What a member gets first: what it has missed, if it says truly what it saw last, or else the newest page.
+    pub async fn open(&self, resume: Option<&Resume>) -> Result<Opening, Refusal> {
+        self.wait_for_log().await?;
+        if let Some(resume) = resume
+            && self.reaches(resume).await
+        {
+            return self.recover(resume.offset + 1).await;
+        }
+        self.newest_page(None).await
+    }
+
+    async fn wait_for_log(&self) -> Result<(), Refusal> {
+        let mut tail = self.log.tail.subscribe();
+        let found = timeout(PATIENCE, tail.wait_for(|tail| tail.next.is_some())).await;
+        found.map(drop).map_err(|_| {
+            Refusal::new(
+                Code::Unavailable,
+                "the room's log cannot be reached yet; try again",
+            )
+        })
+    }
+
+    /// Is this a position in the current log? One just beyond the end is given a moment: another server may be ahead.
+    async fn reaches(&self, resume: &Resume) -> bool {
+        let same_log = |room: &Self| {
+            room.log
+                .window
+                .read()
+                .as_ref()
+                .is_some_and(|window| *window.epoch() == resume.epoch)
+        };
+        let mut tail = self.log.tail.subscribe();
+        let beyond = |next: Option<u64>| next.is_none_or(|next| resume.offset >= next);
+        same_log(self)
+            && timeout(BEHIND_ANOTHER, tail.wait_for(|tail| !beyond(tail.next)))
+                .await
+                .is_ok()
+            && same_log(self)
+    }
+
+    async fn recover(&self, from: u64) -> Result<Opening, Refusal> {
+        let in_memory = {
+            let window = self.log.window.read();
+            window.as_ref().map(|window| {
+                (
+                    window.epoch().clone(),
+                    window.first(),
+                    window.after(from, MOST_RECOVERED),
+                )
+            })
+        };
+        match in_memory {
+            None => Err(unreadable(&ReadError::Unavailable(
+                "the log is being looked for".to_owned(),
+            ))),
+            Some((epoch, _, Some(slice))) => Ok(recovered(epoch, slice.messages, slice.next)),
+            Some((epoch, first, None)) => match self.read_shown(&epoch, from..first).await? {
+                Shown {
+                    mut messages,
+                    whole: true,
+                } => {
+                    let cursor = messages.get(MOST_RECOVERED).map_or(first, Message::offset);
+                    messages.truncate(MOST_RECOVERED);
+                    Ok(recovered(epoch, messages, cursor))
+                }
+                Shown { whole: false, .. } => self.newest_page(Some(from)).await,
+            },
+        }
+    }
+
+    /// The newest page; for one who has missed everything since `missed_from`, with the gap named.
+    async fn newest_page(&self, missed_from: Option<u64>) -> Result<Opening, Refusal> {
+        // The cursor is taken first: what comes while the page is read follows it, and is in no page.
+        let (epoch, cursor) = self.place()?;
+        let page = self.page(cursor, self.page).await?;
+        let first = page.messages.first().map_or(cursor, Message::offset);
+        let gap = missed_from
+            .filter(|from| *from < first)
+            .map(|from| (from, first - 1));
+        Ok(Opening {
+            epoch,
+            page,
+            recovered: false,
+            gap,
+            cursor,
+        })
+    }
+
+    fn place(&self) -> Result<(Epoch, u64), Refusal> {
+        let window = self.log.window.read();
+        let place = window
+            .as_ref()
+            .map(|window| (window.epoch().clone(), window.next()));
+        place.ok_or_else(|| {
+            unreadable(&ReadError::Unavailable(
+                "the log is being looked for".to_owned(),
+            ))
+        })
+    }
+
+    /// The last `most` messages before an offset.
+    pub async fn page(&self, before: u64, most: usize) -> Result<Page, Refusal> {
+        let (epoch, head, first, (mut messages, exhausted)) = {
+            let window = self.log.window.read();
+            let window = window.as_ref().ok_or_else(|| {
+                unreadable(&ReadError::Unavailable(
+                    "the log is being looked for".to_owned(),
+                ))
+            })?;
+            (
+                window.epoch().clone(),
+                window.head(),
+                window.first(),
+                window.before(before, most),
+            )
+        };
+        if exhausted && first > head {
+            let mut older = self
+                .page_from_broker(&epoch, head..first.min(before), most - messages.len())
+                .await?;
+            older.messages.append(&mut messages);
+            return Ok(older);
+        }
+        let more = messages
+            .first()
+            .is_some_and(|message| message.offset() > head);
+        Ok(Page { messages, more })
+    }
+
+    /// The last `most` messages of a range that is no longer in memory.
+    async fn page_from_broker(
+        &self,
+        epoch: &Epoch,
+        range: Range<u64>,
+        most: usize,
+    ) -> Result<Page, Refusal> {
+        let mut span = most as u64;
+        loop {
+            let start = range.end.saturating_sub(span).max(range.start);
+            let reaches_head = start == range.start;
+            let Shown { messages, whole } = self.read_shown(epoch, start..range.end).await?;
+            // When retention has come this far, what is left of the range is all there is.
+            let all = reaches_head || !whole;
+            if messages.len() >= most || all {
+                let dropped = messages.len().saturating_sub(most);
+                return Ok(Page {
+                    messages: messages[dropped..].to_vec(),
+                    more: dropped > 0 || !all,
+                });
+            }
+            span *= 2;
+        }
+    }
+
+    /// What a range of the log shows, read back from the broker.
+    async fn read_shown(&self, epoch: &Epoch, range: Range<u64>) -> Result<Shown, Refusal> {
+        if range.is_empty() {
+            return Ok(Shown {
+                messages: Vec::new(),
+                whole: true,
+            });
+        }
+        let _permit = self.deep_reads.acquire().await;
+        let warm_up = range.start.saturating_sub(DEDUP_WINDOW);
+        let records = self
+            .broker
+            .read(epoch, warm_up..range.end)
+            .await
+            .map_err(|error| unreadable(&error))?;
+        let whole = records
+            .first()
+            .is_some_and(|stored| stored.offset <= range.start);
+        Ok(Shown {
+            messages: window::shown(&records, &range),
+            whole,
+        })
+    }
+
+    /// Brings a member whose cursor is before the window up to it, at the member's pace. Returns where its cursor stands,
+    /// or `None` when the member is gone, or has to begin anew.
+    pub async fn catch_up(
+        &self,
+        epoch: &Epoch,
+        mut cursor: u64,
+        sink: &S,
+        stall: Duration,
+    ) -> Option<u64> {
+        loop {
+            let first = self
+                .log
+                .window
+                .read()
+                .as_ref()
+                .filter(|window| window.epoch() == epoch)?
+                .first();
+            if cursor >= first {
+                return Some(cursor);
+            }
+            let end = first.min(cursor + DEDUP_WINDOW);
+            let Shown { messages, whole } = self.read_shown(epoch, cursor..end).await.ok()?;
+            if !whole {
+                return None;
+            }
+            for message in messages {
+                push_in_time(sink, &message, stall).await?;
+            }
+            cursor = end;
+        }
+    }
+}
+
+async fn push_in_time<S: Sink>(sink: &S, message: &Message, stall: Duration) -> Option<()> {
+    let pushed = async {
+        loop {
+            match sink.push(message.packet()) {
+                Push::Taken => return Some(()),
+                Push::Gone => return None,
+                Push::Full => tokio::time::sleep(RETRY).await,
+            }
+        }
+    };
+    timeout(stall, pushed).await.ok().flatten()
+}
+
+fn recovered(epoch: Epoch, messages: Vec<Message>, cursor: u64) -> Opening {
+    Opening {
+        epoch,
+        page: Page {
+            messages,
+            more: true,
+        },
+        recovered: true,
+        gap: None,
+        cursor,
+    }
+}
+
+fn unreadable(error: &ReadError) -> Refusal {
+    Refusal::new(
+        Code::Unavailable,
+        format!("the past cannot be read now: {error}; try again"),
+    )
+}

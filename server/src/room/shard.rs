@@ -1,0 +1,590 @@
+//! A shard: one task that owns some of the room's members and moves their cursors.
+
+use std::{collections::HashMap, future, sync::Arc, time::Duration};
+
+use engineioxide::Str;
+use tokio::{
+    sync::{broadcast, mpsc, oneshot},
+    time::{Instant, Interval, MissedTickBehavior, interval, sleep_until},
+};
+
+use super::{
+    Log, Tail,
+    attendance::Attendance,
+    fanout::{Closing, MemberId, Push, Sink, Tell},
+    window::{Slice, Window},
+};
+use crate::metrics::Metrics;
+
+/// Messages handed to one member before the next one has its turn.
+const TURN: usize = 64;
+/// How soon a member whose buffer was full is tried again.
+const RETRY: Duration = Duration::from_millis(10);
+/// How often some members are closed while draining.
+const DRAIN_STEP: Duration = Duration::from_millis(50);
+
+/// What a shard is asked to do.
+pub(super) enum Command<S> {
+    Join {
+        id: MemberId,
+        sink: S,
+        cursor: u64,
+    },
+    Leave(MemberId),
+    Drain {
+        packet: Str,
+        period: Duration,
+        done: oneshot::Sender<()>,
+    },
+}
+
+struct Member<S> {
+    id: MemberId,
+    sink: S,
+    /// Offset of the next record to hand over.
+    cursor: u64,
+    generation: u64,
+    /// Since when its buffer has been full, with nothing taken.
+    stalled: Option<Instant>,
+}
+
+struct Drain {
+    steps: Interval,
+    per_step: usize,
+    done: oneshot::Sender<()>,
+}
+
+/// Some of the members, and what their cursors move along.
+pub(super) struct Shard<S> {
+    members: HashMap<MemberId, Member<S>>,
+    log: Log,
+    stall: Duration,
+    metrics: Arc<Metrics>,
+    attendance: Attendance,
+    tells: broadcast::Receiver<Tell>,
+    retry_at: Option<Instant>,
+    drain: Option<Drain>,
+}
+
+impl<S: Sink> Shard<S> {
+    pub(super) fn new(
+        log: Log,
+        stall: Duration,
+        metrics: Arc<Metrics>,
+        attendance: Attendance,
+        tells: broadcast::Receiver<Tell>,
+    ) -> Self {
+        Self {
+            members: HashMap::new(),
+            log,
+            stall,
+            metrics,
+            attendance,
+            tells,
+            retry_at: None,
+            drain: None,
+        }
+    }
+
+    /// Runs for as long as there is a fan-out.
+    pub(super) async fn run(mut self, mut inbox: mpsc::UnboundedReceiver<Command<S>>) {
+        let mut tail = self.log.tail.subscribe();
+        loop {
+            tokio::select! {
+                command = inbox.recv() => match command {
+                    Some(command) => self.obey(command),
+                    None => return,
+                },
+                Ok(()) = tail.changed() => self.deliver(|_| true),
+                told = self.tells.recv() => self.tell(told),
+                () = wait_until(self.retry_at) => self.deliver(|member| member.stalled.is_some()),
+                () = next_step(&mut self.drain) => self.close_some(),
+            }
+        }
+    }
+
+    fn obey(&mut self, command: Command<S>) {
+        match command {
+            Command::Join { id, sink, cursor } => self.join(id, sink, cursor),
+            Command::Leave(id) => {
+                self.members.remove(&id);
+            }
+            Command::Drain {
+                packet,
+                period,
+                done,
+            } => self.begin_drain(&packet, period, done),
+        }
+    }
+
+    fn join(&mut self, id: MemberId, sink: S, cursor: u64) {
+        let generation = self.log.tail.borrow().generation;
+        let mut member = Member {
+            id,
+            sink,
+            cursor,
+            generation,
+            stalled: None,
+        };
+        let window = self.log.window.clone();
+        let window = window.read();
+        if self.advance(&mut member, window.as_ref(), &mut None) {
+            self.members.insert(id, member);
+        }
+    }
+
+    /// Moves the chosen members' cursors as far as their buffers take it, and closes those that cannot follow.
+    fn deliver(&mut self, chosen: impl Fn(&Member<S>) -> bool) {
+        self.retry_at = None;
+        let window = self.log.window.clone();
+        let window = window.read();
+        let mut members = std::mem::take(&mut self.members);
+        let mut shared = None;
+        members.retain(|_, member| {
+            !chosen(member) || self.advance(member, window.as_ref(), &mut shared)
+        });
+        if self.retry_at.is_none() && members.values().any(|member| member.stalled.is_some()) {
+            self.retry_at = Some(Instant::now() + RETRY);
+        }
+        self.members = members;
+    }
+
+    /// Moves one cursor; false when the member is no longer one. `shared` is what the last member was given: most
+    /// members stand at the same place.
+    fn advance(
+        &mut self,
+        member: &mut Member<S>,
+        window: Option<&Window>,
+        shared: &mut Option<(u64, Slice)>,
+    ) -> bool {
+        let Tail { generation, .. } = *self.log.tail.borrow();
+        let Some(window) = window.filter(|_| member.generation == generation) else {
+            return self.close(member, Closing::Resync);
+        };
+        while member.cursor < window.next() {
+            if shared
+                .as_ref()
+                .is_none_or(|(cursor, _)| *cursor != member.cursor)
+            {
+                *shared = window
+                    .after(member.cursor, TURN)
+                    .map(|slice| (member.cursor, slice));
+            }
+            let Some((_, slice)) = shared else {
+                return self.close(member, Closing::SlowReader);
+            };
+            match hand_over(member, slice) {
+                Handed::All(count) => self.metrics.delivered(count),
+                Handed::Some(count) => {
+                    self.metrics.delivered(count);
+                    return self.wait_for(member, count > 0);
+                }
+                Handed::Gone => return false,
+            }
+        }
+        member.stalled = None;
+        true
+    }
+
+    fn wait_for(&mut self, member: &mut Member<S>, progress: bool) -> bool {
+        let now = Instant::now();
+        let since = if progress {
+            now
+        } else {
+            member.stalled.unwrap_or(now)
+        };
+        member.stalled = Some(since);
+        self.retry_at = Some(now + RETRY);
+        now.duration_since(since) < self.stall || self.close(member, Closing::SlowReader)
+    }
+
+    fn close(&self, member: &Member<S>, why: Closing) -> bool {
+        self.metrics.closed(why);
+        member.sink.close(why);
+        self.attendance.leave(member.id);
+        false
+    }
+
+    fn tell(&mut self, told: Result<Tell, broadcast::error::RecvError>) {
+        // Lagging means that signals were lost, which they may be.
+        let Ok(Tell { packet, except }) = told else {
+            return;
+        };
+        let hears = |member: &&Member<S>| {
+            member.stalled.is_none() && except.as_ref().is_none_or(|one| !member.sink.is(one))
+        };
+        for member in self.members.values().filter(hears) {
+            member.sink.push(&packet);
+        }
+    }
+
+    fn begin_drain(&mut self, packet: &Str, period: Duration, done: oneshot::Sender<()>) {
+        for member in self.members.values() {
+            member.sink.push(packet);
+        }
+        let rounds = (period.as_millis() / DRAIN_STEP.as_millis()).max(1);
+        let per_step = self
+            .members
+            .len()
+            .div_ceil(usize::try_from(rounds).unwrap_or(usize::MAX))
+            .max(1);
+        let mut steps = interval(DRAIN_STEP);
+        steps.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.drain = Some(Drain {
+            steps,
+            per_step,
+            done,
+        });
+    }
+
+    fn close_some(&mut self) {
+        let Some(drain) = self.drain.take() else {
+            return;
+        };
+        let leaving: Vec<MemberId> = self.members.keys().take(drain.per_step).copied().collect();
+        for id in leaving {
+            if let Some(member) = self.members.remove(&id) {
+                self.close(&member, Closing::Draining);
+            }
+        }
+        if self.members.is_empty() {
+            // The one who asked may have stopped waiting.
+            let _ = drain.done.send(());
+        } else {
+            self.drain = Some(drain);
+        }
+    }
+}
+
+enum Handed {
+    All(u64),
+    Some(u64),
+    Gone,
+}
+
+/// Gives a member the messages of a slice that begins at its cursor, as far as they fit.
+fn hand_over<S: Sink>(member: &mut Member<S>, slice: &Slice) -> Handed {
+    let mut count = 0;
+    for message in &slice.messages {
+        match member.sink.push(message.packet()) {
+            Push::Taken => count += 1,
+            Push::Full => {
+                member.cursor = message.offset();
+                return Handed::Some(count);
+            }
+            Push::Gone => return Handed::Gone,
+        }
+    }
+    member.cursor = slice.next;
+    Handed::All(count)
+}
+
+async fn wait_until(at: Option<Instant>) {
+    match at {
+        Some(at) => sleep_until(at).await,
+        None => future::pending().await,
+    }
+}
+
+async fn next_step(drain: &mut Option<Drain>) {
+    match drain {
+        Some(drain) => {
+            drain.steps.tick().await;
+        }
+        None => future::pending().await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use papo_protocol::{Record, SenderId};
+    use parking_lot::Mutex;
+    use prometheus_client::registry::Registry;
+    use tokio::{sync::watch, time::advance};
+
+    use super::*;
+    use crate::{broker::Stored, room::window::Size};
+
+    const STALL: Duration = Duration::from_secs(5);
+
+    /// A socket with a buffer of its own, as the engine's have, and a reader that may pause.
+    #[derive(Clone, Default)]
+    struct Socket(Arc<Mutex<Buffer>>);
+
+    #[derive(Default)]
+    struct Buffer {
+        room: usize,
+        waiting: VecDeque<Str>,
+        seen: Vec<String>,
+        closed: Option<Closing>,
+    }
+
+    impl Socket {
+        fn with_room(room: usize) -> Self {
+            let socket = Self::default();
+            socket.0.lock().room = room;
+            socket
+        }
+
+        fn read(&self) {
+            let mut buffer = self.0.lock();
+            let Buffer { waiting, seen, .. } = &mut *buffer;
+            seen.extend(waiting.drain(..).map(|packet| packet.to_string()));
+        }
+
+        /// The texts it has been sent.
+        fn seen(&self) -> Vec<String> {
+            self.read();
+            let texts = self.0.lock().seen.clone();
+            texts
+                .iter()
+                .map(|packet| packet.split('"').nth(3).unwrap_or_default().to_owned())
+                .collect()
+        }
+
+        fn closed(&self) -> Option<Closing> {
+            self.0.lock().closed
+        }
+    }
+
+    impl Sink for Socket {
+        fn push(&self, packet: &Str) -> Push {
+            let mut buffer = self.0.lock();
+            if buffer.waiting.len() >= buffer.room {
+                return Push::Full;
+            }
+            buffer.waiting.push_back(packet.clone());
+            Push::Taken
+        }
+
+        fn close(&self, why: Closing) {
+            self.0.lock().closed = Some(why);
+        }
+
+        fn is(&self, sender: &SenderId) -> bool {
+            sender.as_str() == "reader"
+        }
+    }
+
+    struct Room {
+        shard: Shard<Socket>,
+        log: Log,
+        tells: broadcast::Sender<Tell>,
+    }
+
+    fn room(size: Size) -> Room {
+        let window = Window::new("e1".parse().expect("valid"), &(0..0), 0, size);
+        let log = Log {
+            window: Arc::new(Some(window).into()),
+            tail: watch::Sender::new(Tail {
+                generation: 1,
+                next: Some(0),
+            }),
+        };
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let tells = broadcast::Sender::new(8);
+        let shard = Shard::new(
+            log.clone(),
+            STALL,
+            metrics,
+            Attendance::new(),
+            tells.subscribe(),
+        );
+        Room { shard, log, tells }
+    }
+
+    impl Room {
+        fn say(&mut self, offsets: std::ops::Range<u64>) {
+            for offset in offsets {
+                let record = Record {
+                    id: format!("m{offset}").parse().expect("valid"),
+                    sender: SenderId::from_trusted("s"),
+                    user: "Ana".parse().expect("valid"),
+                    text: offset.to_string(),
+                    at: 0,
+                };
+                let stored = Stored {
+                    offset,
+                    record: Some(Arc::new(record)),
+                    trace: None,
+                };
+                self.log
+                    .window
+                    .write()
+                    .as_mut()
+                    .expect("there")
+                    .push(&stored)
+                    .expect("no hole");
+            }
+            self.shard.deliver(|_| true);
+        }
+
+        fn join(&mut self, socket: &Socket, cursor: u64) -> MemberId {
+            let id = MemberId::next();
+            self.shard.obey(Command::Join {
+                id,
+                sink: socket.clone(),
+                cursor,
+            });
+            id
+        }
+
+        fn retry(&mut self) {
+            self.shard.deliver(|member| member.stalled.is_some());
+        }
+    }
+
+    fn texts(offsets: std::ops::Range<u64>) -> Vec<String> {
+        offsets.map(|offset| offset.to_string()).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_gets_everything_from_its_cursor_on() {
+        let mut room = room(Size::default());
+        room.say(0..5);
+        let socket = Socket::with_room(1000);
+        room.join(&socket, 3);
+        room.say(5..200);
+        assert_eq!(socket.seen(), texts(3..200));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_reader_gets_everything_in_order_however_small_its_buffer() {
+        let mut room = room(Size::default());
+        let socket = Socket::with_room(3);
+        room.join(&socket, 0);
+        room.say(0..50);
+        for _ in 0..50 {
+            socket.read();
+            room.retry();
+        }
+        assert_eq!((socket.seen(), socket.closed()), (texts(0..50), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_reads_nothing_is_closed_in_time_and_others_feel_nothing() {
+        let mut room = room(Size::default());
+        let (stalled, lively) = (Socket::with_room(2), Socket::with_room(1000));
+        room.join(&stalled, 0);
+        room.join(&lively, 0);
+        room.say(0..10);
+        assert_eq!(lively.seen(), texts(0..10));
+        advance(STALL / 2).await;
+        room.retry();
+        assert_eq!(stalled.closed(), None);
+        advance(STALL).await;
+        room.retry();
+        assert_eq!(stalled.closed(), Some(Closing::SlowReader));
+        assert_eq!(room.shard.members.len(), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reading_a_little_is_enough_to_stay() {
+        let mut room = room(Size::default());
+        let socket = Socket::with_room(1);
+        room.join(&socket, 0);
+        room.say(0..10);
+        for _ in 0..10 {
+            advance(STALL * 9 / 10).await;
+            socket.read();
+            room.retry();
+        }
+        assert_eq!((socket.seen(), socket.closed()), (texts(0..10), None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_the_window_has_left_behind_is_closed_not_skipped() {
+        let mut room = room(Size {
+            records: 10,
+            bytes: usize::MAX,
+        });
+        let socket = Socket::with_room(2);
+        room.join(&socket, 0);
+        room.say(0..5);
+        room.say(5..30);
+        socket.read();
+        room.retry();
+        assert_eq!(
+            (socket.seen(), socket.closed()),
+            (texts(0..2), Some(Closing::SlowReader))
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_log_begun_anew_sends_everybody_to_resume() {
+        let mut room = room(Size::default());
+        let socket = Socket::with_room(10);
+        room.join(&socket, 0);
+        room.log.tail.send_modify(|tail| tail.generation += 1);
+        room.shard.deliver(|_| true);
+        assert_eq!(socket.closed(), Some(Closing::Resync));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_left_gets_nothing_more() {
+        let mut room = room(Size::default());
+        let socket = Socket::with_room(10);
+        let id = room.join(&socket, 0);
+        room.shard.obey(Command::Leave(id));
+        room.say(0..3);
+        assert!(socket.seen().is_empty());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn signals_reach_all_but_the_one_they_are_about() {
+        let mut room = room(Size::default());
+        let socket = Socket::with_room(10);
+        room.join(&socket, 0);
+        for (text, except) in [("a", None), ("b", Some("reader")), ("c", Some("other"))] {
+            let packet = format!(r#"2["typing","{text}"]"#).into();
+            let told = Tell {
+                packet,
+                except: except.map(SenderId::from_trusted),
+            };
+            room.tells.send(told).expect("heard");
+            let told = room.shard.tells.recv().await;
+            room.shard.tell(told);
+        }
+        assert_eq!(socket.seen(), ["a", "c"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn draining_tells_all_first_and_closes_them_over_the_period() {
+        let room = room(Size::default());
+        let sockets: Vec<Socket> = (0..10).map(|_| Socket::with_room(10)).collect();
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let shard = tokio::spawn(room.shard.run(inbox));
+        for sink in &sockets {
+            commands
+                .send(Command::Join {
+                    id: MemberId::next(),
+                    sink: sink.clone(),
+                    cursor: 0,
+                })
+                .ok();
+        }
+        let (done, drained) = oneshot::channel();
+        let begun = Instant::now();
+        commands
+            .send(Command::Drain {
+                packet: r#"2["draining","x"]"#.into(),
+                period: Duration::from_secs(1),
+                done,
+            })
+            .ok();
+        drained.await.expect("told when done");
+        assert!(
+            begun.elapsed() >= Duration::from_millis(400),
+            "spread out, not at once: {:?}",
+            begun.elapsed()
+        );
+        assert!(
+            sockets
+                .iter()
+                .all(|socket| socket.seen() == ["x"] && socket.closed() == Some(Closing::Draining))
+        );
+        shard.abort();
+    }
+}

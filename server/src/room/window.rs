@@ -1,0 +1,377 @@
+//! The window: the recent part of the room's log, kept once per server and shared by all its sockets.
+//!
+//! It is contiguous: the record after the last one held has offset [`Window::next`], and one that would leave a hole is
+//! refused. Second copies ([`Dedup`]) keep their place and are shown to nobody. Nothing here waits or does I/O.
+
+use std::{collections::VecDeque, ops::Range};
+
+use papo_protocol::{Epoch, topology::DEDUP_WINDOW};
+
+use super::{
+    dedup::{Dedup, Key},
+    message::Message,
+};
+use crate::broker::Stored;
+
+/// How much of the log is kept in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    /// Most records.
+    pub records: usize,
+    /// Most bytes of encoded messages.
+    pub bytes: usize,
+}
+
+impl Default for Size {
+    fn default() -> Self {
+        Self {
+            records: 16_384,
+            bytes: 16 << 20,
+        }
+    }
+}
+
+/// The recent part of one log.
+#[derive(Debug)]
+pub(super) struct Window {
+    epoch: Epoch,
+    size: Size,
+    /// Oldest offset retained by the log when it was attached.
+    head: u64,
+    /// Offsets below are only observed for [`Dedup`]: what came before them is not known here.
+    shown_from: u64,
+    /// Offset of the first slot.
+    base: u64,
+    slots: VecDeque<Option<Message>>,
+    bytes: usize,
+    dedup: Dedup,
+}
+
+/// What became of a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Pushed {
+    /// A message, to be shown.
+    Shown(Key, Message),
+    /// A second copy of the message at this offset.
+    Copy(Key, u64),
+    /// Nothing that can be shown: not ours, or seen before.
+    Nothing,
+}
+
+/// The record would leave a hole in front of it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("offset {got} follows where {expected} was due")]
+pub(super) struct Hole {
+    /// The offset that was due.
+    pub expected: u64,
+    /// The offset that came.
+    pub got: u64,
+}
+
+/// Messages from a cursor on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Slice {
+    /// In order.
+    pub messages: Vec<Message>,
+    /// The cursor after them.
+    pub next: u64,
+}
+
+impl Window {
+    /// How many records before the end a reader must begin, so that a whole window of records can be shown.
+    pub(super) const WARM_UP: u64 = 2 * DEDUP_WINDOW;
+
+    /// An empty window on a log that retains `bounds`, to be filled from `from` on.
+    pub(super) fn new(epoch: Epoch, bounds: &Range<u64>, from: u64, size: Size) -> Self {
+        let whole_log = from == bounds.start;
+        let shown_from = if whole_log { from } else { from + DEDUP_WINDOW };
+        Self {
+            epoch,
+            size,
+            head: bounds.start,
+            shown_from,
+            base: from,
+            slots: VecDeque::new(),
+            bytes: 0,
+            dedup: Dedup::default(),
+        }
+    }
+
+    /// The log this is a part of.
+    pub(super) fn epoch(&self) -> &Epoch {
+        &self.epoch
+    }
+
+    /// The offset of the record that would come next.
+    pub(super) fn next(&self) -> u64 {
+        self.base + self.slots.len() as u64
+    }
+
+    /// The oldest offset that can be served from here.
+    pub(super) fn first(&self) -> u64 {
+        self.base.max(self.shown_from.min(self.next()))
+    }
+
+    /// The oldest offset that the log is known to have retained.
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
+    /// Where a message is that was stored lately.
+    pub(super) fn find(&self, key: &Key) -> Option<u64> {
+        self.dedup.find(key)
+    }
+
+    /// Appends a record; one that is already here is nothing new.
+    pub(super) fn push(&mut self, stored: &Stored) -> Result<Pushed, Hole> {
+        let expected = self.next();
+        if stored.offset < expected {
+            return Ok(Pushed::Nothing);
+        }
+        if stored.offset > expected {
+            return Err(Hole {
+                expected,
+                got: stored.offset,
+            });
+        }
+        let pushed = match &stored.record {
+            None => Pushed::Nothing,
+            Some(record) => {
+                let key = Key::of(record);
+                match self.dedup.observe(stored.offset, key.clone()) {
+                    Some(earlier) => Pushed::Copy(key, earlier),
+                    None => Pushed::Shown(key, Message::encode(stored.offset, record)),
+                }
+            }
+        };
+        self.append(match &pushed {
+            Pushed::Shown(_, message) => Some(message.clone()),
+            Pushed::Copy(..) | Pushed::Nothing => None,
+        });
+        Ok(pushed)
+    }
+
+    fn append(&mut self, slot: Option<Message>) {
+        self.bytes += slot.as_ref().map_or(0, Message::size);
+        self.slots.push_back(slot);
+        while self.slots.len() > self.size.records
+            || (self.bytes > self.size.bytes && self.slots.len() > 1)
+        {
+            let evicted = self.slots.pop_front().flatten();
+            self.bytes -= evicted.map_or(0, |message| message.size());
+            self.base += 1;
+        }
+    }
+
+    /// At most `most` messages from `cursor` on; `None` when the window no longer reaches back that far.
+    pub(super) fn after(&self, cursor: u64, most: usize) -> Option<Slice> {
+        if cursor < self.first() {
+            return None;
+        }
+        let mut slice = Slice {
+            messages: Vec::new(),
+            next: cursor.min(self.next()),
+        };
+        let skipped = usize::try_from(slice.next - self.base).ok()?;
+        for slot in self.slots.iter().skip(skipped) {
+            if slice.messages.len() == most {
+                break;
+            }
+            slice.messages.extend(slot.clone());
+            slice.next += 1;
+        }
+        Some(slice)
+    }
+
+    /// The last `most` messages before `before`, in order, and whether they go back to the first one that is here.
+    pub(super) fn before(&self, before: u64, most: usize) -> (Vec<Message>, bool) {
+        let end = usize::try_from(before.saturating_sub(self.base))
+            .unwrap_or(usize::MAX)
+            .min(self.slots.len());
+        let hidden = usize::try_from(self.first() - self.base).unwrap_or(usize::MAX);
+        let shown = self.slots.iter().take(end).skip(hidden).rev().flatten();
+        let mut messages: Vec<Message> = shown.take(most).cloned().collect();
+        messages.reverse();
+        let exhausted = messages.len() < most;
+        (messages, exhausted)
+    }
+}
+
+/// What a range of records shows, given the [`DEDUP_WINDOW`] records before it as well: for what is read back from the
+/// broker, by the same rule as the window's.
+pub(super) fn shown(records: &[Stored], range: &Range<u64>) -> Vec<Message> {
+    let mut dedup = Dedup::default();
+    let ours = records
+        .iter()
+        .filter_map(|stored| Some((stored.offset, stored.record.as_ref()?)));
+    ours.filter_map(|(offset, record)| {
+        let first = dedup.observe(offset, Key::of(record)).is_none();
+        (first && range.contains(&offset)).then(|| Message::encode(offset, record))
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use papo_protocol::{Record, SenderId};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn stored(offset: u64, id: u64) -> Stored {
+        let record = Record {
+            id: format!("m{id}").parse().expect("valid"),
+            sender: SenderId::from_trusted("s"),
+            user: "Ana".parse().expect("valid"),
+            text: format!("text {id}"),
+            at: 0,
+        };
+        Stored {
+            offset,
+            record: Some(Arc::new(record)),
+            trace: None,
+        }
+    }
+
+    fn window(from: u64, records: usize) -> Window {
+        let epoch = "e1".parse().expect("valid");
+        Window::new(
+            epoch,
+            &(from..from),
+            from,
+            Size {
+                records,
+                bytes: usize::MAX,
+            },
+        )
+    }
+
+    fn offsets(messages: &[Message]) -> Vec<u64> {
+        messages.iter().map(Message::offset).collect()
+    }
+
+    #[test]
+    fn a_hole_is_refused_and_changes_nothing() {
+        let mut window = window(5, 10);
+        assert!(matches!(window.push(&stored(5, 1)), Ok(Pushed::Shown(..))));
+        assert_eq!(
+            window.push(&stored(7, 2)),
+            Err(Hole {
+                expected: 6,
+                got: 7
+            })
+        );
+        assert_eq!(window.next(), 6);
+        assert!(matches!(window.push(&stored(6, 2)), Ok(Pushed::Shown(..))));
+    }
+
+    #[test]
+    fn a_record_delivered_again_is_nothing_new() {
+        let mut window = window(0, 10);
+        window.push(&stored(0, 1)).expect("no hole");
+        assert_eq!(window.push(&stored(0, 1)), Ok(Pushed::Nothing));
+        assert_eq!(
+            offsets(&window.after(0, 10).expect("in reach").messages),
+            [0]
+        );
+    }
+
+    #[test]
+    fn a_second_copy_keeps_its_place_and_is_not_shown() {
+        let mut window = window(0, 10);
+        for (offset, id) in [(0, 1), (1, 2), (2, 1), (3, 3)] {
+            window.push(&stored(offset, id)).expect("no hole");
+        }
+        let slice = window.after(0, 10).expect("in reach");
+        assert_eq!((offsets(&slice.messages), slice.next), (vec![0, 1, 3], 4));
+    }
+
+    #[test]
+    fn a_cursor_before_the_window_is_told_so() {
+        let mut window = window(0, 3);
+        for offset in 0..5 {
+            window.push(&stored(offset, offset)).expect("no hole");
+        }
+        assert_eq!(window.after(1, 10), None);
+        assert_eq!(
+            window.after(2, 10).map(|slice| offsets(&slice.messages)),
+            Some(vec![2, 3, 4])
+        );
+        assert_eq!(window.after(9, 10).map(|slice| slice.next), Some(5));
+    }
+
+    #[test]
+    fn bytes_bound_it_too() {
+        let epoch = "e1".parse().expect("valid");
+        let mut window = Window::new(
+            epoch,
+            &(0..0),
+            0,
+            Size {
+                records: 1000,
+                bytes: 2000,
+            },
+        );
+        for offset in 0..100 {
+            window.push(&stored(offset, offset)).expect("no hole");
+            assert!(window.bytes <= 2000);
+        }
+        assert!(window.first() > 80, "old ones are gone");
+    }
+
+    #[test]
+    fn what_may_hide_unseen_copies_is_not_shown() {
+        let epoch = "e1".parse().expect("valid");
+        let mut window = Window::new(epoch, &(0..100_000), 50_000, Size::default());
+        for offset in 50_000..50_000 + DEDUP_WINDOW + 10 {
+            window.push(&stored(offset, offset)).expect("no hole");
+        }
+        assert_eq!(window.first(), 50_000 + DEDUP_WINDOW);
+        assert_eq!(window.before(u64::MAX, 1000).0.len(), 10);
+    }
+
+    proptest! {
+        /// The model is the whole log with the rule applied to it.
+        #[test]
+        fn a_window_shows_what_the_log_shows(
+            ids in prop::collection::vec(0_u64..30, 0..120), records in 1_usize..60, cursor in 0_u64..130, most in 1_usize..40
+        ) {
+            let log: Vec<Stored> = ids.iter().zip(0..).map(|(id, offset)| stored(offset, *id)).collect();
+            let mut window = window(0, records);
+            for record in &log {
+                window.push(record).expect("no hole");
+            }
+            let end = log.len() as u64;
+            let model = offsets(&shown(&log, &(0..end)));
+            match window.after(cursor, most) {
+                None => prop_assert!(cursor < end.saturating_sub(records as u64)),
+                Some(slice) => {
+                    let expected: Vec<u64> = model.iter().copied().filter(|offset| *offset >= cursor).take(most).collect();
+                    prop_assert_eq!(offsets(&slice.messages), expected);
+                }
+            }
+            let (page, _) = window.before(cursor, most);
+            let held: Vec<u64> = model.iter().copied().filter(|offset| *offset >= window.first() && *offset < cursor).collect();
+            prop_assert_eq!(offsets(&page), held[held.len().saturating_sub(most)..].to_vec());
+        }
+
+        /// A cursor that takes any number of messages at a time sees each shown message once, in order.
+        #[test]
+        fn a_cursor_misses_nothing_and_repeats_nothing(ids in prop::collection::vec(0_u64..20, 0..100), steps in prop::collection::vec(1_usize..7, 1..200)) {
+            let mut window = window(0, 1000);
+            let log: Vec<Stored> = ids.iter().zip(0..).map(|(id, offset)| stored(offset, *id)).collect();
+            let (mut cursor, mut seen, mut pushes) = (0, Vec::new(), log.iter());
+            for step in steps.iter().cycle().take(400) {
+                for record in pushes.by_ref().take(*step) {
+                    window.push(record).expect("no hole");
+                }
+                let slice = window.after(cursor, *step).expect("in reach");
+                seen.extend(offsets(&slice.messages));
+                cursor = slice.next;
+            }
+            prop_assert_eq!(seen, offsets(&shown(&log, &(0..log.len() as u64))));
+        }
+    }
+}

@@ -11,6 +11,9 @@
 //!   skips. Reconnecting is the caller's, who knows the last offset it saw.
 //! - **Signals may be lost**, and never wait.
 
+pub mod local;
+pub mod rabbitmq;
+
 use std::{future::Future, ops::Range, sync::Arc};
 
 use bytes::Bytes;
@@ -92,14 +95,25 @@ pub trait Broker: Clone + Send + Sync + 'static {
     ///
     /// [`Start::At`] an offset below the head begins at the head, and at an offset beyond the end is
     /// [`ReadError::BeyondEnd`]: the caller compares [`Attached::from`] with what it asked for.
-    fn attach(&self, start: Start) -> impl Future<Output = Result<Attached<Self::Reader>, ReadError>> + Send;
+    fn attach(
+        &self,
+        start: Start,
+    ) -> impl Future<Output = Result<Attached<Self::Reader>, ReadError>> + Send;
 
     /// Reads the records of `offsets` that are still retained, for history beyond what is in memory.
-    fn read(&self, epoch: &Epoch, offsets: Range<u64>) -> impl Future<Output = Result<Vec<Stored>, ReadError>> + Send;
+    fn read(
+        &self,
+        epoch: &Epoch,
+        offsets: Range<u64>,
+    ) -> impl Future<Output = Result<Vec<Stored>, ReadError>> + Send;
 
     /// Stores a record. It takes its place in the order when this is called, not when the future is polled; the future
     /// resolves when the record is stored, or cannot be before the adapter's deadline.
-    fn publish(&self, record: Arc<Record>, trace: Option<TraceContext>) -> impl Future<Output = Result<(), PublishError>> + Send + 'static;
+    fn publish(
+        &self,
+        record: Arc<Record>,
+        trace: Option<TraceContext>,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static;
 
     /// Sends a signal to every server of the room, this one included. Lost when it cannot be sent at once.
     fn signal(&self, signal: Signal);

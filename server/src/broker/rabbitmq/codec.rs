@@ -1,0 +1,158 @@
+//! Records as AMQP messages: the body is the bare text, so that any AMQP tool shows the conversation; the rest is in
+//! properties and headers. Decoding takes whatever somebody may have published, and never fails harder than `None`.
+
+use std::sync::Arc;
+
+use lapin::{
+    BasicProperties,
+    message::Delivery,
+    types::{AMQPValue, FieldTable, ShortString},
+};
+use papo_protocol::{
+    Record, SenderId,
+    topology::{AT_HEADER, SENDER_HEADER, STREAM_OFFSET_HEADER, USER_HEADER},
+};
+
+use super::unix_seconds;
+use crate::broker::{Stored, TraceContext};
+
+const TRACE_PARENT: &str = "traceparent";
+const TRACE_STATE: &str = "tracestate";
+/// AMQP's delivery mode of what outlives a restart.
+const PERSISTENT: u8 = 2;
+
+/// The properties of a record's message; its body is the text.
+pub(super) fn properties(record: &Record, trace: Option<&TraceContext>) -> BasicProperties {
+    let mut headers = FieldTable::default();
+    let mut put = |name: &str, value: &str| {
+        headers.insert(name.into(), AMQPValue::LongString(value.into()));
+    };
+    put(SENDER_HEADER, record.sender.as_str());
+    put(USER_HEADER, record.user.as_str());
+    if let Some(TraceContext { parent, state }) = trace {
+        put(TRACE_PARENT, parent);
+        put(TRACE_STATE, state);
+    }
+    headers.insert(AT_HEADER.into(), AMQPValue::LongLongInt(record.at));
+    BasicProperties::default()
+        .with_app_id("papo".into())
+        .with_content_type("text/plain".into())
+        .with_content_encoding("utf-8".into())
+        .with_delivery_mode(PERSISTENT)
+        .with_message_id(record.id.as_str().into())
+        .with_timestamp(unix_seconds())
+        .with_headers(headers)
+}
+
+/// A delivery from the stream; `None` when it has no offset, which RabbitMQ never does.
+pub(super) fn stored(delivery: Delivery) -> Option<Stored> {
+    let headers = delivery.properties.headers().clone().unwrap_or_default();
+    let offset = integer(&headers, STREAM_OFFSET_HEADER)?.try_into().ok()?;
+    let trace = text(&headers, TRACE_PARENT).map(|parent| TraceContext {
+        parent,
+        state: text(&headers, TRACE_STATE).unwrap_or_default(),
+    });
+    let record = record(&delivery.properties, &headers, delivery.data).map(Arc::new);
+    Some(Stored {
+        offset,
+        record,
+        trace,
+    })
+}
+
+fn record(properties: &BasicProperties, headers: &FieldTable, body: Vec<u8>) -> Option<Record> {
+    Some(Record {
+        id: properties
+            .message_id()
+            .as_ref()
+            .map(ShortString::as_str)?
+            .parse()
+            .ok()?,
+        sender: SenderId::from_trusted(text(headers, SENDER_HEADER)?),
+        user: text(headers, USER_HEADER)?.parse().ok()?,
+        text: String::from_utf8(body).ok()?,
+        at: integer(headers, AT_HEADER)?,
+    })
+}
+
+fn text(headers: &FieldTable, name: &str) -> Option<String> {
+    match headers.inner().get(name)? {
+        AMQPValue::LongString(value) => String::from_utf8(value.as_bytes().to_vec()).ok(),
+        _ => None,
+    }
+}
+
+fn integer(headers: &FieldTable, name: &str) -> Option<i64> {
+    headers.inner().get(name)?.as_long_long_int()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn a_record(text: &str) -> Record {
+        Record {
+            id: "m-1".parse().expect("valid"),
+            sender: SenderId::from_trusted("abc"),
+            user: "Ana Çã".parse().expect("valid"),
+            text: text.to_owned(),
+            at: 1_700_000_000_123,
+        }
+    }
+
+    fn delivered(properties: BasicProperties, body: &[u8], offset: Option<i64>) -> Delivery {
+        let mut headers = properties.headers().clone().unwrap_or_default();
+        if let Some(offset) = offset {
+            headers.insert(STREAM_OFFSET_HEADER.into(), AMQPValue::LongLongInt(offset));
+        }
+        let mut delivery = Delivery::mock(1, "x".into(), "message".into(), false, body.to_vec());
+        delivery.properties = properties.with_headers(headers);
+        delivery
+    }
+
+    #[test]
+    fn garbage_keeps_its_offset_and_is_no_record() {
+        let whole = properties(&a_record("x"), None);
+        let cases = [
+            delivered(BasicProperties::default(), b"hello", Some(3)),
+            delivered(whole.clone(), b"\xff\xfe", Some(3)),
+            delivered(
+                whole.clone().with_message_id("bad id".into()),
+                b"x",
+                Some(3),
+            ),
+            delivered(whole.with_headers(FieldTable::default()), b"x", Some(3)),
+        ];
+        for delivery in cases {
+            assert_eq!(
+                stored(delivery),
+                Some(Stored {
+                    offset: 3,
+                    record: None,
+                    trace: None
+                })
+            );
+        }
+        assert_eq!(
+            stored(delivered(BasicProperties::default(), b"", None)),
+            None
+        );
+        assert_eq!(
+            stored(delivered(BasicProperties::default(), b"", Some(-1))),
+            None
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_what_is_read(text in ".{0,80}", offset in 0_i64.., traced: bool) {
+            let record = a_record(&text);
+            let trace = traced.then(|| TraceContext { parent: "00-a-b-01".to_owned(), state: "k=v".to_owned() });
+            let delivery = delivered(properties(&record, trace.as_ref()), text.as_bytes(), Some(offset));
+            let read = stored(delivery).expect("it has an offset");
+            prop_assert_eq!(read, Stored { offset: offset.unsigned_abs(), record: Some(Arc::new(record)), trace });
+        }
+    }
+}

@@ -1,0 +1,84 @@
+//! Hearing signals: a queue of this server's own, gone with its connection.
+
+use std::{sync::Arc, time::Duration};
+
+use futures::StreamExt;
+use lapin::{
+    options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
+    types::FieldTable,
+};
+use papo_protocol::topology;
+use tokio::{sync::broadcast, time::sleep};
+use tracing::debug;
+
+use super::topology::{Topology, in_time};
+use crate::{
+    backoff::Backoff,
+    broker::{ReadError, Signal},
+};
+
+/// Signals that a subscriber may be behind before it loses the oldest.
+pub(super) const SIGNAL_BUFFER: usize = 256;
+
+/// Hears signals for ever, whatever happens to the connection meanwhile.
+pub(super) async fn hear(topology: Arc<Topology>, heard: broadcast::Sender<Signal>) {
+    let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+    loop {
+        let error = hear_once(&topology, &heard, &mut backoff).await.err();
+        let wait = backoff.delay();
+        debug!(
+            error = error.map(|error| error.to_string()),
+            ?wait,
+            "hearing no signals"
+        );
+        sleep(wait).await;
+    }
+}
+
+async fn hear_once(
+    topology: &Topology,
+    heard: &broadcast::Sender<Signal>,
+    backoff: &mut Backoff,
+) -> Result<(), ReadError> {
+    let channel = topology.channel().await?;
+    let exchange = topology::exchange(&topology.room);
+    let explain = |error: lapin::Error| topology.explain(&error, &exchange);
+    let options = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..Default::default()
+    };
+    let queue = in_time(channel.queue_declare("".into(), options, FieldTable::default()))
+        .await?
+        .map_err(explain)?;
+    let bound = channel.queue_bind(
+        queue.name().clone(),
+        exchange.as_str().into(),
+        topology::SIGNAL_BINDING.into(),
+        QueueBindOptions::default(),
+        FieldTable::default(),
+    );
+    in_time(bound).await?.map_err(explain)?;
+    let options = BasicConsumeOptions {
+        no_ack: true,
+        exclusive: true,
+        ..Default::default()
+    };
+    let consuming = channel.basic_consume(
+        queue.name().clone(),
+        "".into(),
+        options,
+        FieldTable::default(),
+    );
+    let mut consumer = in_time(consuming).await?.map_err(explain)?;
+    backoff.reset();
+    while let Some(delivery) = consumer.next().await {
+        let delivery = delivery.map_err(explain)?;
+        // Nobody listening means that nobody misses it.
+        let _ = heard.send(Signal {
+            key: delivery.routing_key.as_str().to_owned(),
+            body: delivery.data.into(),
+        });
+    }
+    Ok(())
+}

@@ -40,7 +40,7 @@ pub struct Launch {
     )]
     pub allow_origin: Vec<String>,
 
-    /// RabbitMQ to keep the log in: amqp://user:password@host:5672/vhost, or amqps:// for TLS
+    /// RabbitMQ to keep the log in: `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS
     #[arg(
         long,
         env = "PAPO_BROKER",
@@ -134,7 +134,8 @@ impl Default for Launch {
             slow_reader_timeout: 15,
             drain_period: 10,
             log_format: None,
-            log: "info".to_owned(),
+            // The AMQP client logs as errors what is reported, or expected, in better words.
+            log: "info,lapin=off".to_owned(),
         }
     }
 }

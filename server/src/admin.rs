@@ -1,0 +1,52 @@
+//! `/stats`: the room as this server sees it, for people.
+
+use std::sync::Arc;
+
+use axum::{Json, Router, extract::State, routing::get};
+use papo_protocol::{Launch, ports};
+use serde_json::{Value, json};
+
+use crate::{
+    broker::{Broker, Publishing},
+    room::Room,
+    socket::{Edge, EngineSink},
+};
+
+struct Stats<B: Broker> {
+    launch: Arc<Launch>,
+    edge: Arc<Edge<B>>,
+    room: Arc<Room<B, EngineSink>>,
+    broker: B,
+}
+
+/// Serves `/stats`.
+pub(crate) fn stats_router<B: Broker>(
+    launch: Arc<Launch>,
+    edge: Arc<Edge<B>>,
+    room: Arc<Room<B, EngineSink>>,
+    broker: B,
+) -> Router {
+    Router::new()
+        .route(ports::STATS, get(stats::<B>))
+        .with_state(Arc::new(Stats {
+            launch,
+            edge,
+            room,
+            broker,
+        }))
+}
+
+async fn stats<B: Broker>(State(of): State<Arc<Stats<B>>>) -> Json<Value> {
+    let broker = match &*of.broker.publishing().borrow() {
+        Publishing::Up => json!({ "up": true }),
+        Publishing::Down(reason) => json!({ "up": false, "reason": reason }),
+    };
+    Json(json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "room": of.launch.room.to_string(),
+        "connections": of.edge.connections(),
+        "present": of.room.present(),
+        "log": of.room.stats(),
+        "broker": broker,
+    }))
+}

@@ -1,0 +1,128 @@
+//! Serving a room on a broker: the two listeners, the parts behind them, and how it ends.
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use anyhow::{Context, bail};
+use axum::{Router, serve::ListenerExt};
+use papo_protocol::Launch;
+use papo_telemetry::{Latch, Readiness, admin_router, shutdown_signal};
+use prometheus_client::registry::Registry;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tracing::{error, info};
+
+use crate::{
+    admin::stats_router, broker::Broker, metrics::Metrics, parts::Parts, room::Room, socket::Edge,
+    web,
+};
+
+/// Serves until told to stop (`Ok`), or until a part ends by itself.
+pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Result<()> {
+    let stop = shutdown_signal().context("cannot listen for signals")?;
+    let public = listen(launch.listen, "--listen").await?;
+    let admin = listen(launch.admin_listen, "--admin-listen").await?;
+    let launch = Arc::new(launch);
+    let readiness = Readiness::default();
+    let going = readiness.latch("draining");
+    going.ready();
+    let mut registry = Registry::default();
+    let metrics = Arc::new(Metrics::register(&mut registry));
+
+    let mut parts = Parts::new(CancellationToken::new());
+    let room = Room::start(
+        broker.clone(),
+        &launch,
+        &readiness,
+        metrics.clone(),
+        &mut parts,
+    );
+    let edge = Edge::new(room.clone(), launch.clone(), metrics);
+    greet(&launch, &public)?;
+    let page = web::router(&edge, launch.web_root.as_ref(), &launch.allow_origin);
+    let write_timeout = Duration::from_secs(2 * u64::from(launch.slow_reader_timeout));
+    parts.spawn("public listener", serve_public(public, page, write_timeout));
+    let operators = admin_router(readiness, Arc::new(registry)).merge(stats_router(
+        launch.clone(),
+        edge.clone(),
+        room,
+        broker,
+    ));
+    let until = parts.shutdown().clone();
+    parts.spawn("admin listener", async move {
+        log_end(
+            "admin listener",
+            papo_telemetry::serve(admin, operators, until).await,
+        );
+    });
+
+    tokio::select! {
+        () = stop => {}
+        ended = parts.ended() => bail!(ended),
+    }
+    drain(&edge, &going, &launch).await;
+    parts.stop().await;
+    Ok(())
+}
+
+/// Unready, newcomers refused, members sent away one by one, what they sent stored.
+async fn drain<B: Broker>(edge: &Edge<B>, going: &Latch, launch: &Launch) {
+    going.not_ready("this server is going away");
+    let period = Duration::from_secs(launch.drain_period.into());
+    info!(connections = edge.connections(), ?period, "draining");
+    if tokio::time::timeout(launch.grace_period(), edge.drain(period))
+        .await
+        .is_err()
+    {
+        error!("not everything was stored when the grace period ended");
+    }
+}
+
+async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!("cannot listen on {address}: another program does; stop it, or choose another address with {flag}"),
+        io::ErrorKind::PermissionDenied => anyhow::anyhow!("cannot listen on {address}: not permitted; choose a port above 1023 with {flag}"),
+        _ => anyhow::anyhow!("cannot listen on {address}: {error}; choose another address with {flag}"),
+    })
+}
+
+async fn serve_public(listener: TcpListener, router: Router, write_timeout: Duration) {
+    let listener = listener.tap_io(move |stream| prepare(stream, write_timeout));
+    log_end("public listener", axum::serve(listener, router).await);
+}
+
+/// Small packets leave at once. And a peer that acknowledges nothing is given up by the kernel: closing such a connection
+/// waits for what was written to it, which could be for ever.
+fn prepare(stream: &TcpStream, write_timeout: Duration) {
+    let socket = SockRef::from(stream);
+    let set = socket
+        .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_user_timeout(Some(write_timeout)));
+    if let Err(error) = set {
+        tracing::debug!(%error, "cannot set the options of a connection");
+    }
+}
+
+fn log_end(part: &str, result: io::Result<()>) {
+    if let Err(error) = result {
+        error!(part, %error, "a listener failed");
+    }
+}
+
+/// For people who start it by hand: where it is, and what to try next.
+fn greet(launch: &Launch, public: &TcpListener) -> anyhow::Result<()> {
+    let port = public
+        .local_addr()
+        .context("a listener has an address")?
+        .port();
+    info!(version = env!("CARGO_PKG_VERSION"), address = %launch.listen, admin = %launch.admin_listen, room = %launch.room, "serving");
+    let log = match &launch.broker {
+        Some(url) => format!("in RabbitMQ at {url}"),
+        None => "in this process, and ends with it; keep it in RabbitMQ with --broker amqp://... --declare".to_owned(),
+    };
+    println!(
+        "Papo is at http://localhost:{port}: open it in two windows and talk.\nThe log of room {} is {log}.\nStop with Ctrl-C; more with --help.",
+        launch.room
+    );
+    Ok(())
+}

@@ -1,0 +1,187 @@
+//! Events from members. Each takes its place in order here, before anything is waited for.
+
+use std::{
+    sync::Arc,
+    time::{SystemTime, UNIX_EPOCH},
+};
+
+use papo_protocol::{
+    Record,
+    event::{self, Code},
+};
+use serde_json::{Value as Json, json};
+
+use super::{Edge, EngineSocket, packet, session::Session, sink::push_or_close};
+use crate::{
+    broker::Broker,
+    chat::{Draft, Refusal},
+};
+
+/// Most messages in an answer to a `history` request.
+const MOST_HISTORY: u64 = 500;
+
+/// Handles one event: its name, then its arguments.
+pub(super) fn handle<B: Broker>(
+    edge: &Arc<Edge<B>>,
+    session: &Arc<Session>,
+    arguments: &[Json],
+    ack: Option<i64>,
+    socket: &Arc<EngineSocket>,
+) {
+    let Some((name, arguments)) = arguments.split_first() else {
+        return;
+    };
+    let handled = match name.as_str().unwrap_or_default() {
+        event::MESSAGE => message(edge, session, arguments, ack, socket),
+        event::HISTORY => history(edge, session, arguments, ack, socket),
+        event::TYPING => {
+            typing(edge, session);
+            Ok(())
+        }
+        other => Err(Refusal::new(
+            Code::UnknownEvent,
+            format!("no event {other:?}; there are message, history and typing"),
+        )),
+    };
+    if let Err(refusal) = handled {
+        edge.metrics.refused(refusal.code);
+        answer(socket, ack, &packet::refusal(&refusal));
+    }
+}
+
+fn message<B: Broker>(
+    edge: &Arc<Edge<B>>,
+    session: &Arc<Session>,
+    arguments: &[Json],
+    ack: Option<i64>,
+    socket: &Arc<EngineSocket>,
+) -> Result<(), Refusal> {
+    edge.metrics.received();
+    session.may_send()?;
+    let Draft { id, text } = Draft::parse(arguments, &edge.launch.limits)?;
+    let record = Record {
+        id: id.clone(),
+        sender: session.member.sender.clone(),
+        user: session.member.user.clone(),
+        text,
+        at: now(),
+    };
+    // Called here and not in the task: this is where the message takes its place.
+    let published = edge.room.publish(record);
+    session.begin();
+    let (session, socket) = (session.clone(), socket.clone());
+    edge.tasks.spawn(async move {
+        let body = match published.await {
+            Ok(receipt) => {
+                json!({ "ok": true, "id": id, "offset": receipt.offset, "epoch": receipt.epoch })
+            }
+            Err(refusal) => packet::refusal(&refusal),
+        };
+        session.finish();
+        answer(&socket, ack, &body);
+    });
+    Ok(())
+}
+
+fn history<B: Broker>(
+    edge: &Arc<Edge<B>>,
+    session: &Session,
+    arguments: &[Json],
+    ack: Option<i64>,
+    socket: &Arc<EngineSocket>,
+) -> Result<(), Refusal> {
+    session.may_read()?;
+    let (before, limit) = history_request(arguments, u64::from(edge.launch.history_page))?;
+    let ack = ack.ok_or_else(|| {
+        Refusal::new(
+            Code::BadRequest,
+            "a history request needs an acknowledgement to answer to",
+        )
+    })?;
+    let (edge, socket) = (edge.clone(), socket.clone());
+    edge.tasks.clone().spawn(async move {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let packet = match edge.room.page(before, limit).await {
+            Ok(page) => packet::history_ack(
+                ack,
+                &page,
+                &json!({ "ok": true, "epoch": edge.room.stats().map(|stats| stats.epoch) }),
+            ),
+            Err(refusal) => packet::ack(ack, &packet::refusal(&refusal)),
+        };
+        push_or_close(&socket, packet);
+    });
+    Ok(())
+}
+
+/// `{ before?, limit? }`: before the end and a page if not given.
+fn history_request(arguments: &[Json], page: u64) -> Result<(u64, u64), Refusal> {
+    let wrong = || {
+        Refusal::new(
+            Code::BadRequest,
+            "a history request is { before, limit }: an offset, and how many messages",
+        )
+    };
+    let number =
+        |name: &str, default: u64| match arguments.first().and_then(|request| request.get(name)) {
+            None | Some(Json::Null) => Ok(default),
+            Some(value) => value.as_u64().ok_or_else(wrong),
+        };
+    if !arguments
+        .first()
+        .is_none_or(|request| request.is_object() || request.is_null())
+    {
+        return Err(wrong());
+    }
+    Ok((
+        number("before", u64::MAX)?,
+        number("limit", page)?.clamp(1, MOST_HISTORY),
+    ))
+}
+
+fn typing<B: Broker>(edge: &Arc<Edge<B>>, session: &Session) {
+    if session.may_type() {
+        edge.room.typing(&session.member);
+    }
+}
+
+fn answer(socket: &EngineSocket, ack: Option<i64>, body: &Json) {
+    if let Some(ack) = ack {
+        push_or_close(socket, packet::ack(ack, body));
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_history_request_has_defaults_and_bounds() {
+        for (request, expected) in [
+            (json!([]), Some((u64::MAX, 50))),
+            (json!([null]), Some((u64::MAX, 50))),
+            (json!([{}]), Some((u64::MAX, 50))),
+            (json!([{ "before": 7, "limit": 3 }]), Some((7, 3))),
+            (json!([{ "before": 7, "limit": 0 }]), Some((7, 1))),
+            (
+                json!([{ "before": 7, "limit": 999_999 }]),
+                Some((7, MOST_HISTORY)),
+            ),
+            (json!([{ "before": -1 }]), None),
+            (json!([{ "before": "7" }]), None),
+            (json!([{ "limit": 1.5 }]), None),
+            (json!(["before"]), None),
+            (json!([[7]]), None),
+        ] {
+            let arguments = request.as_array().expect("an array");
+            assert_eq!(history_request(arguments, 50).ok(), expected, "{request}");
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! Socket.IO packets (protocol 5): what comes in, decoded by socketioxide's parser; what goes out, encoded here.
+
+use std::{fmt::Write, time::Duration};
+
+use bytes::Bytes;
+use engineioxide::Str;
+use papo_protocol::event;
+use serde::Serialize;
+use serde_json::{Value as Json, json};
+use socketioxide_core::{
+    Value,
+    packet::{Packet, PacketData},
+    parser::{Parse, ParseConfig, ParseError, ParserState},
+};
+use socketioxide_parser_common::CommonParser;
+
+use crate::{chat::Refusal, room::Page};
+
+/// Binary attachments are understood, in order to be refused; so few of them are enough.
+const PARSE: ParseConfig = ParseConfig {
+    max_incoming_binary_buf_size: 65_536,
+    max_incoming_binaries: 4,
+    packet_completion_timeout: Duration::from_secs(10),
+};
+
+/// One connection's parser: remembers a packet whose attachments are still to come.
+#[derive(Default)]
+pub(super) struct Parser(ParserState);
+
+/// A packet from a client.
+#[derive(Debug, PartialEq)]
+pub(super) enum Incoming {
+    /// CONNECT to the namespace `/`.
+    Connect {
+        /// `auth` as JSON.
+        auth: Option<Str>,
+    },
+    /// CONNECT to a namespace that there is not.
+    OtherNamespace,
+    /// EVENT: the event's name, then its arguments.
+    Event {
+        /// At least one, a string.
+        arguments: Vec<Json>,
+        /// Under which number the client expects an acknowledgement.
+        ack: Option<i64>,
+    },
+    /// DISCONNECT.
+    Disconnect,
+}
+
+/// Not a packet of the protocol.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Malformed {
+    /// Not even its frame.
+    #[error("malformed packet: {0}")]
+    Packet(ParseError),
+    /// Its payload is not `[event, ...arguments]`.
+    #[error("malformed payload")]
+    Payload,
+}
+
+impl Parser {
+    /// A text frame; `None` while more is to come, and for packets that need no answer.
+    pub(super) fn text(&self, text: Str) -> Result<Option<Incoming>, Malformed> {
+        incoming(CommonParser.decode_str(&PARSE, &self.0, text))
+    }
+
+    /// A binary frame: an attachment.
+    pub(super) fn binary(&self, data: Bytes) -> Result<Option<Incoming>, Malformed> {
+        incoming(CommonParser.decode_bin(&PARSE, &self.0, data))
+    }
+}
+
+fn incoming(decoded: Result<Packet, ParseError>) -> Result<Option<Incoming>, Malformed> {
+    let packet = match decoded {
+        Ok(packet) => packet,
+        Err(ParseError::NeedsMoreBinaryData) => return Ok(None),
+        Err(error) => return Err(Malformed::Packet(error)),
+    };
+    let root = packet.ns.as_str() == "/";
+    match packet.inner {
+        PacketData::Connect(auth) if root => Ok(Some(Incoming::Connect {
+            auth: auth.and_then(text_of),
+        })),
+        PacketData::Connect(_) => Ok(Some(Incoming::OtherNamespace)),
+        PacketData::Event(payload, ack) | PacketData::BinaryEvent(payload, ack) if root => {
+            event_of(payload, ack).map(Some)
+        }
+        PacketData::Disconnect if root => Ok(Some(Incoming::Disconnect)),
+        // Acknowledgements of what we never ask to be acknowledged, and packets of other namespaces.
+        _ => Ok(None),
+    }
+}
+
+fn text_of(value: Value) -> Option<Str> {
+    match value {
+        Value::Str(text, _) => Some(text),
+        Value::Bytes(_) => None,
+    }
+}
+
+fn event_of(payload: Value, ack: Option<i64>) -> Result<Incoming, Malformed> {
+    let text = text_of(payload).ok_or(Malformed::Payload)?;
+    let arguments: Vec<Json> = serde_json::from_str(&text).map_err(|_| Malformed::Payload)?;
+    if !arguments.first().is_some_and(Json::is_string) {
+        return Err(Malformed::Payload);
+    }
+    Ok(Incoming::Event { arguments, ack })
+}
+
+/// CONNECT: the client is in.
+pub(super) fn connected(sid: &str) -> Str {
+    format!("0{}", json!({ "sid": sid })).into()
+}
+
+/// `CONNECT_ERROR` with `data`, so that programs need not read sentences.
+pub(super) fn connect_error(refusal: &Refusal) -> Str {
+    format!(
+        "4{}",
+        json!({ "message": refusal.message, "data": refusal })
+    )
+    .into()
+}
+
+/// What Socket.IO says of a namespace that there is not.
+pub(super) fn invalid_namespace() -> Str {
+    r#"4{"message":"Invalid namespace"}"#.into()
+}
+
+/// ACK.
+pub(super) fn ack(id: i64, body: &impl Serialize) -> Str {
+    format!("3{id}[{}]", json_of(body)).into()
+}
+
+/// The answer to a refused request.
+pub(super) fn refusal(refusal: &Refusal) -> Json {
+    json!({ "ok": false, "code": refusal.code.as_str(), "message": refusal.message })
+}
+
+/// `draining`.
+pub(super) fn draining(after: Duration) -> Str {
+    let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
+    format!(r#"2["{}",{}]"#, event::DRAINING, json!({ "after": after })).into()
+}
+
+/// The `history` event: a page, and what else one who comes needs to know.
+pub(super) fn history(page: &Page, rest: &impl Serialize) -> Str {
+    format!(r#"2["{}",{}]"#, event::HISTORY, with_page(page, rest)).into()
+}
+
+/// The answer to a `history` request.
+pub(super) fn history_ack(id: i64, page: &Page, rest: &impl Serialize) -> Str {
+    format!("3{id}[{}]", with_page(page, rest)).into()
+}
+
+/// `{"messages":[...],"more":...,` and the fields of `rest`, an object with at least one.
+fn with_page(page: &Page, rest: &impl Serialize) -> String {
+    let mut body = r#"{"messages":["#.to_owned();
+    for (place, message) in page.messages.iter().enumerate() {
+        if place > 0 {
+            body.push(',');
+        }
+        message.write_entry(&mut body);
+    }
+    let _ = write!(body, r#"],"more":{},"#, page.more); // a String takes everything
+    body += json_of(rest).trim_start_matches('{');
+    body
+}
+
+fn json_of(body: &impl Serialize) -> String {
+    serde_json::to_string(body).expect("what the server says always encodes")
+}
+
+#[cfg(test)]
+mod tests {
+    use papo_protocol::event::Code;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn text(packet: &str) -> Result<Option<Incoming>, String> {
+        Parser::default()
+            .text(packet.to_owned().into())
+            .map_err(|malformed| malformed.to_string())
+    }
+
+    #[test]
+    fn an_event_keeps_its_arguments_and_its_number() {
+        let event = text(r#"27["message","olá"]"#);
+        assert_eq!(
+            event,
+            Ok(Some(Incoming::Event {
+                arguments: vec![json!("message"), json!("olá")],
+                ack: Some(7)
+            }))
+        );
+    }
+
+    #[test]
+    fn connecting_elsewhere_is_told_apart() {
+        assert_eq!(text("0"), Ok(Some(Incoming::Connect { auth: None })));
+        assert_eq!(
+            text(r#"0{"name":"Ana"}"#),
+            Ok(Some(Incoming::Connect {
+                auth: Some(r#"{"name":"Ana"}"#.into())
+            }))
+        );
+        assert_eq!(text("0/admin,"), Ok(Some(Incoming::OtherNamespace)));
+    }
+
+    #[test]
+    fn what_is_no_packet_is_malformed() {
+        for packet in [
+            "",
+            "9",
+            "x",
+            "2",
+            "2[]",
+            "2[1]",
+            "2{}",
+            "2nonsense",
+            "5-",
+            "599-[\"message\"]",
+        ] {
+            assert!(text(packet).is_err(), "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn an_attachment_completes_its_event_and_nothing_else() {
+        let parser = Parser::default();
+        let header = parser.text(r#"51-["message",{"_placeholder":true,"num":0}]"#.into());
+        assert!(matches!(header, Ok(None)));
+        assert!(matches!(
+            parser.binary(Bytes::from_static(b"x")),
+            Ok(Some(Incoming::Event { .. }))
+        ));
+        assert!(parser.binary(Bytes::from_static(b"x")).is_err());
+    }
+
+    #[test]
+    fn a_refused_connection_names_its_code() {
+        let packet = connect_error(&Refusal::new(Code::ServerFull, "full"));
+        let body: Json = serde_json::from_str(&packet[1..]).expect("JSON");
+        assert_eq!(
+            (&body["message"], &body["data"]["code"]),
+            (&json!("full"), &json!("server_full"))
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn no_frame_makes_it_panic(packet in "[0-6]?[/a-z0-9,\\-]{0,12}[\\[{\"a-zé0-9,}\\]]{0,30}", data in prop::collection::vec(any::<u8>(), 0..20)) {
+            let parser = Parser::default();
+            let _ = parser.text(packet.into());
+            let _ = parser.binary(data.into());
+        }
+    }
+}

@@ -1,0 +1,95 @@
+//! A session: one member's connection, from its CONNECT packet to its end.
+
+use std::{
+    sync::atomic::{AtomicU32, Ordering},
+    time::Instant,
+};
+
+use papo_protocol::{Limits, event::Code};
+use parking_lot::Mutex;
+
+use crate::{
+    chat::{Member, Rate, Refusal},
+    room::MemberId,
+};
+
+/// Messages of one connection that may wait for the broker at once.
+const MOST_PENDING: u32 = 4_096;
+/// Requests for history: scrolling fast, not copying the log.
+const HISTORY_RATE: (u32, u32) = (10, 30);
+/// Typing signals: one every half second is all that anybody can see.
+const TYPING_RATE: (u32, u32) = (2, 4);
+
+/// One member's connection.
+pub(super) struct Session {
+    /// The member's place in the room.
+    pub(super) id: MemberId,
+    /// Who it is: fixed when it connected, so that no event can speak for another.
+    pub(super) member: Member,
+    rates: Mutex<Rates>,
+    pending: AtomicU32,
+}
+
+struct Rates {
+    messages: Rate,
+    history: Rate,
+    typing: Rate,
+}
+
+impl Session {
+    pub(super) fn new(member: Member, limits: &Limits) -> Self {
+        let rates = Rates {
+            messages: Rate::new(limits.messages_per_second, limits.message_burst),
+            history: Rate::new(HISTORY_RATE.0, HISTORY_RATE.1),
+            typing: Rate::new(TYPING_RATE.0, TYPING_RATE.1),
+        };
+        Self {
+            id: MemberId::next(),
+            member,
+            rates: Mutex::new(rates),
+            pending: AtomicU32::new(0),
+        }
+    }
+
+    /// May it send a message now?
+    pub(super) fn may_send(&self) -> Result<(), Refusal> {
+        if self.pending.load(Ordering::Relaxed) >= MOST_PENDING {
+            return Err(Refusal::new(
+                Code::RateLimited,
+                format!(
+                    "{MOST_PENDING} messages wait for the broker already; wait for their acknowledgements"
+                ),
+            ));
+        }
+        taken(self.rates.lock().messages.take(Instant::now()))
+    }
+
+    /// May it ask for history now?
+    pub(super) fn may_read(&self) -> Result<(), Refusal> {
+        taken(self.rates.lock().history.take(Instant::now()))
+    }
+
+    /// May it say that it is typing now?
+    pub(super) fn may_type(&self) -> bool {
+        self.rates.lock().typing.take(Instant::now()).is_ok()
+    }
+
+    /// A message waits for the broker.
+    pub(super) fn begin(&self) {
+        self.pending.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It no longer does.
+    pub(super) fn finish(&self) {
+        self.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+fn taken(taken: Result<(), std::time::Duration>) -> Result<(), Refusal> {
+    taken.map_err(|wait| {
+        Refusal::new(
+            Code::RateLimited,
+            format!("too fast; try again in {} ms", wait.as_millis().max(1)),
+        )
+    })
+}

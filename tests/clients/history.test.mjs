@@ -98,7 +98,7 @@ for (const [where, start] of rooms) {
   test(`${where}: a request for history of another shape is refused`, async (t) => {
     const { here } = await start(t);
     const ana = await Client.join(t, here);
-    for (const argument of [undefined, null, 7, "x", [], {}, { before: "1" }, { before: -1, limit: 1 }, { before: 1, limit: "x" }, Buffer.from("x")]) {
+    for (const argument of [7, "x", ["x"], { before: "1" }, { before: -1, limit: 1 }, { before: 1, limit: "x" }]) {
       const answer = await ana.ask("history", argument);
       assert.deepEqual([answer.ok, answer.code], [false, "bad_request"], JSON.stringify(argument));
     }

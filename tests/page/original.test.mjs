@@ -1,38 +1,44 @@
 // The original's behaviour stands: a page that only knows `send(text)` and `on("message", text)` talks with ours.
 
 import assert from "node:assert/strict";
+import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 
 import { ChatWindow } from "./lib/browser.mjs";
-import { PapoServer } from "./lib/server.mjs";
+import { PapoServer, root } from "./lib/server.mjs";
 
-/** A page as a student would write it, with the Socket.IO client's defaults or the options given. */
-const original = (options) => `<!doctype html>
+/** The page's markup as a student would write it, but for its script, which the policy wants in a file of its own. */
+const MARKUP = `<!doctype html>
 <ul id="messages"></ul>
 <input id="message-input" placeholder="Digite sua mensagem...">
 <button id="send-btn">Enviar</button>
 <script src="/static/vendor/socket.io.min.js"></script>
-<script>
-  const socket = io(${options});
-  const input = document.getElementById("message-input");
-  socket.on("message", (text) => {
-    const item = document.createElement("li");
-    item.textContent = text;
-    document.getElementById("messages").appendChild(item);
-  });
-  document.getElementById("send-btn").onclick = () => {
-    socket.send(input.value);
-    input.value = "";
-  };
-</script>`;
+<script src="/original.js"></script>`;
 
-async function openOriginal(t, server, options) {
-  const window = new ChatWindow();
-  const { context } = await ChatWindow.open(t, server.url);
-  window.page = await context.newPage();
-  await window.page.route("**/original.html", (route) => route.fulfill({ contentType: "text/html; charset=utf-8", body: original(options) }));
-  await window.page.goto(`${server.url}/original.html`);
-  return window;
+/** Its script, with the Socket.IO client's defaults or the options given. */
+const script = (options) => `
+const socket = io(${options});
+const input = document.getElementById("message-input");
+socket.on("message", (text) => {
+  const item = document.createElement("li");
+  item.textContent = text;
+  document.getElementById("messages").appendChild(item);
+});
+document.getElementById("send-btn").onclick = () => {
+  socket.send(input.value);
+  input.value = "";
+};`;
+
+/** A folder with our page and, as original.html, the original's. */
+async function folder(t, options) {
+  const path = await mkdtemp(join(tmpdir(), "papo-page-"));
+  t.after(() => rm(path, { recursive: true }));
+  await cp(root("web"), path, { recursive: true });
+  await writeFile(join(path, "original.html"), MARKUP);
+  await writeFile(join(path, "original.js"), script(options));
+  return path;
 }
 
 for (const [transport, options, flags] of [
@@ -40,9 +46,9 @@ for (const [transport, options, flags] of [
   ["the client's defaults, which begin with long-polling", "", ["--long-polling"]],
 ]) {
   test(`the original's page talks with ours by ${transport}`, async (t) => {
-    const server = await PapoServer.start(t, ...flags);
+    const server = await PapoServer.start(t, "--web-root", await folder(t, options), ...flags);
     const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
-    const student = await openOriginal(t, server, options);
+    const student = await ChatWindow.open(t, `${server.url}/original.html`);
     await student.page.fill("#message-input", "olá");
     await student.page.click("#send-btn");
     await ana.sees("olá");

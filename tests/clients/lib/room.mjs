@@ -9,16 +9,16 @@ export const rooms = [["one server", startAlone]];
 if (process.env.PAPO_TEST_AMQP) rooms.push(["two servers on one RabbitMQ", startTwo]);
 
 /** Nobody is too fast, unless a test wants it so. */
-const FAST = ["--message-burst", "100000"];
+const fast = (flags) => (flags.includes("--message-burst") ? flags : ["--message-burst", "100000", ...flags]);
 
 async function startAlone(t, ...flags) {
-  const server = await PapoServer.start(t, ...FAST, ...flags);
+  const server = await PapoServer.start(t, ...fast(flags));
   return { servers: [server], here: server.url, there: server.url };
 }
 
 async function startTwo(t, ...flags) {
   const room = `default/clients-${randomBytes(6).toString("hex")}`;
-  const start = () => PapoServer.start(t, "--broker", process.env.PAPO_TEST_AMQP, "--declare", "--room", room, ...FAST, ...flags);
+  const start = () => PapoServer.start(t, "--broker", process.env.PAPO_TEST_AMQP, "--declare", "--room", room, ...fast(flags));
   const servers = [await start(), await start()];
   return { servers, here: servers[0].url, there: servers[1].url };
 }

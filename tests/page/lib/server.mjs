@@ -8,7 +8,8 @@ import { fileURLToPath } from "node:url";
 
 import { until } from "./wait.mjs";
 
-const root = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
+/** A path within the repository. */
+export const root = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 
 /** PAPO_SERVER, or what cargo built last. */
 function binary() {
@@ -48,7 +49,9 @@ export class PapoServer {
   /** Starts it (again), and waits until it is ready. */
   async start(...flags) {
     const addresses = ["--listen", `127.0.0.1:${this.port}`, "--admin-listen", `127.0.0.1:${this.adminPort}`];
-    this.#process = spawn(binary(), [...addresses, "--web-root", root("web"), ...flags], { stdio: ["ignore", "pipe", "pipe"] });
+    // The page as it is now, not as it was when the binary was built.
+    const page = flags.includes("--web-root") ? [] : ["--web-root", root("web")];
+    this.#process = spawn(binary(), [...addresses, ...page, ...flags], { stdio: ["ignore", "pipe", "pipe"] });
     for (const output of [this.#process.stdout, this.#process.stderr]) output.on("data", (text) => (this.#log += text));
     const process = this.#process;
     await until("papo-server is ready", async () => {

@@ -18,7 +18,7 @@ set_up() {
         as_root apt-get update -qq && as_root apt-get install -yqq --no-install-recommends "${packages[@]}" || return
     fi
     # Older Debians have an older Node than the suites need; npm has newer ones.
-    node_is_new_enough || npm install --silent --no-audit --no-fund --prefix "$PAPO_TOOLS/node" node@22
+    node_is_new_enough || npm install --silent --no-audit --no-fund --prefix "$PAPO_TOOLS/node" node@20
 }
 node_is_new_enough() { node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'; }
 

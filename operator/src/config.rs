@@ -237,9 +237,10 @@ mod tests {
 
     #[test]
     fn parent_refs_are_those_of_the_gateway_api() {
-        let refs: Json<Vec<ParentRef>> = r#"[{"name": "lab", "namespace": "default", "sectionName": "http"}]"#
-            .parse()
-            .expect("valid");
+        let refs: Json<Vec<ParentRef>> =
+            r#"[{"name": "lab", "namespace": "default", "sectionName": "http"}]"#
+                .parse()
+                .expect("valid");
         assert_eq!(refs.0[0].section_name.as_deref(), Some("http"));
     }
 

@@ -13,7 +13,10 @@ use super::schema;
 pub struct Ingress {
     /// Host name of the room. `NAME.DOMAIN` if not given and the operator has a default domain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
     pub host: Option<String>,
     /// Class of the Ingress. The operator's default, or else the cluster's, if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -39,7 +42,13 @@ pub struct Gateway {
     pub parent_refs: Option<Vec<ParentRef>>,
     /// Host names of the room. `NAME.DOMAIN` if not given and the operator has a default domain; else all hosts of the listener.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 8), inner(length(min = 1, max = 253), regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")))]
+    #[schemars(
+        length(min = 1, max = 8),
+        inner(
+            length(min = 1, max = 253),
+            regex(pattern = r"^(\*\.)?[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+        )
+    )]
     pub hostnames: Option<Vec<String>>,
 }
 

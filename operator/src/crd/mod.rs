@@ -3,6 +3,11 @@
 //! Doc comments here are what `kubectl explain` shows. Every string, list and number is bounded in the schema, and what the schema
 //! cannot say is a CEL rule, so that a wrong room is refused when it is written. `papo-operator crd` prints the definition.
 
+#![expect(
+    unreachable_pub,
+    reason = "KubeSchema derives from a hidden copy of each struct, which is public and out of reach"
+)]
+
 mod exposure;
 mod pods;
 mod schema;
@@ -14,15 +19,14 @@ use serde::{Deserialize, Serialize};
 
 pub use exposure::{Gateway, Ingress, ParentRef};
 pub use pods::{ImagePullPolicy, Placement, Resources};
+pub use schema::IntOrText;
 pub use status::{ChatRoomStatus, condition};
 
 /// The plural and group under which the API server knows the resource.
 pub const CRD_NAME: &str = "chatrooms.papo.chat";
 
 /// What a chat room should be.
-#[derive(
-    CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize,
-)]
+#[derive(CustomResource, KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[kube(
     group = "papo.chat",
     version = "v1alpha1",
@@ -88,8 +92,7 @@ pub struct ChatRoomSpec {
     /// Publish the room through an HTTPRoute of the Gateway API. `{}` takes everything from the operator's defaults. May stand beside `ingress`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Gateway>,
-    /// What becomes of the log when the room is deleted: `Delete` (if not given) removes it with everything else; `Retain` leaves it on the
-    /// broker, and a room created with the same namespace and name continues it.
+    /// What becomes of the log when the room is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
     /// Leave everything as it is: the operator changes nothing of this room until this is false again. Deletion still works.
@@ -113,7 +116,7 @@ pub struct Retention {
     /// Size of the log: bytes, as a number or a quantity such as `500M` or `2Gi`. At least 1M; 100M if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::byte_quantity")]
-    pub max_bytes: Option<schema::IntOrText>,
+    pub max_bytes: Option<IntOrText>,
 }
 
 /// Bounds on what clients may do.
@@ -157,11 +160,15 @@ pub struct Broker {
     /// Secret in the room's namespace with an administrator of the broker, in the keys of RabbitMQ's Cluster Operator: `username`, `password`,
     /// `host`, and optionally `port` (AMQP), `managementPort`, `vhost`, `tls` (`true` or `false`) and `ca.crt` (PEM). The servers never see it:
     /// each room gets a broker user of its own.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
+    )]
     pub secret_name: String,
 }
 
-/// What becomes of the log when the room is deleted.
+/// What becomes of the log when the room is deleted: `Delete` (if not given) removes it with everything else; `Retain` leaves it on the broker,
+/// and a room created with the same namespace and name continues it.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeletionPolicy {
     /// It is removed from the broker.

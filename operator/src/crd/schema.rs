@@ -26,7 +26,6 @@ impl std::fmt::Display for IntOrText {
 pub(super) fn byte_quantity(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,
-        "anyOf": [{"type": "integer"}, {"type": "string"}],
         "maxLength": 20,
         "pattern": r"^[0-9]+(k|M|G|T|Ki|Mi|Gi|Ti)?$",
         "x-kubernetes-validations": [{
@@ -43,7 +42,6 @@ pub(super) fn quantities(_: &mut SchemaGenerator) -> Schema {
         "maxProperties": 16,
         "additionalProperties": {
             "x-kubernetes-int-or-string": true,
-            "anyOf": [{"type": "integer"}, {"type": "string"}],
             "maxLength": 32,
             "pattern": r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|E|Ki|Mi|Gi|Ti|Pi|Ei)?$",
         }
@@ -70,8 +68,8 @@ pub(super) fn node_labels(_: &mut SchemaGenerator) -> Schema {
 
 /// `metav1.Condition`s, one of each type.
 pub(super) fn conditions(generator: &mut SchemaGenerator) -> Schema {
-    let item = generator
-        .subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>();
+    let item =
+        generator.subschema_for::<k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition>();
     json_schema!({
         "type": "array",
         "items": item,

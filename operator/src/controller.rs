@@ -1,0 +1,275 @@
+//! One pass over a room, and when to make the next one.
+//!
+//! A pass that succeeds is repeated after the resync period, because brokers tell nobody when something is taken from them. One that fails
+//! is repeated with a delay that doubles, per room: a dead broker slows its own rooms down and no others. The room's own status is not
+//! a reason for a pass, or each pass would cause the next.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt;
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    runtime::{
+        Predicate, PredicateConfig, WatchStreamExt,
+        controller::{Action, Config, Controller},
+        events::Recorder,
+        predicates,
+        reflector::store,
+        watcher,
+    },
+};
+use papo_protocol::Epoch;
+use rand::RngExt;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    apply::{self, World, apply},
+    cache::{self, Cache, Writers},
+    config::Defaults,
+    crd::{ChatRoom, ChatRoomStatus},
+    desired, finalize, report,
+    status::{self, status},
+    validate::validate,
+};
+
+/// The longest delay after a failure: what a room may lag behind a broker that has come back.
+const LONGEST_DELAY: Duration = Duration::from_secs(60);
+/// The delay after the first failure.
+const FIRST_DELAY: Duration = Duration::from_secs(1);
+
+/// What a pass needs.
+pub struct Context {
+    /// Where effects go.
+    pub world: World,
+    /// Who tells events.
+    pub recorder: Recorder,
+    /// What rooms get unless they say otherwise.
+    pub defaults: Defaults,
+    /// When a room in which nothing has changed is looked at again.
+    pub resync: Duration,
+    /// How often rooms have failed in a row, by identity.
+    pub failures: Failures,
+}
+
+/// How often rooms have failed in a row, by identity.
+#[derive(Default)]
+pub struct Failures(Mutex<HashMap<String, u32>>);
+
+impl Failures {
+    fn reset(&self, uid: &str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+    }
+
+    /// The delay before the next attempt: between half of and the whole of what has doubled with every failure.
+    fn next_delay(&self, uid: &str) -> Duration {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(uid.to_owned()).or_default();
+        let delay = FIRST_DELAY
+            .saturating_mul(1 << (*count).min(10))
+            .min(LONGEST_DELAY);
+        *count = count.saturating_add(1);
+        delay.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+}
+
+/// Why a pass has to be repeated soon.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something is not as it should be; the status says what.
+    #[error("{0}")]
+    Incomplete(String),
+    /// The room itself could not be written.
+    #[error("the room could not be written: {}", crate::error::message(.0))]
+    Room(#[from] kube::Error),
+    /// The watches have ended.
+    #[error("the operator is stopping")]
+    Stopping,
+}
+
+/// Makes a room as it should be, and tells how it is.
+pub async fn reconcile(chat_room: Arc<ChatRoom>, context: Arc<Context>) -> Result<Action, Error> {
+    let began = Instant::now();
+    let result = pass(&chat_room, &context).await;
+    context
+        .world
+        .metrics
+        .reconciled(began.elapsed(), result.is_ok());
+    if result.is_ok() {
+        context.failures.reset(&chat_room.uid().unwrap_or_default());
+    }
+    result
+}
+
+async fn pass(chat_room: &ChatRoom, context: &Context) -> Result<Action, Error> {
+    let Context {
+        world, defaults, ..
+    } = context;
+    if !world.cache.ready().await {
+        return Err(Error::Stopping);
+    }
+    if chat_room.meta().deletion_timestamp.is_some() {
+        return finalize::finalize(chat_room, context).await;
+    }
+    let before = chat_room.status.clone().unwrap_or_default();
+    let generation = chat_room.meta().generation;
+    if chat_room.spec.paused == Some(true) {
+        let status = status::paused(generation, &before, Timestamp::now());
+        report::report(context, chat_room, &status).await?;
+        return Ok(resync(context));
+    }
+    let room = match validate(chat_room, defaults) {
+        Ok(room) => room,
+        Err(invalid) => {
+            let status = status::refused(&invalid, generation, &before, Timestamp::now());
+            report::report(context, chat_room, &status).await?;
+            // Only another spec can help, and that is a reason for a pass by itself.
+            return Ok(resync(context));
+        }
+    };
+    finalize::hold(chat_room, context).await?;
+
+    let outcome = apply(world, &room, recorded(&before)).await;
+    let status = status(&room, generation, &outcome, &before, Timestamp::now());
+    report::report(context, chat_room, &status).await?;
+    match trouble(&outcome) {
+        None => Ok(resync(context)),
+        Some(trouble) => Err(Error::Incomplete(trouble)),
+    }
+}
+
+/// The epoch of the last status.
+pub(crate) fn recorded(before: &ChatRoomStatus) -> Option<Epoch> {
+    before.epoch.as_ref()?.parse().ok()
+}
+
+/// What a retry may mend. A kind that the cluster does not have is waited for without hurry.
+fn trouble(outcome: &apply::Outcome) -> Option<String> {
+    let broker = outcome.broker.as_ref().err().map(ToString::to_string);
+    let cluster = outcome
+        .failures
+        .iter()
+        .find(|failure| failure.reason() != "KindMissing");
+    broker.or_else(|| cluster.map(ToString::to_string))
+}
+
+/// Rooms that were made together do not stay in step.
+pub(crate) fn resync(context: &Context) -> Action {
+    Action::requeue(context.resync.mul_f64(rand::rng().random_range(0.8..=1.2)))
+}
+
+fn after_failure(chat_room: Arc<ChatRoom>, error: &Error, context: Arc<Context>) -> Action {
+    let delay = context
+        .failures
+        .next_delay(&chat_room.uid().unwrap_or_default());
+    let room = format!(
+        "{}/{}",
+        chat_room.namespace().unwrap_or_default(),
+        chat_room.name_any()
+    );
+    tracing::warn!(room, %error, ?delay, "a room is not as it should be");
+    Action::requeue(delay)
+}
+
+/// What a controller is to look after, and how.
+pub struct Scope {
+    /// One namespace; all if `None`.
+    pub namespace: Option<String>,
+    /// How many rooms are worked on at once.
+    pub concurrency: u16,
+}
+
+impl Scope {
+    fn api<K>(&self, client: &Client) -> Api<K>
+    where
+        K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+    {
+        match &self.namespace {
+            Some(namespace) => Api::namespaced(client.clone(), namespace),
+            None => Api::all(client.clone()),
+        }
+    }
+
+    fn http_routes(&self, client: &Client) -> Api<kube::core::DynamicObject> {
+        let resource = desired::http_route_resource();
+        match &self.namespace {
+            Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
+            None => Api::all_with(client.clone(), &resource),
+        }
+    }
+}
+
+/// Looks after the rooms of a scope until `shutdown`; passes under way are finished.
+pub async fn run(
+    scope: Scope,
+    client: Client,
+    context: impl FnOnce(Cache) -> Context,
+    shutdown: CancellationToken,
+) {
+    let (cache, writers) = Cache::new(&client);
+    let Writers {
+        deployments,
+        services,
+        network_policies,
+        pod_disruption_budgets,
+        ingresses,
+        http_routes,
+    } = writers;
+    let (rooms, writer) = store();
+    let changed = watcher(scope.api::<ChatRoom>(&client), watcher::Config::default())
+        .default_backoff()
+        .reflect(writer)
+        .applied_objects()
+        .predicate_filter(
+            predicates::generation.combine(predicates::finalizers),
+            PredicateConfig::default(),
+        );
+    let config = Config::default().concurrency(scope.concurrency);
+    Controller::for_stream(changed, rooms)
+        .owns_stream(cache::watch(scope.api(&client), deployments))
+        .owns_stream(cache::watch(scope.api(&client), services))
+        .owns_stream(cache::watch(scope.api(&client), network_policies))
+        .owns_stream(cache::watch(scope.api(&client), pod_disruption_budgets))
+        .owns_stream(cache::watch(scope.api(&client), ingresses))
+        .owns_stream_with(
+            cache::watch(scope.http_routes(&client), http_routes),
+            desired::http_route_resource(),
+        )
+        .with_config(config)
+        .graceful_shutdown_on(shutdown.cancelled_owned())
+        .run(reconcile, after_failure, Arc::new(context(cache)))
+        .for_each(|result| {
+            if let Err(error) = result {
+                tracing::debug!(%error, "a pass failed");
+            }
+            std::future::ready(())
+        })
+        .await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_delay_after_failures_doubles_up_to_a_bound_and_is_per_room() {
+        let failures = Failures::default();
+        for expected in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
+            let delay = failures.next_delay("a").as_secs_f64();
+            assert!(
+                (expected / 2.0..=expected).contains(&delay),
+                "{delay} {expected}"
+            );
+        }
+        assert!(failures.next_delay("b") <= FIRST_DELAY);
+        failures.reset("a");
+        assert!(failures.next_delay("a") <= FIRST_DELAY);
+    }
+}

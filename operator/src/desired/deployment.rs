@@ -1,0 +1,256 @@
+//! The servers of a room.
+
+use std::{collections::BTreeMap, path::Path};
+
+use k8s_openapi::{
+    api::{
+        apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
+        core::v1::{
+            Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle,
+            LifecycleHandler, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec,
+            Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
+            SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+        },
+    },
+    apimachinery::pkg::{
+        api::resource::Quantity,
+        apis::meta::v1::{LabelSelector, ObjectMeta},
+        util::intstr::IntOrString,
+    },
+};
+use papo_protocol::{Launch, ports};
+
+use super::{CA_KEY, Log, metadata};
+use crate::{
+    crd::{ImagePullPolicy, IntOrText},
+    names,
+    validate::Room,
+};
+
+/// Name of the container.
+pub(super) const CONTAINER: &str = "server";
+/// Name of the chat's port.
+pub(super) const CHAT_PORT: &str = "http";
+/// Name of the admin port.
+pub(super) const ADMIN_PORT: &str = "admin";
+/// Where the room's Secret is mounted.
+const CREDENTIALS: &str = "/etc/papo/broker";
+/// Seconds a server keeps serving after it was told to go: so long proxies and kube-proxy may still send it new connections.
+const PRE_STOP: i64 = 5;
+/// A user that is nobody in any image.
+const NOBODY: i64 = 65_532;
+
+/// The Deployment of a room.
+pub fn deployment(room: &Room, log: &Log) -> Deployment {
+    let launch = launch(room, log);
+    Deployment {
+        metadata: metadata(room),
+        spec: DeploymentSpec {
+            replicas: Some(room.replicas),
+            selector: selector(room),
+            strategy: Some(never_fewer_than_wanted()),
+            revision_history_limit: Some(2),
+            progress_deadline_seconds: Some(120),
+            template: PodTemplateSpec {
+                metadata: Some(ObjectMeta {
+                    labels: Some(names::labels(&room.name)),
+                    ..ObjectMeta::default()
+                }),
+                spec: Some(pod(room, &launch)),
+            },
+            ..DeploymentSpec::default()
+        },
+        ..Deployment::default()
+    }
+}
+
+/// How the servers are started.
+fn launch(room: &Room, log: &Log) -> Launch {
+    let credentials = Path::new(CREDENTIALS);
+    Launch {
+        room: room.name.clone(),
+        title: room.title.clone(),
+        broker: Some(log.broker.clone()),
+        broker_ca: log.private_ca.then(|| credentials.join(CA_KEY)),
+        broker_credentials: Some(credentials.to_owned()),
+        epoch: Some(log.epoch.clone()),
+        limits: room.limits.clone(),
+        log: room.pods.log.clone(),
+        log_format: Some("json".to_owned()),
+        ..Launch::default()
+    }
+}
+
+fn selector(room: &Room) -> LabelSelector {
+    LabelSelector {
+        match_labels: Some(names::selector(&room.name)),
+        ..LabelSelector::default()
+    }
+}
+
+fn never_fewer_than_wanted() -> DeploymentStrategy {
+    DeploymentStrategy {
+        type_: Some("RollingUpdate".to_owned()),
+        rolling_update: Some(RollingUpdateDeployment {
+            max_surge: Some(IntOrString::String("25%".to_owned())),
+            max_unavailable: Some(IntOrString::Int(0)),
+        }),
+    }
+}
+
+fn pod(room: &Room, launch: &Launch) -> PodSpec {
+    let pods = &room.pods;
+    let placement = pods.placement.clone();
+    let secrets = pods
+        .image_pull_secrets
+        .iter()
+        .map(|name| LocalObjectReference { name: name.clone() });
+    let grace = i64::try_from(launch.grace_period().as_secs()).unwrap_or(i64::MAX - PRE_STOP);
+    PodSpec {
+        containers: vec![container(room, launch)],
+        volumes: Some(vec![credentials_volume(room)]),
+        image_pull_secrets: (!pods.image_pull_secrets.is_empty()).then(|| secrets.collect()),
+        automount_service_account_token: Some(false),
+        enable_service_links: Some(false),
+        termination_grace_period_seconds: Some(PRE_STOP + grace),
+        security_context: Some(PodSecurityContext {
+            run_as_non_root: Some(true),
+            run_as_user: Some(NOBODY),
+            run_as_group: Some(NOBODY),
+            fs_group: Some(NOBODY),
+            seccomp_profile: Some(SeccompProfile {
+                type_: "RuntimeDefault".to_owned(),
+                ..SeccompProfile::default()
+            }),
+            ..PodSecurityContext::default()
+        }),
+        topology_spread_constraints: Some(spread(room)),
+        node_selector: placement.node_selector,
+        tolerations: placement.tolerations,
+        affinity: placement.affinity,
+        priority_class_name: placement.priority_class_name,
+        ..PodSpec::default()
+    }
+}
+
+/// Over nodes and zones if possible, unless the room has constraints of its own.
+fn spread(room: &Room) -> Vec<TopologySpreadConstraint> {
+    let over = |key: &str| TopologySpreadConstraint {
+        max_skew: 1,
+        topology_key: key.to_owned(),
+        when_unsatisfiable: "ScheduleAnyway".to_owned(),
+        // Of one generation of pods only: during an update the old ones are about to go.
+        match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
+        ..TopologySpreadConstraint::default()
+    };
+    let wish = room.pods.placement.topology_spread_constraints.clone();
+    wish.unwrap_or_else(|| {
+        vec![
+            over("kubernetes.io/hostname"),
+            over("topology.kubernetes.io/zone"),
+        ]
+    })
+    .into_iter()
+    .map(|constraint| TopologySpreadConstraint {
+        label_selector: constraint.label_selector.or_else(|| Some(selector(room))),
+        ..constraint
+    })
+    .collect()
+}
+
+fn credentials_volume(room: &Room) -> Volume {
+    Volume {
+        name: "broker".to_owned(),
+        secret: Some(SecretVolumeSource {
+            secret_name: Some(names::child(&room.name)),
+            default_mode: Some(0o440),
+            ..SecretVolumeSource::default()
+        }),
+        ..Volume::default()
+    }
+}
+
+fn container(room: &Room, launch: &Launch) -> Container {
+    let port = |name: &str, port: u16| ContainerPort {
+        name: Some(name.to_owned()),
+        container_port: port.into(),
+        protocol: Some("TCP".to_owned()),
+        ..ContainerPort::default()
+    };
+    let variable = |(name, value): (&str, String)| EnvVar {
+        name: name.to_owned(),
+        value: Some(value),
+        ..EnvVar::default()
+    };
+    Container {
+        name: CONTAINER.to_owned(),
+        image: Some(room.pods.image.clone()),
+        image_pull_policy: room
+            .pods
+            .image_pull_policy
+            .map(ImagePullPolicy::as_str)
+            .map(str::to_owned),
+        env: Some(launch.environment().into_iter().map(variable).collect()),
+        ports: Some(vec![
+            port(CHAT_PORT, launch.listen.port()),
+            port(ADMIN_PORT, launch.admin_listen.port()),
+        ]),
+        startup_probe: Some(probe(ports::LIVEZ, 1, 60)),
+        liveness_probe: Some(probe(ports::LIVEZ, 10, 3)),
+        readiness_probe: Some(probe(ports::READYZ, 2, 2)),
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: PRE_STOP }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
+        resources: resources(room),
+        security_context: Some(SecurityContext {
+            allow_privilege_escalation: Some(false),
+            read_only_root_filesystem: Some(true),
+            capabilities: Some(Capabilities {
+                drop: Some(vec!["ALL".to_owned()]),
+                ..Capabilities::default()
+            }),
+            ..SecurityContext::default()
+        }),
+        volume_mounts: Some(vec![VolumeMount {
+            name: "broker".to_owned(),
+            mount_path: CREDENTIALS.to_owned(),
+            read_only: Some(true),
+            ..VolumeMount::default()
+        }]),
+        ..Container::default()
+    }
+}
+
+fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
+    Probe {
+        http_get: Some(HTTPGetAction {
+            path: Some(path.to_owned()),
+            port: IntOrString::String(ADMIN_PORT.to_owned()),
+            ..HTTPGetAction::default()
+        }),
+        period_seconds: Some(period_seconds),
+        timeout_seconds: Some(3),
+        failure_threshold: Some(failure_threshold),
+        ..Probe::default()
+    }
+}
+
+fn resources(room: &Room) -> Option<ResourceRequirements> {
+    let quantities = |wish: &Option<BTreeMap<String, IntOrText>>| {
+        let wish = wish.as_ref()?;
+        let quantity =
+            |(name, amount): (&String, &IntOrText)| (name.clone(), Quantity(amount.to_string()));
+        Some(wish.iter().map(quantity).collect())
+    };
+    let wish = &room.pods.resources;
+    let resources = ResourceRequirements {
+        requests: quantities(&wish.requests),
+        limits: quantities(&wish.limits),
+        ..ResourceRequirements::default()
+    };
+    (resources != ResourceRequirements::default()).then_some(resources)
+}

@@ -1,0 +1,202 @@
+//! The end of a room: first the servers leave, then the broker is cleared, then the room may go. Everything else the cluster collects.
+//!
+//! It ends in any order. The servers get their grace period and a little more, then they are not waited for. A broker that cannot be cleared
+//! is tried for [`BROKER_PATIENCE`], so that one that is being restarted is cleared; after that, or at once if the Secret that leads to it is
+//! gone, the room goes and an event names what may be left behind.
+
+use std::time::Duration;
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{
+    Api, Resource, ResourceExt,
+    api::{DeleteParams, Patch, PatchParams},
+    runtime::{
+        controller::Action,
+        events::{Event, EventType},
+    },
+};
+use papo_protocol::Launch;
+use serde_json::json;
+
+use crate::{
+    apply,
+    controller::{Context, Error},
+    crd::{ChatRoom, DeletionPolicy},
+    desired,
+    error::BrokerError,
+    names, report,
+    validate::{self, Room, validate},
+};
+
+/// How long a broker that cannot be cleared keeps a room from going.
+const BROKER_PATIENCE: Duration = Duration::from_secs(120);
+/// How long beyond their grace period servers are waited for.
+const SERVERS_MARGIN: Duration = Duration::from_secs(30);
+/// When to look again whether the servers have left; their leaving is noticed by itself.
+const WAIT: Duration = Duration::from_secs(5);
+
+/// Makes sure that the room is not gone before its broker is cleared.
+pub(crate) async fn hold(chat_room: &ChatRoom, context: &Context) -> Result<(), kube::Error> {
+    if chat_room
+        .finalizers()
+        .iter()
+        .any(|name| name == names::FINALIZER)
+    {
+        return Ok(());
+    }
+    let mut finalizers = chat_room.finalizers().to_vec();
+    finalizers.push(names::FINALIZER.to_owned());
+    write_finalizers(chat_room, context, &finalizers).await
+}
+
+/// One step of the end of a room.
+pub(crate) async fn finalize(chat_room: &ChatRoom, context: &Context) -> Result<Action, Error> {
+    if !chat_room
+        .finalizers()
+        .iter()
+        .any(|name| name == names::FINALIZER)
+    {
+        return Ok(Action::await_change());
+    }
+    let age = age(chat_room);
+    // A room whose spec was never right has nothing; one whose spec is wrong now may have everything.
+    if let Ok(room) = valid(chat_room, context) {
+        if servers_are_leaving(&room, context, age).await? {
+            return Ok(Action::requeue(WAIT));
+        }
+        if let Err(error) = clear_broker(chat_room, &room, context).await {
+            if !is_final(&error) && age < BROKER_PATIENCE {
+                return Err(Error::Incomplete(error.to_string()));
+            }
+            tell_what_is_left(chat_room, context, &room, &error).await;
+        }
+    }
+    let finalizers: Vec<String> = chat_room
+        .finalizers()
+        .iter()
+        .filter(|name| *name != names::FINALIZER)
+        .cloned()
+        .collect();
+    match write_finalizers(chat_room, context, &finalizers).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() => {}
+        written => written?,
+    }
+    tracing::info!(room = chat_room.name_any(), "gone");
+    Ok(Action::await_change())
+}
+
+/// The room, with what it got wrong left out: its name and its broker are enough for this.
+fn valid(chat_room: &ChatRoom, context: &Context) -> Result<Room, validate::Invalid> {
+    let mut bare = ChatRoom::new(
+        &chat_room.name_any(),
+        crate::crd::ChatRoomSpec {
+            broker: chat_room.spec.broker.clone(),
+            deletion_policy: chat_room.spec.deletion_policy,
+            ..crate::crd::ChatRoomSpec::default()
+        },
+    );
+    bare.metadata = chat_room.metadata.clone();
+    validate(&bare, &context.defaults)
+}
+
+fn age(chat_room: &ChatRoom) -> Duration {
+    let since = chat_room
+        .meta()
+        .deletion_timestamp
+        .as_ref()
+        .map(|time| time.0);
+    let age = since.map(|since| Timestamp::now().duration_since(since));
+    age.and_then(|age| Duration::try_from(age).ok())
+        .unwrap_or_default()
+}
+
+/// Deletes the servers so that clients are told and what was acknowledged is stored, and tells whether they are still there.
+async fn servers_are_leaving(room: &Room, context: &Context, age: Duration) -> Result<bool, Error> {
+    let Some(deployment) = apply::deployment(&context.world, room) else {
+        return Ok(false);
+    };
+    if !deployment
+        .owner_references()
+        .iter()
+        .any(|owner| owner.uid == room.uid)
+    {
+        return Ok(false);
+    }
+    if deployment.metadata.deletion_timestamp.is_none() {
+        let api = context.world.cache.deployments.api(room.name.namespace());
+        context.world.metrics.cluster_write();
+        // In the foreground: the Deployment is there until the last pod has left.
+        match api
+            .delete(&names::child(&room.name), &DeleteParams::foreground())
+            .await
+        {
+            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(false),
+            deleted => deleted.map(drop)?,
+        }
+    }
+    Ok(age < Launch::default().grace_period() + SERVERS_MARGIN)
+}
+
+async fn clear_broker(
+    chat_room: &ChatRoom,
+    room: &Room,
+    context: &Context,
+) -> Result<(), BrokerError> {
+    let broker = apply::broker(&context.world, &room.broker).await?;
+    let keep_log = room.deletion_policy == DeletionPolicy::Retain;
+    let had_log = chat_room
+        .status
+        .as_ref()
+        .is_some_and(|status| status.epoch.is_some());
+    apply::rabbitmq::remove(&broker, &desired::topology(room), keep_log, had_log).await
+}
+
+/// Whether trying again is of no use.
+fn is_final(error: &BrokerError) -> bool {
+    matches!(
+        error,
+        BrokerError::NoSecret(_) | BrokerError::BadSecret { .. }
+    )
+}
+
+async fn tell_what_is_left(
+    chat_room: &ChatRoom,
+    context: &Context,
+    room: &Room,
+    error: &BrokerError,
+) {
+    let exchange = desired::topology(room).exchange;
+    let note = format!(
+        "exchange, user, policy and streams named {exchange} may be left on the broker: {error}"
+    );
+    tracing::warn!(room = %room.name, note, "a room goes without its broker being cleared");
+    let event = Event {
+        type_: EventType::Warning,
+        reason: "LeftOnBroker".to_owned(),
+        note: Some(note.chars().take(1_000).collect()),
+        action: "Delete".to_owned(),
+        secondary: None,
+    };
+    report::publish(context, chat_room, &event).await;
+}
+
+/// Only if nobody else has written the room since: a finalizer of others must not be lost.
+async fn write_finalizers(
+    chat_room: &ChatRoom,
+    context: &Context,
+    finalizers: &[String],
+) -> Result<(), kube::Error> {
+    let api: Api<ChatRoom> = Api::namespaced(
+        context.world.client.clone(),
+        &chat_room.namespace().unwrap_or_default(),
+    );
+    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": chat_room.resource_version()}});
+    context.world.metrics.cluster_write();
+    let params = PatchParams {
+        field_manager: Some(names::MANAGER.to_owned()),
+        ..PatchParams::default()
+    };
+    api.patch(&chat_room.name_any(), &params, &Patch::Merge(&patch))
+        .await
+        .map(drop)
+}

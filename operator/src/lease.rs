@@ -1,0 +1,220 @@
+//! Leader election: of several operators the one that holds the Lease works.
+//!
+//! Every write carries the `resourceVersion` that was read, so that of two that reach for the Lease at once the API server lets one have
+//! it. A leader that cannot renew in time must stop working before others may begin: [`Leadership::lost`] resolves after two thirds of the
+//! Lease's duration without a renewal.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::{
+    api::coordination::v1::{Lease, LeaseSpec},
+    apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta},
+    jiff::Timestamp,
+};
+use kube::{Api, Client, api::PostParams};
+
+/// Which Lease, and as whom.
+#[derive(Clone, Debug)]
+pub struct Election {
+    /// Namespace of the Lease.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+    /// Who we are.
+    pub identity: String,
+    /// How long a silent leader keeps others waiting.
+    pub duration: Duration,
+}
+
+/// A Lease that is held.
+pub struct Leadership {
+    api: Api<Lease>,
+    election: Election,
+    held: Lease,
+    renewed: Instant,
+}
+
+/// Why a Lease is not held any more.
+#[derive(Debug, thiserror::Error)]
+pub enum Lost {
+    /// Somebody else has it.
+    #[error("the lease was taken by another operator")]
+    Taken,
+    /// It could not be renewed in time.
+    #[error("the lease could not be renewed in time")]
+    Late(#[source] kube::Error),
+}
+
+/// Waits until the Lease is ours.
+pub async fn acquire(client: Client, election: Election) -> Leadership {
+    let api = Api::namespaced(client, &election.namespace);
+    // A leader's clock may differ from ours: what counts is how long we have seen its Lease unchanged.
+    let mut seen: Option<(Option<String>, Instant)> = None;
+    let mut told = None;
+    loop {
+        match attempt(&api, &election, &mut seen).await {
+            Ok(Ok(held)) => {
+                tracing::info!(identity = election.identity, "leading");
+                return Leadership {
+                    api,
+                    election,
+                    held,
+                    renewed: Instant::now(),
+                };
+            }
+            Ok(Err(holder)) => {
+                if told.as_ref() != Some(&holder) {
+                    tracing::info!(holder, "another operator leads; standing by");
+                    told = Some(holder);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the lease cannot be had"),
+        }
+        tokio::time::sleep(election.retry()).await;
+    }
+}
+
+/// Takes the Lease if it is free; else tells who holds it.
+async fn attempt(
+    api: &Api<Lease>,
+    election: &Election,
+    seen: &mut Option<(Option<String>, Instant)>,
+) -> Result<Result<Lease, String>, kube::Error> {
+    let Some(found) = api.get_opt(&election.name).await? else {
+        let new = Lease {
+            metadata: ObjectMeta {
+                name: Some(election.name.clone()),
+                ..ObjectMeta::default()
+            },
+            spec: Some(election.claim(None)),
+        };
+        return lenient(api.create(&PostParams::default(), &new).await);
+    };
+    let spec = found.spec.clone().unwrap_or_default();
+    let holder = spec
+        .holder_identity
+        .clone()
+        .filter(|holder| !holder.is_empty());
+    if let Some(holder) = holder
+        && holder != election.identity
+    {
+        let version = found.metadata.resource_version.clone();
+        let unchanged = match seen {
+            Some((known, since)) if *known == version => since.elapsed(),
+            _ => {
+                *seen = Some((version, Instant::now()));
+                Duration::ZERO
+            }
+        };
+        let patience = spec
+            .lease_duration_seconds
+            .and_then(|seconds| u64::try_from(seconds).ok())
+            .map_or(election.duration, Duration::from_secs);
+        if unchanged < patience {
+            return Ok(Err(holder));
+        }
+    }
+    let claimed = Lease {
+        spec: Some(election.claim(Some(&spec))),
+        ..found
+    };
+    lenient(
+        api.replace(&election.name, &PostParams::default(), &claimed)
+            .await,
+    )
+}
+
+/// That somebody else was faster is no error.
+fn lenient(written: Result<Lease, kube::Error>) -> Result<Result<Lease, String>, kube::Error> {
+    match written {
+        Ok(lease) => Ok(Ok(lease)),
+        Err(kube::Error::Api(status)) if status.code == 409 => {
+            Ok(Err("another operator was faster".to_owned()))
+        }
+        Err(error) => Err(error),
+    }
+}
+
+impl Election {
+    fn retry(&self) -> Duration {
+        self.duration / 6
+    }
+
+    fn claim(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
+        let now = MicroTime(Timestamp::now());
+        let ours = before.filter(|before| before.holder_identity.as_ref() == Some(&self.identity));
+        let transitions = before
+            .and_then(|before| before.lease_transitions)
+            .unwrap_or(0);
+        LeaseSpec {
+            holder_identity: Some(self.identity.clone()),
+            lease_duration_seconds: i32::try_from(self.duration.as_secs()).ok(),
+            acquire_time: ours
+                .and_then(|ours| ours.acquire_time.clone())
+                .or_else(|| Some(now.clone())),
+            renew_time: Some(now),
+            lease_transitions: Some(if ours.is_some() {
+                transitions
+            } else {
+                transitions + 1
+            }),
+            ..LeaseSpec::default()
+        }
+    }
+}
+
+impl Leadership {
+    /// Renews the Lease for as long as that works, and tells why it no longer does.
+    pub async fn lost(&mut self) -> Lost {
+        loop {
+            tokio::time::sleep(self.election.retry()).await;
+            let deadline = self.election.duration * 2 / 3;
+            let left = deadline.saturating_sub(self.renewed.elapsed());
+            let renewed = tokio::time::timeout(left, self.renew()).await;
+            match renewed {
+                Ok(Ok(())) => {}
+                Ok(Err(kube::Error::Api(status)))
+                    if status.code == 409 || status.is_not_found() =>
+                {
+                    return Lost::Taken;
+                }
+                Ok(Err(error)) if self.renewed.elapsed() >= deadline => return Lost::Late(error),
+                Ok(Err(error)) => tracing::warn!(%error, "the lease was not renewed; trying again"),
+                Err(_) => {
+                    return Lost::Late(kube::Error::Service("the API server did not answer".into()));
+                }
+            }
+        }
+    }
+
+    async fn renew(&mut self) -> Result<(), kube::Error> {
+        let began = Instant::now();
+        let mut next = self.held.clone();
+        next.spec = Some(self.election.claim(self.held.spec.as_ref()));
+        self.held = self
+            .api
+            .replace(&self.election.name, &PostParams::default(), &next)
+            .await?;
+        self.renewed = began;
+        Ok(())
+    }
+
+    /// Gives the Lease back, so that the next operator need not wait.
+    pub async fn release(self) {
+        let mut free = self.held.clone();
+        if let Some(spec) = &mut free.spec {
+            spec.holder_identity = None;
+            spec.lease_duration_seconds = Some(1);
+        }
+        match self
+            .api
+            .replace(&self.election.name, &PostParams::default(), &free)
+            .await
+        {
+            Ok(_) => tracing::info!("released the lease"),
+            Err(error) => {
+                tracing::warn!(%error, "the lease could not be released; others wait until it expires")
+            }
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! What the operator calls things in the cluster: children, labels, annotations, the finalizer.
+
+use std::collections::BTreeMap;
+
+use papo_protocol::RoomName;
+
+/// Field manager of everything the operator writes, and its name in events.
+pub const MANAGER: &str = "papo-operator";
+/// Keeps a deleted room until its objects on the broker are gone: the broker is outside the cluster's garbage collection.
+pub const FINALIZER: &str = "papo.chat/broker";
+/// Label of everything that belongs to a room.
+pub const ROOM_LABEL: &str = "papo.chat/room";
+/// Label that tells the operator's objects from others'; its caches hold nothing else.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// Annotation with a digest of what was applied, so that a field that is no longer wanted is noticed and removed.
+pub const APPLIED_ANNOTATION: &str = "papo.chat/applied";
+
+/// The name of each child of a room, whatever its kind. The prefix lets a room's name begin with a digit, which a Service's cannot.
+pub fn child(room: &RoomName) -> String {
+    format!("chat-{}", room.name())
+}
+
+/// Labels that select a room's pods. They cannot change: a Deployment's selector is immutable.
+pub fn selector(room: &RoomName) -> BTreeMap<String, String> {
+    labels_of([
+        ("app.kubernetes.io/name", "papo-server"),
+        ("app.kubernetes.io/instance", room.name()),
+    ])
+}
+
+/// Labels of everything that belongs to a room.
+pub fn labels(room: &RoomName) -> BTreeMap<String, String> {
+    let mut labels = selector(room);
+    labels.extend(labels_of([
+        ("app.kubernetes.io/component", "server"),
+        ("app.kubernetes.io/part-of", "papo"),
+        (MANAGED_BY_LABEL, MANAGER),
+        (ROOM_LABEL, room.name()),
+    ]));
+    labels
+}
+
+fn labels_of<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+    pairs
+        .map(|(key, value)| (key.to_owned(), value.to_owned()))
+        .into()
+}

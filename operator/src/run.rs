@@ -1,0 +1,184 @@
+//! The operator as a process: probes and metrics, leader election, and a controller for each scope.
+
+use std::{future::Future, sync::Arc, time::Duration};
+
+use anyhow::{Context as _, anyhow};
+use futures::FutureExt;
+use kube::{
+    Api, Client,
+    api::ListParams,
+    runtime::events::{Recorder, Reporter},
+};
+use papo_telemetry::{Latch, Readiness};
+use prometheus_client::registry::Registry;
+use tokio::{
+    net::TcpListener,
+    task::{JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    apply::World,
+    broker::Brokers,
+    config::{self, Run},
+    controller::{self, Context, Failures, Scope},
+    crd::{CRD_NAME, ChatRoom},
+    lease::{self, Election, Leadership},
+    metrics::Metrics,
+    names,
+};
+
+/// How often to look for the definition of the resource.
+const CRD_RETRY: Duration = Duration::from_secs(5);
+
+/// How long passes under way may take after the operator was told to stop: less than the Lease lasts without renewal.
+const DRAIN: Duration = Duration::from_secs(5);
+
+type Tasks = JoinSet<anyhow::Result<()>>;
+
+/// Runs the operator until `stop` resolves. An error means that it cannot go on and should be started again.
+pub async fn run(
+    settings: Run,
+    client: Client,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let (metrics, mut registry) = (Metrics::default(), Registry::default());
+    metrics.register(&mut registry);
+    let (readiness, shutdown, mut tasks) =
+        (Readiness::default(), CancellationToken::new(), Tasks::new());
+    let crd = readiness.latch("crd");
+    let router = papo_telemetry::admin_router(readiness, Arc::new(registry));
+    let address = settings.admin_listen;
+    let listener = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listening on {address}"))?;
+    tasks.spawn(
+        papo_telemetry::serve(listener, router, shutdown.clone())
+            .map(|served| served.context("serving probes")),
+    );
+
+    let mut stop = std::pin::pin!(stop);
+    let mut leadership = tokio::select! {
+        leadership = lead(&settings, &client, &crd) => leadership,
+        ended = tasks.join_next() => return Err(unexpected(ended)),
+        () = &mut stop => return Ok(()),
+    };
+    metrics.leads(true);
+    start_controllers(&mut tasks, &settings, &client, &metrics, &shutdown);
+    tokio::select! {
+        lost = leadership.lost() => return Err(lost.into()),
+        ended = tasks.join_next() => return Err(unexpected(ended)),
+        () = &mut stop => shutdown.cancel(),
+    }
+    if tokio::time::timeout(DRAIN, tasks.join_all()).await.is_err() {
+        tracing::warn!("passes under way were cut short; the next operator resumes them");
+    }
+    leadership.release().await;
+    Ok(())
+}
+
+/// No task ends while nobody has asked it to.
+fn unexpected(ended: Option<Result<anyhow::Result<()>, JoinError>>) -> anyhow::Error {
+    match ended {
+        Some(Ok(Err(error))) => error,
+        Some(Err(panic)) => panic.into(),
+        Some(Ok(Ok(()))) | None => anyhow!("a task ended although nobody asked it to"),
+    }
+}
+
+async fn lead(settings: &Run, client: &Client, crd: &Latch) -> Leadership {
+    wait_for_crd(settings, client, crd).await;
+    lease::acquire(client.clone(), election(&settings.lease, client)).await
+}
+
+fn election(lease: &config::Lease, client: &Client) -> Election {
+    Election {
+        namespace: lease
+            .lease_namespace
+            .clone()
+            .unwrap_or_else(|| client.default_namespace().to_owned()),
+        name: lease.lease_name.clone(),
+        identity: lease.identity(),
+        duration: Duration::from_secs(lease.lease_duration.into()),
+    }
+}
+
+/// Waits for somebody to install the definition of the resource, and says so.
+async fn wait_for_crd(settings: &Run, client: &Client, crd: &Latch) {
+    let api: Api<ChatRoom> = match settings
+        .watch_namespaces
+        .iter()
+        .find(|name| !name.is_empty())
+    {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    loop {
+        match api.list(&ListParams::default().limit(1)).await {
+            Ok(_) => return crd.ready(),
+            Err(kube::Error::Api(status)) if status.is_not_found() => {
+                crd.not_ready(format!("{CRD_NAME} is not installed; `papo-operator crd | kubectl apply -f -` installs it"));
+            }
+            Err(error) => crd.not_ready(format!(
+                "chat rooms cannot be listed: {}",
+                crate::error::message(&error)
+            )),
+        }
+        tokio::time::sleep(CRD_RETRY).await;
+    }
+}
+
+/// Each namespace that is given, or all of them at once.
+fn scopes(settings: &Run) -> Vec<Scope> {
+    let scope = |namespace| Scope {
+        namespace,
+        concurrency: settings.concurrency,
+    };
+    let named = settings
+        .watch_namespaces
+        .iter()
+        .filter(|name| !name.is_empty());
+    let scopes: Vec<Scope> = named.map(|name| scope(Some(name.clone()))).collect();
+    if scopes.is_empty() {
+        vec![scope(None)]
+    } else {
+        scopes
+    }
+}
+
+fn start_controllers(
+    tasks: &mut Tasks,
+    settings: &Run,
+    client: &Client,
+    metrics: &Metrics,
+    shutdown: &CancellationToken,
+) {
+    for scope in scopes(settings) {
+        let (client, metrics, settings, shutdown) = (
+            client.clone(),
+            metrics.clone(),
+            settings.clone(),
+            shutdown.clone(),
+        );
+        let reporter = Reporter {
+            controller: names::MANAGER.to_owned(),
+            instance: Some(settings.lease.identity()),
+        };
+        tasks.spawn(async move {
+            let context = |cache| Context {
+                recorder: Recorder::new(client.clone(), reporter),
+                world: World {
+                    client: client.clone(),
+                    cache,
+                    brokers: Brokers::default(),
+                    metrics,
+                },
+                resync: Duration::from_secs(settings.resync_period.into()),
+                defaults: settings.defaults,
+                failures: Failures::default(),
+            };
+            controller::run(scope, client.clone(), context, shutdown).await;
+            Ok(())
+        });
+    }
+}

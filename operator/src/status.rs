@@ -1,0 +1,249 @@
+//! What users read about a room: a pure function of what came back.
+
+use k8s_openapi::{
+    api::apps::v1::Deployment,
+    apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    jiff::Timestamp,
+};
+
+use crate::{
+    apply::{LogNews, Outcome},
+    crd::{ChatRoomStatus, condition},
+    desired, names,
+    validate::{Invalid, Room},
+};
+
+/// The longest message: what the API server takes in a condition.
+const MESSAGE_MAX: usize = 4_096;
+
+/// What is said of one condition.
+#[derive(Clone, Debug)]
+struct Verdict {
+    holds: Option<bool>,
+    reason: &'static str,
+    message: String,
+}
+
+fn verdict(holds: bool, reason: &'static str, message: impl Into<String>) -> Verdict {
+    Verdict {
+        holds: Some(holds),
+        reason,
+        message: message.into(),
+    }
+}
+
+/// The status of a room after a pass. `before` keeps the times of conditions that have not changed.
+pub fn status(
+    room: &Room,
+    generation: Option<i64>,
+    outcome: &Outcome,
+    before: &ChatRoomStatus,
+    now: Timestamp,
+) -> ChatRoomStatus {
+    let Outcome {
+        broker,
+        epoch,
+        failures,
+        deployment,
+    } = outcome;
+    let accepted = verdict(true, "Valid", "");
+    let broker = match broker {
+        Ok(LogNews::Known) => verdict(true, "InPlace", ""),
+        Ok(LogNews::Adopted) => verdict(true, "InPlace", "an existing log is continued"),
+        Ok(LogNews::Created) => verdict(true, "InPlace", "a new log was made"),
+        Err(error) => verdict(false, error.reason(), error.to_string()),
+    };
+    let available = match failures.first() {
+        Some(first) => {
+            let all: Vec<String> = failures.iter().map(ToString::to_string).collect();
+            verdict(false, first.reason(), all.join("; "))
+        }
+        None => availability(room, deployment.as_deref()),
+    };
+    let servers = deployment
+        .as_deref()
+        .and_then(|deployment| deployment.status.as_ref());
+    ChatRoomStatus {
+        observed_generation: generation,
+        conditions: conditions(
+            &[
+                (condition::ACCEPTED, accepted),
+                (
+                    condition::BROKER_READY,
+                    keep_message(broker, condition::BROKER_READY, before),
+                ),
+                (condition::AVAILABLE, available),
+            ],
+            generation,
+            before,
+            now,
+        ),
+        url: Some(desired::url(room)),
+        replicas: Some(servers.and_then(|servers| servers.replicas).unwrap_or(0)),
+        ready_replicas: Some(
+            servers
+                .and_then(|servers| servers.ready_replicas)
+                .unwrap_or(0),
+        ),
+        selector: Some(selector(room)),
+        epoch: epoch.as_ref().map(ToString::to_string),
+    }
+}
+
+/// The status of a room whose spec is refused: everything else stays as it was.
+pub fn refused(
+    invalid: &Invalid,
+    generation: Option<i64>,
+    before: &ChatRoomStatus,
+    now: Timestamp,
+) -> ChatRoomStatus {
+    let refusal = verdict(false, "Invalid", invalid.to_string());
+    held(before, refusal, generation, now)
+}
+
+/// The status of a room that is left alone: everything else stays as it was.
+pub fn paused(generation: Option<i64>, before: &ChatRoomStatus, now: Timestamp) -> ChatRoomStatus {
+    held(
+        before,
+        verdict(true, "Paused", "spec.paused is set: nothing is changed"),
+        generation,
+        now,
+    )
+}
+
+/// Says something new about the spec alone.
+fn held(
+    before: &ChatRoomStatus,
+    accepted: Verdict,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> ChatRoomStatus {
+    let last = |type_: &str| match before.conditions.iter().find(|known| known.type_ == type_) {
+        Some(known) => Verdict {
+            holds: match known.status.as_str() {
+                "True" => Some(true),
+                "False" => Some(false),
+                _ => None,
+            },
+            reason: "Unchanged",
+            message: known.message.clone(),
+        },
+        None => Verdict {
+            holds: None,
+            reason: "NotTried",
+            message: String::new(),
+        },
+    };
+    let others = [condition::BROKER_READY, condition::AVAILABLE].map(|type_| (type_, last(type_)));
+    let [broker, available] = others;
+    ChatRoomStatus {
+        observed_generation: generation,
+        conditions: conditions(
+            &[(condition::ACCEPTED, accepted), broker, available],
+            generation,
+            before,
+            now,
+        ),
+        ..before.clone()
+    }
+}
+
+/// What made the log stays said until something else is to be said: else the next pass would write the status again.
+fn keep_message(verdict: Verdict, type_: &str, before: &ChatRoomStatus) -> Verdict {
+    let known = before
+        .conditions
+        .iter()
+        .find(|known| known.type_ == type_ && known.status == "True");
+    match known {
+        Some(known) if verdict.holds == Some(true) && verdict.message.is_empty() => Verdict {
+            message: known.message.clone(),
+            ..verdict
+        },
+        _ => verdict,
+    }
+}
+
+fn availability(room: &Room, deployment: Option<&Deployment>) -> Verdict {
+    let Some(deployment) = deployment else {
+        return verdict(false, "NotStarted", "there are no servers yet");
+    };
+    if room.replicas == 0 {
+        return verdict(true, "ScaledToZero", "no servers are wanted");
+    }
+    let status = deployment.status.clone().unwrap_or_default();
+    let current = status.observed_generation == deployment.metadata.generation;
+    let answering = status.available_replicas.unwrap_or(0);
+    if current && answering >= room.replicas {
+        return verdict(true, "Serving", "");
+    }
+    // Kubernetes' own words: a quota that is used up, an image that does not come.
+    let trouble = status.conditions.iter().flatten().find(|told| {
+        match (told.type_.as_deref(), told.status.as_deref()) {
+            (Some("ReplicaFailure"), Some("True")) | (Some("Progressing"), Some("False")) => true,
+            _ => false,
+        }
+    });
+    match trouble.and_then(|told| told.message.clone()) {
+        Some(message) => verdict(false, "ServersFailing", message),
+        None => verdict(
+            false,
+            "Starting",
+            format!("{answering} of {} servers answer", room.replicas),
+        ),
+    }
+}
+
+fn conditions(
+    parts: &[(&str, Verdict)],
+    generation: Option<i64>,
+    before: &ChatRoomStatus,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let obstacle = parts.iter().find(|(_, part)| part.holds != Some(true));
+    let ready = match obstacle {
+        None => verdict(true, "Ready", ""),
+        Some((type_, part)) => Verdict {
+            holds: Some(false),
+            reason: part.reason,
+            message: format!("{type_}: {}", part.message),
+        },
+    };
+    std::iter::once((condition::READY, &ready))
+        .chain(parts.iter().map(|(type_, part)| (*type_, part)))
+        .map(|(type_, part)| told(type_, part, generation, before, now))
+        .collect()
+}
+
+fn told(
+    type_: &str,
+    part: &Verdict,
+    generation: Option<i64>,
+    before: &ChatRoomStatus,
+    now: Timestamp,
+) -> Condition {
+    let status = match part.holds {
+        Some(true) => "True",
+        Some(false) => "False",
+        None => "Unknown",
+    };
+    let known = before
+        .conditions
+        .iter()
+        .find(|known| known.type_ == type_ && known.status == status);
+    Condition {
+        type_: type_.to_owned(),
+        status: status.to_owned(),
+        reason: part.reason.to_owned(),
+        message: part.message.chars().take(MESSAGE_MAX).collect(),
+        observed_generation: generation,
+        last_transition_time: known.map_or(Time(now), |known| known.last_transition_time.clone()),
+    }
+}
+
+fn selector(room: &Room) -> String {
+    let pairs: Vec<String> = names::selector(&room.name)
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    pairs.join(",")
+}

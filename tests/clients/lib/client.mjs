@@ -59,6 +59,16 @@ export class Client {
     return until(`"${text}" arrives`, () => this.live.find((message) => message.text === text));
   }
 
+  /** Waits until the newest message here, of the past or live, has this text. */
+  until(text) {
+    return until(`"${text}" is the newest here`, () => this.seen.at(-1)?.text === text);
+  }
+
+  /** The first history and what followed it. */
+  get seen() {
+    return [...this.histories[0].messages, ...this.live];
+  }
+
   get texts() {
     return this.live.map(({ text }) => text);
   }

@@ -1,0 +1,200 @@
+"""The official Python client, python-socketio, against a real papo-server."""
+
+import unittest
+
+import socketio
+
+from papo_server import AMQP, room, until
+
+ANSWER_WITHIN = 20
+
+
+class Client:
+    """A member who remembers everything it was told."""
+
+    def __init__(self) -> None:
+        self.live, self.histories, self.presences, self.typing, self.events = [], [], [], [], []
+        self.socket = socketio.AsyncClient(reconnection=False)
+        self.socket.on("*", self._remember)
+        self.socket.on("message", self._on_message)
+        for event, memory in (("history", self.histories), ("presence", self.presences), ("typing", self.typing)):
+            self.socket.on(event, self._into(event, memory))
+
+    @classmethod
+    async def join(cls, test, url: str, auth=None, transports=("websocket",)) -> "Client":
+        client = cls()
+        test.addAsyncCleanup(client.socket.disconnect)
+        await client.socket.connect(url, auth=auth, transports=list(transports))
+        await until("the history arrives", lambda: client.histories)
+        return client
+
+    async def ask(self, event: str, *args):
+        return await self.socket.call(event, args if len(args) != 1 else args[0], timeout=ANSWER_WITHIN)
+
+    async def say(self, texts) -> list:
+        return [await self.ask("message", text) for text in texts]
+
+    async def sees(self, text: str) -> dict:
+        return await until(f"{text!r} arrives", lambda: next((m for m in self.live if m["text"] == text), None))
+
+    @property
+    def texts(self) -> list[str]:
+        return [message["text"] for message in self.live]
+
+    async def _remember(self, event, *_args) -> None:
+        self.events.append(event)
+
+    async def _on_message(self, text, about) -> None:
+        self.events.append("message")
+        self.live.append({"text": text, **about})
+
+    def _into(self, event: str, memory: list):
+        async def take(body) -> None:
+            self.events.append(event)
+            memory.append(body)
+
+        return take
+
+
+def numbered(count: int, text: str = "m") -> list[str]:
+    return [f"{text} {n + 1}" for n in range(count)]
+
+
+def texts(messages) -> list[str]:
+    return [message["text"] for message in messages]
+
+
+class OneServer(unittest.IsolatedAsyncioTestCase):
+    amqp = None
+
+    async def test_the_originals_send_is_echoed_to_everybody_text_first(self):
+        here, there = await room(self)
+        ana, bia = await Client.join(self, here, {"name": "Ana"}), await Client.join(self, there)
+        await ana.socket.send("olá")
+        for client in (ana, bia):
+            message = await client.sees("olá")
+            self.assertEqual((message["user"], message["sender"]), ("Ana", ana.histories[0]["you"]["sender"]))
+            self.assertEqual(set(message), {"text", "id", "offset", "user", "sender", "at"})
+
+    async def test_the_acknowledgement_says_where_in_the_log_the_message_stands(self):
+        here, there = await room(self)
+        ana, bia = await Client.join(self, here), await Client.join(self, there)
+        answer = await ana.ask("message", {"text": "dois", "id": "my-id"})
+        self.assertEqual(answer, {"ok": True, "id": "my-id", "offset": answer["offset"], "epoch": ana.histories[0]["epoch"]})
+        self.assertEqual((await bia.sees("dois"))["offset"], answer["offset"])
+        self.assertEqual(await ana.ask("message", {"text": "dois", "id": "my-id"}), answer)
+
+    async def test_200_messages_of_one_sender_arrive_everywhere_once_and_in_order(self):
+        here, there = await room(self)
+        ana, bia = await Client.join(self, here), await Client.join(self, there)
+        for text in numbered(200):
+            await ana.socket.emit("message", text)
+        for client in (ana, bia):
+            await client.sees("m 200")
+            self.assertEqual(client.texts, numbered(200))
+        self.assertEqual([m["offset"] for m in ana.live], [m["offset"] for m in bia.live])
+
+    async def test_a_late_joiner_gets_the_newest_page_before_any_live_message(self):
+        here, there = await room(self)
+        ana, early = await Client.join(self, here), await Client.join(self, there)
+        await ana.say(numbered(60))
+        await early.sees("m 60")
+        late = await Client.join(self, there)
+        page = late.histories[0]
+        self.assertEqual((texts(page["messages"]), page["recovered"], page["more"]), (numbered(60)[10:], False, True))
+        await ana.say(["agora"])
+        await late.sees("agora")
+        self.assertLess(late.events.index("history"), late.events.index("message"))
+
+    async def test_one_who_was_away_while_200_messages_passed_gets_exactly_those(self):
+        here, there = await room(self)
+        ana, bia = await Client.join(self, here), await Client.join(self, there, {"token": "b"})
+        await ana.say(["antes"])
+        seen = await bia.sees("antes")
+        await bia.socket.disconnect()
+        await ana.say(numbered(200))
+        await ana.say(["depois"])
+        position = {"token": "b", "epoch": bia.histories[0]["epoch"], "offset": seen["offset"]}
+        back = await Client.join(self, here, position)
+        self.assertTrue(back.histories[0]["recovered"])
+        missed = lambda: texts(back.histories[0]["messages"]) + back.texts
+        await until("the last one arrives", lambda: missed()[-1:] == ["depois"])
+        self.assertEqual(missed(), [*numbered(200), "depois"])
+
+    async def test_scrolling_back_reaches_the_beginning_of_the_log(self):
+        here, _ = await room(self)
+        ana = await Client.join(self, here)
+        await ana.say(numbered(120))
+        await ana.sees("m 120")
+        late = await Client.join(self, here)
+        messages, more = late.histories[0]["messages"], late.histories[0]["more"]
+        while more:
+            page = await late.ask("history", {"before": messages[0]["offset"], "limit": 30})
+            self.assertTrue(page["ok"])
+            messages, more = page["messages"] + messages, page["more"]
+        self.assertEqual(texts(messages), numbered(120))
+
+    async def test_presence_and_typing_reach_the_others(self):
+        here, there = await room(self)
+        ana = await Client.join(self, here, {"name": "Ana"})
+        bia = await Client.join(self, there, {"name": "Bia"})
+        await until("two are counted", lambda: ana.presences and ana.presences[-1]["count"] == 2)
+
+        await until("Bia is counted with her", lambda: bia.presences and bia.presences[-1]["count"] == 2)
+        await ana.socket.emit("typing")
+        heard = await until("Bia sees Ana typing", lambda: bia.typing)
+        self.assertEqual(heard[0], {"user": "Ana", "sender": ana.histories[0]["you"]["sender"]})
+        self.assertEqual(ana.typing, [])
+        await bia.socket.disconnect()
+        await until("Ana is alone", lambda: ana.presences[-1]["count"] == 1)
+
+    async def test_what_is_no_message_is_refused_with_a_code(self):
+        here, _ = await room(self, "--max-message-length", "10")
+        ana = await Client.join(self, here)
+        for argument, code in (
+            ("", "empty_text"),
+            ("x" * 11, "text_too_long"),
+            ({"text": "oi", "id": "não"}, "invalid_id"),
+            (7, "bad_request"),
+            ({"texto": "oi"}, "bad_request"),
+            (b"oi", "bad_request"),
+            ({"text": b"oi"}, "bad_request"),
+        ):
+            with self.subTest(argument=argument):
+                answer = await ana.ask("message", argument)
+                self.assertEqual((answer["ok"], answer["code"]), (False, code))
+        self.assertEqual((await ana.ask("shout", "oi"))["code"], "unknown_event")
+
+    async def test_too_fast_is_refused(self):
+        here, _ = await room(self, "--message-burst", "3", "--max-messages-per-second", "1")
+        ana = await Client.join(self, here)
+        codes = [answer.get("code") for answer in await ana.say(numbered(6))]
+        self.assertEqual(codes[:3], [None] * 3)
+        self.assertIn("rate_limited", codes)
+
+    async def test_a_name_that_cannot_be_is_refused_with_a_code(self):
+        here, _ = await room(self)
+        client, refusals = socketio.AsyncClient(reconnection=False), []
+
+        async def refused(data) -> None:
+            refusals.append(data)
+
+        client.on("connect_error", refused)
+        with self.assertRaises(socketio.exceptions.ConnectionError):
+            await client.connect(here, auth={"name": "  "}, transports=["websocket"])
+        await until("the reason arrives", lambda: refusals)
+        reason = refusals[0]
+        self.assertEqual(reason.get("data", reason)["code"], "invalid_name")
+
+    async def test_the_clients_default_transports_work_with_long_polling(self):
+        here, there = await room(self, "--long-polling")
+        ana, bia = await Client.join(self, here, None, ("polling",)), await Client.join(self, there, None, ("polling", "websocket"))
+        await ana.say(numbered(10))
+        for client in (ana, bia):
+            await client.sees("m 10")
+            self.assertEqual(client.texts, numbered(10))
+
+
+@unittest.skipUnless(AMQP, "PAPO_TEST_AMQP names no RabbitMQ")
+class TwoServersOnOneRabbitMQ(OneServer):
+    amqp = AMQP

@@ -9,9 +9,9 @@ const AT_ONCE = 100;
 
 export class Bot {
   /** Joins for the test `t`. */
-  static async join(t, url, name) {
+  static async join(t, url, name, token) {
     const bot = new Bot();
-    bot.socket = io(url, { transports: ["websocket"], forceNew: true, auth: { name } });
+    bot.socket = io(url, { transports: ["websocket"], forceNew: true, auth: { name, token } });
     t.after(() => bot.socket.disconnect());
     await once(bot.socket, "history");
     return bot;

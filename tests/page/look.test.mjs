@@ -124,4 +124,8 @@ test("a screen reader is told what is what, and the keyboard reaches everything"
   await ana.say("lida em voz alta");
   await ana.sees("lida em voz alta", "sent");
   await ana.until(() => document.getElementById("messages").ariaBusy === "false");
+  await ana.say("e esta também");
+  await ana.sees("e esta também", "sent");
+  const read = await ana.page.locator("#messages").ariaSnapshot();
+  assert.equal(read.match(/article:\s+- text: Ana /g)?.length, 2, `each message is read with its author:\n${read}`);
 });

@@ -42,7 +42,7 @@ metadata:
 END
     echo ---
     "$operator" crd
-    "$helm" template papo charts/papo --namespace papo-system --skip-tests \
+    "$helm" template papo charts/papo --namespace papo-system --skip-tests --no-hooks \
         --set crds.install=false --set rabbitmq.enabled=false --set broker.existingSecret=papo-broker |
         sed -e '/^ *helm.sh\/chart:/d' -e 's/managed-by: Helm/managed-by: kubectl/'
 }

@@ -6,6 +6,7 @@
 // takes from the environment is in lib/settings.mjs.
 
 import { readdirSync } from "node:fs";
+import { finished } from "node:stream/promises";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 
@@ -25,8 +26,9 @@ const stream = run({ files, concurrency: 1, timeout: 900_000 });
 stream.on("test:pass", (data) => isTest(data) && (data.skip === undefined ? counts.passed++ : counts.skipped++));
 // A suite fails with its tests, which count; but what happens around them counts too, and a file that cannot be loaded.
 stream.on("test:fail", ({ details }) => (details.type !== "suite" || details.error?.failureType === "hookFailed") && counts.failed++);
-stream.compose(spec).pipe(process.stdout, { end: false });
-await new Promise((resolve) => stream.once("end", resolve));
+const report = stream.compose(spec);
+report.pipe(process.stdout, { end: false });
+await finished(report);
 if (!KEEP) await uninstall();
 process.stdout.write(`${counts.passed} passed, ${counts.failed} failed${counts.skipped ? `, ${counts.skipped} skipped` : ""}\n`);
 process.exitCode = counts.failed > 0 || counts.passed === 0 ? 1 : 0;

@@ -7,10 +7,11 @@ const CHART = new URL("../../../charts/papo", import.meta.url).pathname;
 // RabbitMQ then keeps a log of what asks it to change something: how a test knows that nobody does.
 const ACCESS_LOG = "rabbitmq.extraConfig=management.http_log_dir = /var/log/rabbitmq";
 
+// The definition outlives a release, and may be there from one of another name.
 /** Installs the chart, or upgrades the release to it. */
 export async function install(...more) {
   for (const namespace of [SYSTEM, ROOMS]) await restrictedNamespace(namespace);
-  await helm("upgrade", "--install", RELEASE, CHART, "-n", SYSTEM, "--wait", "--timeout", "3m", "--set", ACCESS_LOG, ...HELM_ARGS, ...more);
+  await helm("upgrade", "--install", RELEASE, CHART, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "3m", "--set", ACCESS_LOG, ...HELM_ARGS, ...more);
 }
 
 /** Removes rooms, release and namespaces; the definition of ChatRoom stays, as it does for users. */

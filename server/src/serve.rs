@@ -1,6 +1,11 @@
 //! Serving a room on a broker: the two listeners, the parts behind them, and how it ends.
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io::{self, Write},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context, bail};
 use axum::{Router, serve::ListenerExt};
@@ -120,9 +125,13 @@ fn greet(launch: &Launch, public: &TcpListener) -> anyhow::Result<()> {
         Some(url) => format!("in RabbitMQ at {url}"),
         None => "in this process, and ends with it; keep it in RabbitMQ with --broker amqp://... --declare".to_owned(),
     };
-    println!(
-        "Papo is at http://localhost:{port}: open it in two windows and talk.\nThe log of room {} is {log}.\nStop with Ctrl-C; more with --help.",
+    let greeting = format!(
+        "Papo is at http://localhost:{port}: open it in two windows and talk.\n\
+         The log of room {} is {log}.\n\
+         Stop with Ctrl-C; more with --help.\n",
         launch.room
     );
+    // Nobody reading it is no reason not to serve.
+    let _ = io::stdout().write_all(greeting.as_bytes());
     Ok(())
 }

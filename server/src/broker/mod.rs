@@ -1,7 +1,7 @@
 //! The port to what keeps a room's log, and the promises every adapter keeps. One conformance suite holds them to it.
 //!
-//! - **One order.** Records have consecutive offsets, the same for every reader. An offset means something only together
-//!   with the [`Epoch`] of its log.
+//! - **One order.** Offsets rise, the same for every reader, but not always by one: a broker may keep entries of its own
+//!   among the records. An offset means something only together with the [`Epoch`] of its log.
 //! - **At least once.** [`Broker::publish`] succeeds only when the record is stored for good. When it fails with
 //!   [`PublishError::Unknown`] the record may be there or not, and publishing it again may store it twice: readers hide
 //!   second copies ([`crate::room`]), adapters do not.

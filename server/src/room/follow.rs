@@ -9,7 +9,7 @@ use tracing::{debug, info, warn};
 use super::{
     Room, Tail,
     fanout::Sink,
-    window::{Hole, Pushed, Size, Window},
+    window::{Pushed, Size, Window},
 };
 use crate::{
     backoff::Backoff,
@@ -45,11 +45,7 @@ async fn follow_once<B: Broker, S: Sink>(room: &Room<B, S>, latch: &Latch) -> Re
             latch.ready();
         }
         match attached.reader.next().await {
-            Ok(records) => {
-                if let Err(hole) = take_in(room, &records) {
-                    return ReadError::Unavailable(format!("the reader skipped: {hole}"));
-                }
-            }
+            Ok(records) => take_in(room, &records),
             Err(error) => return error,
         }
     }
@@ -104,13 +100,13 @@ fn begin_anew<B: Broker, S: Sink>(room: &Room<B, S>, attached: &Attached<B::Read
 }
 
 /// Takes records into the window, tells those who wait for them, then wakes the members' cursors.
-fn take_in<B: Broker, S: Sink>(room: &Room<B, S>, records: &[Stored]) -> Result<(), Hole> {
+fn take_in<B: Broker, S: Sink>(room: &Room<B, S>, records: &[Stored]) {
     let mut window = room.log.window.write();
     let Some(window) = window.as_mut() else {
-        return Ok(());
+        return;
     };
     for stored in records {
-        match window.push(stored)? {
+        match window.push(stored) {
             Pushed::Shown(key, message) => {
                 observe(room, stored);
                 room.outcomes.tell(&key, message.offset());
@@ -125,7 +121,6 @@ fn take_in<B: Broker, S: Sink>(room: &Room<B, S>, records: &[Stored]) -> Result<
     }
     let next = Some(window.next());
     room.log.tail.send_modify(|tail| tail.next = next);
-    Ok(())
 }
 
 fn observe<B: Broker, S: Sink>(room: &Room<B, S>, stored: &Stored) {

@@ -77,9 +77,12 @@ impl Roster {
 
     /// A connection of this server came.
     pub(super) fn join(&mut self, user: &UserName) {
-        *self.own.entry(user.clone()).or_default() += 1;
+        let connections = self.own.entry(user.clone()).or_default();
+        *connections += 1;
+        if *connections == 1 {
+            note(&mut self.joined, user);
+        }
         self.changed = true;
-        note(&mut self.joined, user);
     }
 
     /// A connection of this server left.
@@ -88,10 +91,10 @@ impl Roster {
             *connections -= 1;
             if *connections == 0 {
                 self.own.remove(user);
+                note(&mut self.left, user);
             }
         }
         self.changed = true;
-        note(&mut self.left, user);
     }
 
     /// What to tell the others, and this server's own members, since the last time; `None` when nothing changed.
@@ -245,7 +248,17 @@ mod tests {
             (a.count(), a.all().members.map(|members| members.len())),
             (2, Some(1))
         );
+        a.changes();
         a.leave(&name("Ana"));
         assert_eq!(a.all().members.map(|members| members.len()), Some(1));
+        let presence = a.changes().map(|(_, presence)| presence);
+        assert_eq!(
+            presence,
+            Some(Presence {
+                count: 1,
+                ..Presence::default()
+            }),
+            "nobody left"
+        );
     }
 }

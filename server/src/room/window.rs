@@ -1,7 +1,7 @@
 //! The window: the recent part of the room's log, kept once per server and shared by all its sockets.
 //!
-//! It is contiguous: the record after the last one held has offset [`Window::next`], and one that would leave a hole is
-//! refused. Second copies ([`Dedup`]) keep their place and are shown to nobody. Nothing here waits or does I/O.
+//! Every offset has its slot. Those of second copies ([`Dedup`]), and those that the broker keeps for itself, are empty:
+//! shown to nobody. Nothing here waits or does I/O.
 
 use std::{collections::VecDeque, ops::Range};
 
@@ -56,16 +56,6 @@ pub(super) enum Pushed {
     Copy(Key, u64),
     /// Nothing that can be shown: not ours, or seen before.
     Nothing,
-}
-
-/// The record would leave a hole in front of it.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("offset {got} follows where {expected} was due")]
-pub(super) struct Hole {
-    /// The offset that was due.
-    pub expected: u64,
-    /// The offset that came.
-    pub got: u64,
 }
 
 /// Messages from a cursor on.
@@ -123,32 +113,35 @@ impl Window {
     }
 
     /// Appends a record; one that is already here is nothing new.
-    pub(super) fn push(&mut self, stored: &Stored) -> Result<Pushed, Hole> {
-        let expected = self.next();
-        if stored.offset < expected {
-            return Ok(Pushed::Nothing);
+    pub(crate) fn push(&mut self, stored: &Stored) -> Pushed {
+        if stored.offset < self.next() {
+            return Pushed::Nothing;
         }
-        if stored.offset > expected {
-            return Err(Hole {
-                expected,
-                got: stored.offset,
-            });
-        }
-        let pushed = match &stored.record {
-            None => Pushed::Nothing,
-            Some(record) => {
-                let key = Key::of(record);
-                match self.dedup.observe(stored.offset, key.clone()) {
-                    Some(earlier) => Pushed::Copy(key, earlier),
-                    None => Pushed::Shown(key, Message::encode(stored.offset, record)),
-                }
+        self.pass_over(stored.offset);
+        let pushed = stored.record.as_ref().map_or(Pushed::Nothing, |record| {
+            let key = Key::of(record);
+            match self.dedup.observe(stored.offset, key.clone()) {
+                Some(earlier) => Pushed::Copy(key, earlier),
+                None => Pushed::Shown(key, Message::encode(stored.offset, record)),
             }
-        };
+        });
         self.append(match &pushed {
             Pushed::Shown(_, message) => Some(message.clone()),
             Pushed::Copy(..) | Pushed::Nothing => None,
         });
-        Ok(pushed)
+        pushed
+    }
+
+    /// Gives the offsets before `offset` that hold no record their empty slots.
+    fn pass_over(&mut self, offset: u64) {
+        if offset - self.next() > self.size.records as u64 {
+            self.slots.clear();
+            self.bytes = 0;
+            self.base = offset;
+        }
+        while self.next() < offset {
+            self.append(None);
+        }
     }
 
     fn append(&mut self, slot: Option<Message>) {
@@ -253,25 +246,25 @@ mod tests {
     }
 
     #[test]
-    fn a_hole_is_refused_and_changes_nothing() {
+    fn offsets_that_the_broker_keeps_for_itself_are_passed_over() {
         let mut window = window(5, 10);
-        assert!(matches!(window.push(&stored(5, 1)), Ok(Pushed::Shown(..))));
-        assert_eq!(
-            window.push(&stored(7, 2)),
-            Err(Hole {
-                expected: 6,
-                got: 7
-            })
-        );
-        assert_eq!(window.next(), 6);
-        assert!(matches!(window.push(&stored(6, 2)), Ok(Pushed::Shown(..))));
+        for offset in [5, 7, 8] {
+            assert!(matches!(
+                window.push(&stored(offset, offset)),
+                Pushed::Shown(..)
+            ));
+        }
+        let slice = window.after(5, 10).expect("in reach");
+        assert_eq!((offsets(&slice.messages), slice.next), (vec![5, 7, 8], 9));
+        window.push(&stored(1_000_000, 9));
+        assert_eq!((window.first(), window.slots.len()), (1_000_000, 1));
     }
 
     #[test]
     fn a_record_delivered_again_is_nothing_new() {
         let mut window = window(0, 10);
-        window.push(&stored(0, 1)).expect("no hole");
-        assert_eq!(window.push(&stored(0, 1)), Ok(Pushed::Nothing));
+        window.push(&stored(0, 1));
+        assert_eq!(window.push(&stored(0, 1)), Pushed::Nothing);
         assert_eq!(
             offsets(&window.after(0, 10).expect("in reach").messages),
             [0]
@@ -282,7 +275,7 @@ mod tests {
     fn a_second_copy_keeps_its_place_and_is_not_shown() {
         let mut window = window(0, 10);
         for (offset, id) in [(0, 1), (1, 2), (2, 1), (3, 3)] {
-            window.push(&stored(offset, id)).expect("no hole");
+            window.push(&stored(offset, id));
         }
         let slice = window.after(0, 10).expect("in reach");
         assert_eq!((offsets(&slice.messages), slice.next), (vec![0, 1, 3], 4));
@@ -292,7 +285,7 @@ mod tests {
     fn a_cursor_before_the_window_is_told_so() {
         let mut window = window(0, 3);
         for offset in 0..5 {
-            window.push(&stored(offset, offset)).expect("no hole");
+            window.push(&stored(offset, offset));
         }
         assert_eq!(window.after(1, 10), None);
         assert_eq!(
@@ -315,7 +308,7 @@ mod tests {
             },
         );
         for offset in 0..100 {
-            window.push(&stored(offset, offset)).expect("no hole");
+            window.push(&stored(offset, offset));
             assert!(window.bytes <= 2000);
         }
         assert!(window.first() > 80, "old ones are gone");
@@ -326,7 +319,7 @@ mod tests {
         let epoch = "e1".parse().expect("valid");
         let mut window = Window::new(epoch, &(0..100_000), 50_000, Size::default());
         for offset in 50_000..50_000 + DEDUP_WINDOW + 10 {
-            window.push(&stored(offset, offset)).expect("no hole");
+            window.push(&stored(offset, offset));
         }
         assert_eq!(window.first(), 50_000 + DEDUP_WINDOW);
         assert_eq!(window.before(u64::MAX, 1000).0.len(), 10);
@@ -341,7 +334,7 @@ mod tests {
             let log: Vec<Stored> = ids.iter().zip(0..).map(|(id, offset)| stored(offset, *id)).collect();
             let mut window = window(0, records);
             for record in &log {
-                window.push(record).expect("no hole");
+                window.push(record);
             }
             let end = log.len() as u64;
             let model = offsets(&shown(&log, &(0..end)));
@@ -365,7 +358,7 @@ mod tests {
             let (mut cursor, mut seen, mut pushes) = (0, Vec::new(), log.iter());
             for step in steps.iter().cycle().take(400) {
                 for record in pushes.by_ref().take(*step) {
-                    window.push(record).expect("no hole");
+                    window.push(record);
                 }
                 let slice = window.after(cursor, *step).expect("in reach");
                 seen.extend(offsets(&slice.messages));

@@ -2,7 +2,7 @@
 
 use std::{
     sync::Arc,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use papo_protocol::{
@@ -11,10 +11,15 @@ use papo_protocol::{
 };
 use serde_json::{Value as Json, json};
 
-use super::{Edge, EngineSocket, packet, session::Session, sink::push_or_close};
+use super::{
+    Edge, EngineSocket, packet,
+    session::Session,
+    sink::{push, push_in_time, push_or_close},
+};
 use crate::{
     broker::Broker,
     chat::{Draft, Refusal},
+    room::Push,
 };
 
 /// Most messages in an answer to a `history` request.
@@ -45,7 +50,7 @@ pub(super) fn handle<B: Broker>(
     };
     if let Err(refusal) = handled {
         edge.metrics.refused(refusal.code);
-        answer(socket, ack, &packet::refusal(&refusal));
+        answer(edge, session, ack, &packet::refusal(&refusal), socket);
     }
 }
 
@@ -69,8 +74,8 @@ fn message<B: Broker>(
     // Called here and not in the task: this is where the message takes its place.
     let published = edge.room.publish(record);
     session.begin();
-    let (session, socket) = (session.clone(), socket.clone());
-    edge.tasks.spawn(async move {
+    let (edge, session, socket) = (edge.clone(), session.clone(), socket.clone());
+    edge.tasks.clone().spawn(async move {
         let body = match published.await {
             Ok(receipt) => {
                 json!({ "ok": true, "id": id, "offset": receipt.offset, "epoch": receipt.epoch })
@@ -78,7 +83,7 @@ fn message<B: Broker>(
             Err(refusal) => packet::refusal(&refusal),
         };
         session.finish();
-        answer(&socket, ack, &body);
+        answer(&edge, &session, ack, &body, &socket);
     });
     Ok(())
 }
@@ -145,10 +150,29 @@ fn typing<B: Broker>(edge: &Arc<Edge<B>>, session: &Session) {
     }
 }
 
-fn answer(socket: &EngineSocket, ack: Option<i64>, body: &Json) {
-    if let Some(ack) = ack {
-        push_or_close(socket, packet::ack(ack, body));
+/// An answer waits for a client that asks faster than it listens, within bounds; then the connection ends. Never silence.
+fn answer<B: Broker>(
+    edge: &Arc<Edge<B>>,
+    session: &Arc<Session>,
+    ack: Option<i64>,
+    body: &Json,
+    socket: &Arc<EngineSocket>,
+) {
+    let Some(ack) = ack else { return };
+    let packet = packet::ack(ack, body);
+    if push(socket, packet.clone()) != Push::Full {
+        return;
     }
+    if session.is_busy() {
+        return push_or_close(socket, packet);
+    }
+    let patience = Duration::from_secs(edge.launch.slow_reader_timeout.into());
+    session.begin();
+    let (session, socket) = (session.clone(), socket.clone());
+    edge.tasks.spawn(async move {
+        push_in_time(&socket, packet, patience).await;
+        session.finish();
+    });
 }
 
 fn now() -> i64 {

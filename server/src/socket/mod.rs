@@ -39,7 +39,7 @@ pub(crate) use sink::EngineSink;
 /// How long a connection may take to send its CONNECT packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Packets that may wait in a socket's own buffer; the room holds the rest.
-const SOCKET_BUFFER: usize = 256;
+const SOCKET_BUFFER: usize = 512;
 
 type EngineSocket = engineioxide::Socket<Connection>;
 

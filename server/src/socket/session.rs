@@ -13,7 +13,7 @@ use crate::{
     room::MemberId,
 };
 
-/// Messages of one connection that may wait for the broker at once.
+/// Messages of one connection that may wait for the broker, and answers that may wait for it to listen, at once.
 const MOST_PENDING: u32 = 4_096;
 /// Requests for history: scrolling fast, not copying the log.
 const HISTORY_RATE: (u32, u32) = (10, 30);
@@ -53,12 +53,10 @@ impl Session {
 
     /// May it send a message now?
     pub(super) fn may_send(&self) -> Result<(), Refusal> {
-        if self.pending.load(Ordering::Relaxed) >= MOST_PENDING {
+        if self.is_busy() {
             return Err(Refusal::new(
                 Code::RateLimited,
-                format!(
-                    "{MOST_PENDING} messages wait for the broker already; wait for their acknowledgements"
-                ),
+                format!("{MOST_PENDING} messages wait already; wait for their acknowledgements"),
             ));
         }
         taken(self.rates.lock().messages.take(Instant::now()))
@@ -74,7 +72,12 @@ impl Session {
         self.rates.lock().typing.take(Instant::now()).is_ok()
     }
 
-    /// A message waits for the broker.
+    /// As much waits for the broker, or for the client to listen, as may.
+    pub(super) fn is_busy(&self) -> bool {
+        self.pending.load(Ordering::Relaxed) >= MOST_PENDING
+    }
+
+    /// Something waits.
     pub(super) fn begin(&self) {
         self.pending.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,14 +1,20 @@
 //! Where packets for one connection go: the engine's buffer of that socket, never waiting for it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use engineioxide::{DisconnectReason, Str};
 use papo_protocol::SenderId;
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::{
+    sync::mpsc::error::TrySendError,
+    time::{sleep, timeout},
+};
 use tracing::debug;
 
 use super::EngineSocket;
 use crate::room::{Closing, Push, Sink};
+
+/// How soon a full buffer is tried again.
+const RETRY: Duration = Duration::from_millis(20);
 
 /// One member's connection.
 #[derive(Clone)]
@@ -45,7 +51,7 @@ impl fmt::Debug for EngineSink {
     }
 }
 
-fn push(socket: &EngineSocket, packet: Str) -> Push {
+pub(super) fn push(socket: &EngineSocket, packet: Str) -> Push {
     match socket.reserve() {
         Ok(permit) => {
             permit.emit(packet);
@@ -56,10 +62,22 @@ fn push(socket: &EngineSocket, packet: Str) -> Push {
     }
 }
 
-/// For answers, which may not be lost: a client that does not take its answers is closed, and will ask again.
+/// For what a client needs before it can go on: one that does not take it is closed, and will ask again.
 pub(super) fn push_or_close(socket: &EngineSocket, packet: Str) {
     if push(socket, packet) == Push::Full {
         debug!(sid = %socket.id, "closing a connection that does not take its answers");
         socket.close(DisconnectReason::ClosingServer);
+    }
+}
+
+/// For answers to a client that asks faster than it listens: waits for it, and closes it if that takes longer than `patience`.
+pub(super) async fn push_in_time(socket: &EngineSocket, packet: Str, patience: Duration) {
+    let pushed = async {
+        while push(socket, packet.clone()) == Push::Full {
+            sleep(RETRY).await;
+        }
+    };
+    if timeout(patience, pushed).await.is_err() {
+        push_or_close(socket, packet);
     }
 }

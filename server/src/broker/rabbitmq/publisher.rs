@@ -325,34 +325,35 @@ impl Work {
         Ok(())
     }
 
-    /// What the broker says of a record. A refusal ends the connection: everything unconfirmed is written again in order.
+    /// What the broker says of a record. Anything but a confirmation ends the connection: everything unconfirmed is
+    /// written again, in order, for as long as somebody waits for it.
     fn settle(
         &mut self,
         sequence: u64,
         confirmation: lapin::Result<Confirmation>,
     ) -> Result<(), String> {
-        let outcome = match confirmation {
-            Ok(Confirmation::Ack(None)) => Ok(()),
-            Ok(Confirmation::Ack(Some(_))) => Err(PublishError::Unavailable(format!(
-                "exchange {} leads to no log",
-                self.exchange
-            ))),
+        match confirmation {
+            Ok(Confirmation::Ack(None)) => {}
+            Ok(Confirmation::Ack(Some(_))) => return Err(self.returned(sequence)),
             Ok(Confirmation::Nack(_)) => {
                 return Err("the broker could not store a message".to_owned());
             }
             Ok(Confirmation::NotRequested) => return Err("the channel confirms nothing".to_owned()),
             Err(error) => return Err(error.to_string()),
-        };
+        }
         if let Some(job) = self.unconfirmed.remove(&sequence) {
-            let outcome = if job.again && outcome.is_err() {
-                Err(PublishError::Unknown)
-            } else {
-                outcome
-            };
             // One who has stopped waiting will ask again.
-            let _ = job.tell.send(outcome);
+            let _ = job.tell.send(Ok(()));
         }
         Ok(())
+    }
+
+    /// A record that came back is certainly not stored, unless an earlier try was.
+    fn returned(&self, sequence: u64) -> String {
+        if let Some(job) = self.unconfirmed.get(&sequence).filter(|job| !job.again) {
+            job.written.store(false, Ordering::SeqCst);
+        }
+        format!("exchange {} leads to no log", self.exchange)
     }
 
     fn notice(&self, event: Option<Event>) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! Reading the stream: from an offset on, in batches, every record or an error.
 
-use std::ops::Range;
+use std::{ops::Range, sync::Arc};
 
 use futures::{FutureExt, StreamExt};
 use lapin::{
@@ -24,7 +24,7 @@ const LOOKS: u32 = 3;
 
 /// Finds the reader's place, and begins to read there.
 pub(super) async fn attach(
-    topology: &Topology,
+    topology: &Arc<Topology>,
     start: Start,
 ) -> Result<Attached<StreamReader>, ReadError> {
     let epoch = topology.current_epoch().await?;
@@ -72,18 +72,21 @@ async fn bounds_reaching(
 
 /// Reads what is retained of a range.
 pub(super) async fn read(
-    topology: &Topology,
+    topology: &Arc<Topology>,
     epoch: &Epoch,
     offsets: Range<u64>,
 ) -> Result<Vec<Stored>, ReadError> {
-    if offsets.is_empty() {
+    let head = topology
+        .head_of(&topology::log(&topology.room, epoch))
+        .await?;
+    let from = offsets.start.max(head.unwrap_or(0));
+    if from >= offsets.end {
         return Ok(Vec::new());
     }
-    let prefetch = u16::try_from(offsets.end - offsets.start)
+    let prefetch = u16::try_from(offsets.end - from)
         .unwrap_or(PREFETCH)
         .min(PREFETCH);
-    let mut reader = StreamReader::begin(topology, epoch, offsets.start, prefetch).await?;
-    reader.may_begin_later = true;
+    let mut reader = StreamReader::begin(topology, epoch, from, prefetch).await?;
     let mut records = Vec::new();
     while reader.due < offsets.end {
         match in_time(reader.next()).await {
@@ -99,91 +102,119 @@ pub(super) async fn read(
 }
 
 /// A consumer of the stream on a channel of its own.
+///
+/// Offsets may jump: RabbitMQ keeps entries of its own in a stream (a snapshot of its writers at the beginning of each
+/// segment) that take an offset and are not delivered. A jump is a hole only if retention has come as far as it.
 #[derive(Debug)]
 pub struct StreamReader {
+    topology: Arc<Topology>,
+    stream: String,
     channel: Channel,
     consumer: Consumer,
-    /// The offset that comes next.
+    /// The least offset that may come next.
     due: u64,
-    /// The first record may be a later one: retention has removed what is before it.
-    may_begin_later: bool,
+    /// Taken from the consumer and not handed over yet: kept here so that nothing is lost when waiting is given up.
+    batch: Vec<Stored>,
+    /// An offset that was due and did not come, while it is not known why.
+    missing: Option<u64>,
     unacknowledged: Option<Acker>,
 }
 
 impl StreamReader {
     async fn begin(
-        topology: &Topology,
+        topology: &Arc<Topology>,
         epoch: &Epoch,
         from: u64,
         prefetch: u16,
     ) -> Result<Self, ReadError> {
         let channel = topology.channel().await?;
+        let stream = topology::log(&topology.room, epoch);
         let offset = AMQPValue::LongLongInt(i64::try_from(from).unwrap_or(i64::MAX));
         let consumer = topology
-            .consume(
-                &channel,
-                &topology::log(&topology.room, epoch),
-                offset,
-                prefetch,
-            )
+            .consume(&channel, &stream, offset, prefetch)
             .await?;
         Ok(Self {
+            topology: topology.clone(),
+            stream,
             channel,
             consumer,
             due: from,
-            may_begin_later: false,
+            batch: Vec::new(),
+            missing: None,
             unacknowledged: None,
         })
     }
 
-    /// The record of a delivery, `None` if it comes before what was asked for: the broker begins at a chunk of records.
-    fn take(
-        &mut self,
-        delivery: Option<lapin::Result<Delivery>>,
-    ) -> Result<Option<Stored>, ReadError> {
-        let cut = |cause: &str| {
-            ReadError::Unavailable(format!("the broker has ended the reading: {cause}"))
-        };
-        let delivery = delivery
-            .ok_or_else(|| cut("cancelled"))?
-            .map_err(|error| cut(&error.to_string()))?;
+    /// Takes a delivery into the batch, unless it comes before what was asked for: the broker begins with a whole chunk.
+    fn take(&mut self, delivery: Option<lapin::Result<Delivery>>) -> Result<(), ReadError> {
+        let delivery = delivery.ok_or_else(|| cut("cancelled"))?;
+        let delivery = delivery.map_err(|error| cut(&error.to_string()))?;
         self.unacknowledged = Some(delivery.acker.clone());
         let stored = codec::stored(delivery).ok_or_else(|| cut("a delivery without an offset"))?;
         if stored.offset < self.due {
-            return Ok(None);
-        }
-        if std::mem::take(&mut self.may_begin_later) {
-            self.due = stored.offset;
+            return Ok(());
         }
         if stored.offset > self.due {
-            return Err(cut(&format!(
-                "offset {} where {} was due",
-                stored.offset, self.due
-            )));
+            self.missing.get_or_insert(self.due);
         }
-        self.due += 1;
-        Ok(Some(stored))
+        self.due = stored.offset + 1;
+        self.batch.push(stored);
+        Ok(())
+    }
+
+    async fn acknowledge(&mut self) -> Result<(), ReadError> {
+        let Some(acker) = self.unacknowledged.take() else {
+            return Ok(());
+        };
+        let acknowledged = acker.ack(BasicAckOptions { multiple: true }).await;
+        acknowledged
+            .map(drop)
+            .map_err(|error| cut(&error.to_string()))
+    }
+
+    /// Is what did not come still retained? Then it was none of the log's records.
+    async fn account_for_missing(&mut self) -> Result<(), ReadError> {
+        if let Some(missing) = self.missing {
+            let head = self.topology.head_of(&self.stream).await?;
+            if head.is_none_or(|head| head > missing) {
+                return Err(cut(&format!(
+                    "retention has overtaken it at offset {missing}"
+                )));
+            }
+            self.missing = None;
+        }
+        Ok(())
+    }
+
+    async fn fill_batch(&mut self) -> Result<(), ReadError> {
+        while self.batch.is_empty() {
+            let delivery = self.consumer.next().await;
+            self.take(delivery)?;
+            if self.batch.is_empty() {
+                // What was passed over counts against the prefetch too.
+                self.acknowledge().await?;
+            }
+        }
+        while self.batch.len() < BATCH {
+            let Some(delivery) = self.consumer.next().now_or_never() else {
+                break;
+            };
+            self.take(delivery)?;
+        }
+        Ok(())
     }
 }
 
 impl Reader for StreamReader {
-    /// A batch is acknowledged when the next one is asked for, so that nothing is lost if this is dropped while it waits.
+    /// A batch is acknowledged when the next one is asked for.
     async fn next(&mut self) -> Result<Vec<Stored>, ReadError> {
-        if let Some(acker) = self.unacknowledged.take() {
-            let acknowledged = acker.ack(BasicAckOptions { multiple: true }).await;
-            acknowledged.map_err(|error| ReadError::Unavailable(error.to_string()))?;
-        }
-        let mut records = Vec::new();
-        while records.is_empty() {
-            let delivery = self.consumer.next().await;
-            records.extend(self.take(delivery)?);
-        }
-        while records.len() < BATCH {
-            let Some(delivery) = self.consumer.next().now_or_never() else {
-                break;
-            };
-            records.extend(self.take(delivery)?);
-        }
-        Ok(records)
+        self.acknowledge().await?;
+        self.fill_batch().await?;
+        self.account_for_missing().await?;
+        Ok(std::mem::take(&mut self.batch))
     }
+}
+
+fn cut(cause: &str) -> ReadError {
+    ReadError::Unavailable(format!("the broker has ended the reading: {cause}"))
 }

@@ -191,7 +191,7 @@ impl Topology {
     /// AMQP has no question for this, and the count of a passive declaration lags behind by seconds. So the stream is
     /// asked for its first record, and for its last chunk until nothing more comes.
     pub(super) async fn bounds_of(&self, stream: &str) -> Result<Range<u64>, ReadError> {
-        let Some(first) = self.deliveries(stream, "first", 1).await?.first().copied() else {
+        let Some(first) = self.head_of(stream).await? else {
             return Ok(0..0);
         };
         let last = self
@@ -200,6 +200,11 @@ impl Topology {
             .last()
             .copied();
         Ok(first..last.map_or(first, |last| last + 1).max(first))
+    }
+
+    /// The oldest offset that a stream retains; `None` when nothing was ever written to it.
+    pub(super) async fn head_of(&self, stream: &str) -> Result<Option<u64>, ReadError> {
+        Ok(self.deliveries(stream, "first", 1).await?.first().copied())
     }
 
     /// The offsets of the deliveries from a place on, until `most` have come, or nothing more comes.

@@ -1,0 +1,9 @@
+//! What the server promises, tested from outside: the broker port, the protocol on the wire, the process.
+
+mod conformance;
+mod fixture;
+mod hostile;
+mod process;
+mod proxy;
+mod rabbitmq;
+mod traces;

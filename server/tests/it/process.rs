@@ -1,0 +1,170 @@
+//! The process: how it starts, what it says when it cannot, how it leaves.
+
+use std::{net::TcpListener, process::Output};
+
+use futures::{SinkExt, StreamExt};
+use tokio_tungstenite::{connect_async, tungstenite::Message};
+
+use crate::fixture::{Server, command, free_address, in_time, until};
+
+fn run(arguments: &[&str]) -> Output {
+    command(arguments).output().expect("it runs")
+}
+
+/// It ended with this status and one line that has all of these.
+fn assert_one_line(output: &Output, status: i32, said: &[&str]) {
+    let text = String::from_utf8_lossy(&output.stderr);
+    let lines: Vec<&str> = text
+        .lines()
+        .filter(|line| line.starts_with("papo-server:"))
+        .collect();
+    assert_eq!(
+        (output.status.code(), lines.len()),
+        (Some(status), 1),
+        "{text}"
+    );
+    for part in said {
+        assert!(lines[0].contains(part), "{part:?} in {text}");
+    }
+}
+
+#[test]
+fn help_names_every_part_of_the_settings() {
+    let help = String::from_utf8(run(&["--help"]).stdout).expect("text");
+    for part in [
+        "Usage: papo-server",
+        "--broker <URL>",
+        "--declare",
+        "Limits",
+        "PAPO_LISTEN",
+        "[default: 0.0.0.0:5000]",
+    ] {
+        assert!(help.contains(part), "{part:?} in {help}");
+    }
+}
+
+#[test]
+fn a_wrong_flag_or_value_is_refused_with_what_would_be_right() {
+    for (arguments, said) in [
+        (["--brocker", "x"], "--broker"),
+        (["--broker", "http://mq"], "amqp://"),
+        (["--room", "Geral!"], "DNS label"),
+        (["--max-message-length", "0"], "1..=65536"),
+    ] {
+        let output = run(&arguments);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.code() == Some(2) && text.contains(said),
+            "{arguments:?}: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = taken.local_addr().expect("bound").to_string();
+    let output = run(&["--log", "off", "--listen", &address]);
+    assert_one_line(&output, 1, &[&address, "another program", "--listen"]);
+    let free = free_address().to_string();
+    let output = run(&[
+        "--log",
+        "off",
+        "--listen",
+        &free,
+        "--admin-listen",
+        &address,
+    ]);
+    assert_one_line(&output, 1, &[&address, "--admin-listen"]);
+}
+
+#[test]
+fn a_broker_that_is_not_there_is_named() {
+    let nobody = format!("amqp://guest:s3cr3t@{}", free_address());
+    let output = run(&["--log", "off", "--broker", &nobody, "--declare"]);
+    assert_one_line(
+        &output,
+        1,
+        &["cannot reach RabbitMQ", "refused", "--broker"],
+    );
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("s3cr3t"));
+}
+
+#[tokio::test]
+async fn operators_see_health_metrics_and_the_room() {
+    let server = Server::start(&["--room", "equipe/geral"], &[]).await;
+    assert_eq!(
+        server.get("/livez").await.map(|(status, _)| status),
+        Some(200)
+    );
+    let (_, stats) = server.get("/stats").await.expect("an answer");
+    let stats: serde_json::Value = serde_json::from_str(&stats).expect("JSON");
+    assert_eq!(
+        (&stats["room"], &stats["connections"], &stats["log"]["tail"]),
+        (&"equipe/geral".into(), &0.into(), &0.into())
+    );
+    let (_, metrics) = server.get("/metrics").await.expect("an answer");
+    for metric in [
+        "papo_connections 0",
+        "papo_messages_received_total",
+        "papo_publish_seconds_bucket",
+        "papo_delivery_seconds_bucket",
+        "papo_broker_up 1",
+    ] {
+        assert!(metrics.contains(metric), "{metric:?} in {metrics}");
+    }
+}
+
+#[tokio::test]
+async fn the_page_and_nothing_else_is_served_with_a_strict_policy() {
+    let server = Server::start(&[], &[]).await;
+    let page = reqwest::get(format!("http://{}/", server.address))
+        .await
+        .expect("an answer");
+    let policy = page.headers()["content-security-policy"]
+        .to_str()
+        .expect("text")
+        .to_owned();
+    assert!(
+        policy.contains("script-src 'self'") && !policy.contains("unsafe"),
+        "{policy}"
+    );
+    assert!(page.text().await.expect("text").contains("id=\"messages\""));
+    for missing in ["/nothing", "/static/../../Cargo.toml", "/%2e%2e/Cargo.toml"] {
+        let answer = reqwest::get(format!("http://{}{missing}", server.address))
+            .await
+            .expect("an answer");
+        assert_eq!(answer.status().as_u16(), 404, "{missing}");
+    }
+}
+
+#[tokio::test]
+async fn asked_to_stop_it_tells_its_clients_sends_them_away_and_leaves() {
+    let mut server = Server::start(&["--drain-period=2"], &[]).await;
+    let url = format!(
+        "ws://{}/socket.io/?EIO=4&transport=websocket",
+        server.address
+    );
+    let (mut client, _) = in_time(connect_async(url)).await.expect("upgraded");
+    client.send(Message::text("40")).await.expect("sent");
+    in_time(async { while !matches!(client.next().await, Some(Ok(Message::Text(text))) if text.contains("presence")) {} }).await;
+    server.terminate();
+    let unready = until("unreadiness", async || {
+        server
+            .get("/readyz")
+            .await
+            .filter(|(status, _)| *status == 503)
+    })
+    .await;
+    assert!(unready.1.contains("going away"), "{}", unready.1);
+    let mut told = Vec::new();
+    while let Some(Ok(message)) = in_time(client.next()).await {
+        told.extend(message.to_text().map(str::to_owned).ok());
+    }
+    assert!(
+        told.iter()
+            .any(|packet| packet == r#"42["draining",{"after":2000}]"#),
+        "{told:?}"
+    );
+    assert_eq!(server.exit_code().await, Some(0));
+}

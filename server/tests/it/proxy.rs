@@ -1,0 +1,87 @@
+//! A TCP proxy between a server and its broker, which can lose what the broker says, or cut the link.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::watch,
+};
+
+/// Forwards connections to one address.
+pub(crate) struct Proxy {
+    pub(crate) address: SocketAddr,
+    deaf: Arc<AtomicBool>,
+    cut: watch::Sender<u64>,
+}
+
+impl Proxy {
+    pub(crate) async fn to(target: SocketAddr) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("bound");
+        let (deaf, cut) = (Arc::new(AtomicBool::new(false)), watch::Sender::new(0));
+        let proxy = Self {
+            address,
+            deaf: deaf.clone(),
+            cut: cut.clone(),
+        };
+        tokio::spawn(async move {
+            while let Ok((client, _)) = listener.accept().await {
+                let Ok(server) = TcpStream::connect(target).await else {
+                    continue;
+                };
+                tokio::spawn(forward(client, server, deaf.clone(), cut.subscribe()));
+            }
+        });
+        proxy
+    }
+
+    /// From now on what the broker says is lost, while what it is told still reaches it.
+    pub(crate) fn lose_answers(&self, lose: bool) {
+        self.deaf.store(lose, Ordering::SeqCst);
+    }
+
+    /// Cuts every connection there is.
+    pub(crate) fn cut(&self) {
+        self.cut.send_modify(|cuts| *cuts += 1);
+    }
+}
+
+async fn forward(
+    client: TcpStream,
+    server: TcpStream,
+    deaf: Arc<AtomicBool>,
+    mut cut: watch::Receiver<u64>,
+) {
+    let (mut from_client, mut to_client) = client.into_split();
+    let (mut from_server, mut to_server) = server.into_split();
+    let up = async {
+        tokio::io::copy(&mut from_client, &mut to_server)
+            .await
+            .map(drop)
+    };
+    let down = async {
+        let mut buffer = vec![0; 65_536];
+        loop {
+            let count = from_server.read(&mut buffer).await?;
+            if count == 0 {
+                return Ok::<(), std::io::Error>(());
+            }
+            if !deaf.load(Ordering::SeqCst) {
+                to_client.write_all(&buffer[..count]).await?;
+            }
+        }
+    };
+    // However it ends, it ends both ways.
+    tokio::select! {
+        _ = up => {}
+        _ = down => {}
+        _ = cut.changed() => {}
+    }
+}

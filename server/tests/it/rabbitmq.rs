@@ -1,0 +1,348 @@
+//! What only RabbitMQ can do to us.
+
+use std::{fs, net::SocketAddr};
+
+use lapin::{
+    Channel, Connection, ConnectionProperties,
+    options::{ExchangeDeleteOptions, QueueDeleteOptions},
+    types::FieldTable,
+};
+use papo_protocol::{Launch, topology};
+use papo_server::broker::{
+    Attached, Broker, PublishError, Publishing, ReadError, Reader, Start,
+    rabbitmq::{RabbitMq, StreamReader},
+};
+
+use crate::{
+    fixture::{amqp, in_time, launch, publish, record, take, texts, until},
+    proxy::Proxy,
+};
+
+fn address(url: &str) -> SocketAddr {
+    let authority = url
+        .split("://")
+        .nth(1)
+        .and_then(|rest| rest.split('/').next());
+    let host = authority
+        .and_then(|authority| authority.rsplit('@').next())
+        .expect("a URL with a host");
+    host.parse().expect("an address")
+}
+
+async fn connect(launch: &Launch) -> RabbitMq {
+    in_time(RabbitMq::connect(launch))
+        .await
+        .expect("RabbitMQ answers")
+}
+
+/// A proxy, and the settings of the same room behind it.
+async fn behind_proxy(direct: &Launch) -> (Proxy, Launch) {
+    let url = amqp();
+    let proxy = Proxy::to(address(&url)).await;
+    let url = url.replace(&address(&url).to_string(), &proxy.address.to_string());
+    (
+        proxy,
+        Launch {
+            broker: Some(url.parse().expect("valid")),
+            ..direct.clone()
+        },
+    )
+}
+
+async fn attach(broker: &RabbitMq, start: Start) -> Attached<StreamReader> {
+    in_time(broker.attach(start)).await.expect("attached")
+}
+
+/// A second pair of hands on the broker.
+struct Administrator {
+    _connection: Connection,
+    channel: Channel,
+}
+
+impl Administrator {
+    async fn new() -> Self {
+        let connection = Connection::connect(&amqp(), ConnectionProperties::default())
+            .await
+            .expect("RabbitMQ answers");
+        let channel = connection.create_channel().await.expect("a channel");
+        Self {
+            _connection: connection,
+            channel,
+        }
+    }
+
+    async fn delete_stream(&self, name: &str) {
+        self.channel
+            .queue_delete(name.into(), QueueDeleteOptions::default())
+            .await
+            .expect("deleted");
+    }
+
+    async fn delete_exchange(&self, name: &str) {
+        self.channel
+            .exchange_delete(name.into(), ExchangeDeleteOptions::default())
+            .await
+            .expect("deleted");
+    }
+
+    async fn unbind(&self, stream: &str, exchange: &str) {
+        let unbound = self.channel.queue_unbind(
+            stream.into(),
+            exchange.into(),
+            topology::MESSAGE_KEY.into(),
+            FieldTable::default(),
+        );
+        unbound.await.expect("unbound");
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn servers_that_declare_at_once_agree_on_one_log() {
+    let launch = launch(&amqp(), &["--declare"]);
+    let (a, b, c, d) = tokio::join!(
+        connect(&launch),
+        connect(&launch),
+        connect(&launch),
+        connect(&launch)
+    );
+    let mut epochs = Vec::new();
+    for broker in [a, b, c, d] {
+        epochs.push(attach(&broker, Start::BeforeEnd(1)).await.epoch);
+    }
+    epochs.dedup();
+    assert_eq!(epochs.len(), 1, "{epochs:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn what_is_not_there_is_named_with_its_cure() {
+    let error = RabbitMq::connect(&launch(&amqp(), &[]))
+        .await
+        .expect_err("nothing was declared")
+        .to_string();
+    assert!(
+        error.contains("papo.default.test-") && error.contains("--declare"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn records_whose_confirmation_was_lost_are_written_again_in_order() {
+    let direct = launch(&amqp(), &["--declare", "--publish-timeout=60"]);
+    let (proxy, proxied) = behind_proxy(&direct).await;
+    let (publisher, witness) = (connect(&proxied).await, connect(&direct).await);
+    let number = |number: &u32| number.to_string();
+    publish(&publisher, "a", (0..10).map(|one| number(&one))).await;
+    let mut attached = attach(&witness, Start::BeforeEnd(100)).await;
+
+    proxy.lose_answers(true);
+    let unanswered: Vec<_> = (10..40)
+        .map(|one: u32| publisher.publish(record("a", &number(&one), &number(&one)), None))
+        .collect();
+    let stored = take(&mut attached.reader, 40).await;
+    assert_eq!(
+        texts(&stored),
+        (0..40).map(|one| number(&one)).collect::<Vec<_>>(),
+        "stored, only nobody was told"
+    );
+    proxy.lose_answers(false);
+    proxy.cut();
+
+    for outcome in unanswered {
+        in_time(outcome).await.expect("confirmed in the end");
+    }
+    let again = take(&mut attached.reader, 30).await;
+    assert_eq!(
+        texts(&again),
+        (10..40).map(|one| number(&one)).collect::<Vec<_>>()
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn a_deadline_tells_what_may_be_stored_from_what_is_not() {
+    let direct = launch(&amqp(), &["--declare", "--publish-timeout=1"]);
+    let (proxy, proxied) = behind_proxy(&direct).await;
+    let publisher = connect(&proxied).await;
+    publish(&publisher, "a", ["first".to_owned()].into_iter()).await;
+    proxy.lose_answers(true);
+    let written = in_time(publisher.publish(record("a", "written", "x"), None)).await;
+    assert_eq!(written, Err(PublishError::Unknown));
+    proxy.cut();
+    let refused = until("refusal", async || {
+        let outcome = publisher
+            .publish(record("a", "kept", "never stored"), None)
+            .await;
+        matches!(outcome, Err(PublishError::Unavailable(_))).then_some(outcome)
+    });
+    assert!(refused.await.is_err());
+
+    // What was reported as not stored does not appear when the broker is back.
+    proxy.lose_answers(false);
+    proxy.cut();
+    until("connection", async || {
+        publisher
+            .publish(record("a", "back", "back"), None)
+            .await
+            .ok()
+    })
+    .await;
+    let mut attached = attach(&connect(&direct).await, Start::BeforeEnd(100)).await;
+    let count = usize::try_from(attached.bounds.end).expect("few");
+    let records = take(&mut attached.reader, count).await;
+    assert!(
+        !texts(&records).contains(&"never stored") || count == 0,
+        "{:?}",
+        texts(&records)
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn a_reader_that_is_cut_off_says_so_and_another_goes_on() {
+    let direct = launch(&amqp(), &["--declare"]);
+    let (proxy, proxied) = behind_proxy(&direct).await;
+    let broker = connect(&proxied).await;
+    publish(&broker, "a", (0..5).map(|number| number.to_string())).await;
+    let mut attached = attach(&broker, Start::BeforeEnd(100)).await;
+    take(&mut attached.reader, 5).await;
+    proxy.cut();
+    let cut = in_time(attached.reader.next()).await;
+    assert!(matches!(cut, Err(ReadError::Unavailable(_))), "{cut:?}");
+    publish(
+        &connect(&direct).await,
+        "a",
+        (5..7).map(|number| number.to_string()),
+    )
+    .await;
+    let mut again = until("new reader", async || {
+        broker
+            .attach(Start::At(attached.epoch.clone(), 5))
+            .await
+            .ok()
+    })
+    .await;
+    assert_eq!(texts(&take(&mut again.reader, 2).await), ["5", "6"]);
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn a_deleted_log_ends_its_readers_and_comes_back_with_another_epoch() {
+    let launch = launch(&amqp(), &["--declare"]);
+    let broker = connect(&launch).await;
+    publish(&broker, "a", ["old".to_owned()].into_iter()).await;
+    let mut attached = attach(&broker, Start::BeforeEnd(100)).await;
+    take(&mut attached.reader, 1).await;
+    Administrator::new()
+        .await
+        .delete_stream(&topology::log(&launch.room, &attached.epoch))
+        .await;
+    assert!(in_time(attached.reader.next()).await.is_err());
+    let refused = in_time(broker.attach(Start::At(attached.epoch.clone(), 1)))
+        .await
+        .err();
+    assert!(
+        matches!(&refused, Some(ReadError::EpochChanged { current }) if *current != attached.epoch),
+        "{refused:?}"
+    );
+    publish(&broker, "a", ["new".to_owned()].into_iter()).await;
+    let mut renewed = attach(&broker, Start::BeforeEnd(100)).await;
+    assert_eq!(texts(&take(&mut renewed.reader, 1).await), ["new"]);
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn nothing_is_confirmed_that_reaches_no_log() {
+    let launch = launch(&amqp(), &["--declare", "--publish-timeout=2"]);
+    let broker = connect(&launch).await;
+    let epoch = attach(&broker, Start::BeforeEnd(1)).await.epoch;
+    publish(&broker, "a", ["first".to_owned()].into_iter()).await;
+    let log = topology::log(&launch.room, &epoch);
+    let administrator = Administrator::new().await;
+    administrator
+        .unbind(&log, &topology::exchange(&launch.room))
+        .await;
+    let refused = in_time(broker.publish(record("a", "1", "x"), None)).await;
+    assert!(refused.is_err(), "{refused:?}");
+    let mut state = broker.publishing();
+    let down = in_time(state.wait_for(
+        |state| matches!(state, Publishing::Down(cause) if cause.contains("leads to no log")),
+    ));
+    down.await.expect("said why");
+    // A server that declares restores the binding when it attaches.
+    attach(&broker, Start::BeforeEnd(1)).await;
+    until("publishing", async || {
+        broker.publish(record("a", "2", "x"), None).await.ok()
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn a_deleted_exchange_holds_messages_up_until_it_is_back() {
+    let launch = launch(&amqp(), &["--declare", "--publish-timeout=60"]);
+    let broker = connect(&launch).await;
+    publish(&broker, "a", ["first".to_owned()].into_iter()).await;
+    Administrator::new()
+        .await
+        .delete_exchange(&topology::exchange(&launch.room))
+        .await;
+    let waiting = tokio::spawn(broker.publish(record("a", "second", "second"), None));
+    let mut attached = attach(&broker, Start::BeforeEnd(100)).await;
+    in_time(waiting)
+        .await
+        .expect("no panic")
+        .expect("stored in the end");
+    assert_eq!(
+        texts(&take(&mut attached.reader, 2).await),
+        ["first", "second"]
+    );
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and its API in PAPO_TEST_MANAGEMENT"]
+async fn rotated_credentials_are_taken_from_their_files() {
+    let api = std::env::var("PAPO_TEST_MANAGEMENT").expect("the management API");
+    let user = crate::fixture::room();
+    let put = async |path: String, body: &str| {
+        let request = reqwest::Client::new()
+            .put(format!("{api}/api/{path}"))
+            .basic_auth("guest", Some("guest"));
+        let answer = request
+            .body(body.to_owned())
+            .send()
+            .await
+            .expect("an answer");
+        assert!(answer.status().is_success(), "{}", answer.status());
+    };
+    put(format!("users/{user}"), r#"{"password":"first","tags":""}"#).await;
+    put(
+        format!("permissions/%2f/{user}"),
+        r#"{"configure":".*","write":".*","read":".*"}"#,
+    )
+    .await;
+    let folder = std::env::temp_dir().join(&user);
+    fs::create_dir_all(&folder).expect("a folder");
+    fs::write(folder.join("username"), &user).expect("written");
+    fs::write(folder.join("password"), "first\n").expect("written");
+
+    let credentials = format!("--broker-credentials={}", folder.display());
+    let direct = launch(
+        &amqp(),
+        &["--declare", "--publish-timeout=60", &credentials],
+    );
+    let (proxy, proxied) = behind_proxy(&direct).await;
+    let broker = connect(&proxied).await;
+    publish(&broker, "a", ["before".to_owned()].into_iter()).await;
+    put(
+        format!("users/{user}"),
+        r#"{"password":"second","tags":""}"#,
+    )
+    .await;
+    fs::write(folder.join("password"), "second\n").expect("written");
+    proxy.cut();
+    publish(&broker, "a", ["after".to_owned()].into_iter()).await;
+    fs::remove_dir_all(folder).expect("removed");
+}

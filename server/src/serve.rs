@@ -22,6 +22,10 @@ use crate::{
     web,
 };
 
+/// How much longer than a slow reader a connection may go without its peer acknowledging anything before the kernel gives
+/// it up. Longer, because the reader is to be closed for a reason first.
+const STUCK: Duration = Duration::from_secs(30);
+
 /// Serves until told to stop (`Ok`), or until a part ends by itself.
 pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Result<()> {
     let stop = shutdown_signal().context("cannot listen for signals")?;
@@ -45,7 +49,7 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
     let edge = Edge::new(room.clone(), launch.clone(), metrics);
     greet(&launch, &public)?;
     let page = web::router(&edge, launch.web_root.as_ref(), &launch.allow_origin);
-    let write_timeout = Duration::from_secs(2 * u64::from(launch.slow_reader_timeout));
+    let write_timeout = Duration::from_secs(launch.slow_reader_timeout.into()) + STUCK;
     parts.spawn("public listener", serve_public(public, page, write_timeout));
     let operators = admin_router(readiness, Arc::new(registry)).merge(stats_router(
         launch.clone(),

@@ -1,0 +1,210 @@
+//! RabbitMQ's management API for as much as the operator asks of it.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex},
+};
+
+use axum::{
+    Json, Router,
+    extract::{Request, State},
+    http::{Method, StatusCode},
+    response::{IntoResponse, Response},
+};
+use k8s_openapi::ByteString;
+use serde_json::{Value, json};
+use tokio::net::TcpListener;
+
+use super::Life;
+
+#[derive(Clone)]
+pub(crate) struct Broker {
+    life: Arc<Mutex<Life>>,
+    port: u16,
+    state: Arc<Mutex<Inside>>,
+}
+
+#[derive(Default)]
+struct Inside {
+    /// Everything but bindings, by kind and name.
+    objects: BTreeMap<(String, String), Value>,
+    /// Source, destination.
+    bindings: Vec<(String, String)>,
+    writes: Vec<String>,
+    down: bool,
+}
+
+impl Broker {
+    pub(crate) async fn start(life: Arc<Mutex<Life>>) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let broker = Self {
+            life,
+            port: listener.local_addr().expect("an address").port(),
+            state: Arc::default(),
+        };
+        let router = Router::new().fallback(answer).with_state(broker.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        broker
+    }
+
+    /// The Secret that leads here.
+    pub(crate) fn secret(&self) -> Value {
+        let encode = |text: &str| ByteString(text.as_bytes().to_vec());
+        json!({
+            "apiVersion": "v1", "kind": "Secret",
+            "metadata": {"name": "broker", "namespace": "papo"},
+            "data": {"username": encode("admin"), "password": encode("secret"), "host": encode("127.0.0.1"), "managementPort": encode(&self.port.to_string())},
+        })
+    }
+
+    pub(crate) fn put(&self, kind: &str, name: &str, object: Value) {
+        self.inside(|inside| {
+            inside
+                .objects
+                .insert((kind.to_owned(), name.to_owned()), object)
+        });
+    }
+
+    pub(crate) fn get(&self, kind: &str, name: &str) -> Option<Value> {
+        self.inside(|inside| {
+            inside
+                .objects
+                .get(&(kind.to_owned(), name.to_owned()))
+                .cloned()
+        })
+    }
+
+    pub(crate) fn remove(&self, kind: &str, name: &str) {
+        self.inside(|inside| inside.remove(kind, name));
+    }
+
+    pub(crate) fn remove_bindings(&self) {
+        self.inside(|inside| inside.bindings.clear());
+    }
+
+    /// Kinds and names of everything, bindings included.
+    pub(crate) fn all(&self) -> Vec<String> {
+        self.inside(|inside| {
+            let objects = inside
+                .objects
+                .keys()
+                .map(|(kind, name)| format!("{kind} {name}"));
+            objects
+                .chain(
+                    inside
+                        .bindings
+                        .iter()
+                        .map(|(from, to)| format!("binding {from} {to}")),
+                )
+                .collect()
+        })
+    }
+
+    pub(crate) fn writes(&self) -> Vec<String> {
+        self.inside(|inside| inside.writes.clone())
+    }
+
+    /// Answers nothing but errors from now on, or works again.
+    pub(crate) fn set_down(&self, down: bool) {
+        self.inside(|inside| inside.down = down);
+    }
+
+    fn inside<T>(&self, look: impl FnOnce(&mut Inside) -> T) -> T {
+        look(&mut self.state.lock().expect("no panic"))
+    }
+}
+
+impl Inside {
+    fn remove(&mut self, kind: &str, name: &str) -> bool {
+        self.bindings.retain(|(from, to)| {
+            !(kind == "exchanges" && from == name) && !(kind == "queues" && to == name)
+        });
+        self.objects
+            .remove(&(kind.to_owned(), name.to_owned()))
+            .is_some()
+    }
+}
+
+async fn answer(State(broker): State<Broker>, request: Request) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
+    let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+    let (method, path) = (parts.method, parts.uri.path().to_owned());
+    let is_write = method != Method::GET;
+    if !broker.life.lock().expect("no panic").hears(is_write) {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+    }
+    let steps: Vec<String> = path
+        .trim_start_matches("/api/")
+        .split('/')
+        .map(decoded)
+        .collect();
+    let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
+    broker.inside(|inside| {
+        if inside.down {
+            let words = json!({"error": "internal", "reason": "the broker is on fire"});
+            return (StatusCode::SERVICE_UNAVAILABLE, Json(words)).into_response();
+        }
+        if is_write {
+            inside.writes.push(format!("{method} {path}"));
+        }
+        match (method, steps.as_slice()) {
+            (Method::GET, ["queues", "/"]) => {
+                let queues: Vec<&Value> = inside.objects.iter().filter(|((kind, _), _)| kind == "queues").map(|(_, queue)| queue).collect();
+                Json(json!({"items": queues, "page": 1, "page_count": 1, "page_size": 500, "item_count": queues.len(), "total_count": queues.len(), "filtered_count": queues.len()})).into_response()
+            }
+            (Method::GET, ["queues", "/", queue, "bindings"]) => {
+                let binding = |(from, to): &(String, String)| json!({"source": from, "destination": to, "vhost": "/", "destination_type": "queue", "routing_key": "message", "arguments": {}, "properties_key": "message"});
+                let bindings: Vec<Value> = inside.bindings.iter().filter(|(_, to)| to == queue).map(binding).collect();
+                Json(bindings).into_response()
+            }
+            (Method::POST, ["bindings", "/", "e", exchange, "q", queue]) => {
+                inside.bindings.push(((*exchange).to_owned(), (*queue).to_owned()));
+                StatusCode::CREATED.into_response()
+            }
+            (method, [kind, "/", name] | [kind @ "users", name]) => one(inside, &method, kind, name, body),
+            _ => StatusCode::BAD_REQUEST.into_response(),
+        }
+    })
+}
+
+fn one(inside: &mut Inside, method: &Method, kind: &str, name: &str, mut body: Value) -> Response {
+    let key = (kind.to_owned(), name.to_owned());
+    match *method {
+        Method::GET => match inside.objects.get(&key) {
+            Some(object) => Json(object).into_response(),
+            None => StatusCode::NOT_FOUND.into_response(),
+        },
+        Method::DELETE if inside.remove(kind, name) => StatusCode::NO_CONTENT.into_response(),
+        Method::DELETE => StatusCode::NOT_FOUND.into_response(),
+        _ => {
+            body["name"] = json!(name);
+            body["vhost"] = json!("/");
+            match kind {
+                "queues" => body["type"] = body["arguments"]["x-queue-type"].clone(),
+                "users" => body["tags"] = json!([]),
+                "permissions" => body["user"] = json!(name),
+                _ => {}
+            }
+            // As RabbitMQ: declaring an exchange again does not change its arguments.
+            if kind != "exchanges" || !inside.objects.contains_key(&key) {
+                inside.objects.insert(key, body);
+            }
+            StatusCode::CREATED.into_response()
+        }
+    }
+}
+
+/// The client encodes everything that is not a letter or a digit.
+fn decoded(step: &str) -> String {
+    let mut pieces = step.split('%');
+    let mut text = pieces.next().unwrap_or_default().to_owned();
+    for piece in pieces {
+        let (code, rest) = piece.split_at(2);
+        text.push(char::from(
+            u8::from_str_radix(code, 16).expect("two hexadecimal digits"),
+        ));
+        text.push_str(rest);
+    }
+    text
+}

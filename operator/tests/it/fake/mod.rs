@@ -1,0 +1,194 @@
+//! An API server and a RabbitMQ that keep what they are sent, count writes, and die after as many as a test likes.
+
+mod broker;
+mod cluster;
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
+    time::Duration,
+};
+
+use kube::{
+    core::DynamicObject,
+    runtime::{
+        events::{Recorder, Reporter},
+        watcher::Event,
+    },
+};
+use papo_operator::{
+    apply::World,
+    broker::Brokers,
+    cache::{Cache, Writers},
+    config::Defaults,
+    controller::{Context, Error, Failures, reconcile},
+    crd::ChatRoom,
+    metrics::Metrics,
+};
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+pub(crate) use self::{broker::Broker, cluster::Cluster};
+
+/// The life of an operator process: once its writes are used up, nothing it asks for happens any more.
+#[derive(Clone)]
+pub(crate) struct Life {
+    writes_left: Arc<AtomicI64>,
+    dead: Arc<AtomicBool>,
+}
+
+impl Life {
+    fn new(writes: i64) -> Self {
+        Self {
+            writes_left: Arc::new(AtomicI64::new(writes)),
+            dead: Arc::default(),
+        }
+    }
+
+    /// Whether a request is still heard.
+    fn hears(&self, is_write: bool) -> bool {
+        if is_write && self.writes_left.fetch_sub(1, Ordering::SeqCst) <= 0 {
+            self.dead.store(true, Ordering::SeqCst);
+        }
+        !self.dead.load(Ordering::SeqCst)
+    }
+}
+
+/// A cluster and a broker with one room in them, and an operator that looks after it.
+pub(crate) struct Lab {
+    pub(crate) cluster: Cluster,
+    pub(crate) broker: Broker,
+    life: Arc<Mutex<Life>>,
+    context: Arc<Context>,
+    writers: Writers,
+}
+
+impl Lab {
+    pub(crate) async fn new(room: Value) -> Self {
+        let life = Arc::new(Mutex::new(Life::new(i64::MAX)));
+        let cluster = Cluster::new(life.clone());
+        let broker = Broker::start(life.clone()).await;
+        cluster.put(BROKER_SECRET, broker.secret());
+        cluster.put(ROOM, room);
+        let (context, writers) = operator(&cluster);
+        Self {
+            cluster,
+            broker,
+            life,
+            context,
+            writers,
+        }
+    }
+
+    /// Starts the operator anew: with an empty memory, and with so many writes to live.
+    pub(crate) fn restart(&mut self, writes: i64) {
+        *self.life.lock().expect("no panic") = Life::new(writes);
+        (self.context, self.writers) = operator(&self.cluster);
+    }
+
+    /// One pass, with a cache that is up to date.
+    pub(crate) async fn pass(&mut self) -> Result<(), Error> {
+        self.refresh();
+        let room: ChatRoom =
+            serde_json::from_value(self.cluster.get(ROOM).expect("the room")).expect("a room");
+        let pass = reconcile(Arc::new(room), self.context.clone());
+        tokio::time::timeout(Duration::from_secs(60), pass)
+            .await
+            .expect("a pass ends")
+            .map(drop)
+    }
+
+    fn refresh(&mut self) {
+        let Writers {
+            deployments,
+            services,
+            network_policies,
+            pod_disruption_budgets,
+            ingresses,
+            http_routes,
+        } = &mut self.writers;
+        fill(deployments, &self.cluster, "deployments");
+        fill(services, &self.cluster, "services");
+        fill(network_policies, &self.cluster, "networkpolicies");
+        fill(
+            pod_disruption_budgets,
+            &self.cluster,
+            "poddisruptionbudgets",
+        );
+        fill(ingresses, &self.cluster, "ingresses");
+        fill::<DynamicObject>(http_routes, &self.cluster, "httproutes");
+    }
+
+    /// Everything there is, with what is drawn by lot and what counts writes left out.
+    pub(crate) fn everything(&self) -> Value {
+        let epoch = self.cluster.status()["epoch"]
+            .as_str()
+            .unwrap_or("none")
+            .to_owned();
+        let text = json!({"cluster": self.cluster.all(), "broker": self.broker.all()})
+            .to_string()
+            .replace(&epoch, "EPOCH");
+        serde_json::from_str(&text).expect("still JSON")
+    }
+}
+
+/// Where the broker's Secret is.
+pub(crate) const BROKER_SECRET: &str = "/api/v1/namespaces/papo/secrets/broker";
+
+/// Where the room is.
+pub(crate) const ROOM: &str = "/apis/papo.chat/v1alpha1/namespaces/team/chatrooms/geral";
+
+pub(crate) fn defaults() -> Defaults {
+    Defaults {
+        server_image: "papo-server:test".to_owned(),
+        server_log: "info".to_owned(),
+        broker_secret: Some("papo/broker".parse().expect("valid")),
+        domain: Some("chat.example".to_owned()),
+        ..Defaults::default()
+    }
+}
+
+/// A room as the API server would give it.
+pub(crate) fn room(spec: Value) -> Value {
+    json!({
+        "apiVersion": "papo.chat/v1alpha1",
+        "kind": "ChatRoom",
+        "metadata": {"name": "geral", "namespace": "team", "uid": "u-1", "generation": 1, "resourceVersion": "1"},
+        "spec": spec,
+    })
+}
+
+fn operator(cluster: &Cluster) -> (Arc<Context>, Writers) {
+    let client = cluster.client();
+    let (cache, writers) = Cache::new(&client);
+    let context = Context {
+        recorder: Recorder::new(client.clone(), Reporter::from("test")),
+        world: World {
+            client,
+            cache,
+            brokers: Brokers::default(),
+            metrics: Metrics::default(),
+        },
+        defaults: defaults(),
+        resync: Duration::from_secs(30),
+        failures: Failures::default(),
+    };
+    (Arc::new(context), writers)
+}
+
+fn fill<K>(writer: &mut kube::runtime::reflector::store::Writer<K>, cluster: &Cluster, plural: &str)
+where
+    K: kube::Resource<DynamicType: Clone + Eq + std::hash::Hash>
+        + Clone
+        + DeserializeOwned
+        + 'static,
+{
+    writer.apply_watcher_event(&Event::Init);
+    for object in cluster.list(plural) {
+        let object = serde_json::from_value(object).expect("an object of its kind");
+        writer.apply_watcher_event(&Event::InitApply(object));
+    }
+    writer.apply_watcher_event(&Event::InitDone);
+}

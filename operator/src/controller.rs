@@ -38,7 +38,7 @@ use crate::{
 };
 
 /// The longest delay after a failure: what a room may lag behind a broker that has come back.
-const LONGEST_DELAY: Duration = Duration::from_secs(60);
+const LONGEST_DELAY: Duration = Duration::from_mins(1);
 /// The delay after the first failure.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
 
@@ -165,6 +165,10 @@ pub(crate) fn resync(context: &Context) -> Action {
     Action::requeue(context.resync.mul_f64(rand::rng().random_range(0.8..=1.2)))
 }
 
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "the signature that `Controller::run` asks for"
+)]
 fn after_failure(chat_room: Arc<ChatRoom>, error: &Error, context: Arc<Context>) -> Action {
     let delay = context
         .failures

@@ -29,7 +29,7 @@ use crate::{
 };
 
 /// How long a broker that cannot be cleared keeps a room from going.
-const BROKER_PATIENCE: Duration = Duration::from_secs(120);
+const BROKER_PATIENCE: Duration = Duration::from_mins(2);
 /// How long beyond their grace period servers are waited for.
 const SERVERS_MARGIN: Duration = Duration::from_secs(30);
 /// When to look again whether the servers have left; their leaving is noticed by itself.

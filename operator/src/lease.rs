@@ -181,7 +181,9 @@ impl Leadership {
                 Ok(Err(error)) if self.renewed.elapsed() >= deadline => return Lost::Late(error),
                 Ok(Err(error)) => tracing::warn!(%error, "the lease was not renewed; trying again"),
                 Err(_) => {
-                    return Lost::Late(kube::Error::Service("the API server did not answer".into()));
+                    return Lost::Late(kube::Error::Service(
+                        "the API server did not answer".into(),
+                    ));
                 }
             }
         }
@@ -213,7 +215,7 @@ impl Leadership {
         {
             Ok(_) => tracing::info!("released the lease"),
             Err(error) => {
-                tracing::warn!(%error, "the lease could not be released; others wait until it expires")
+                tracing::warn!(%error, "the lease could not be released; others wait until it expires");
             }
         }
     }

@@ -178,10 +178,10 @@ fn availability(room: &Room, deployment: Option<&Deployment>) -> Verdict {
     }
     // Kubernetes' own words: a quota that is used up, an image that does not come.
     let trouble = status.conditions.iter().flatten().find(|told| {
-        match (told.type_.as_deref(), told.status.as_deref()) {
-            (Some("ReplicaFailure"), Some("True")) | (Some("Progressing"), Some("False")) => true,
-            _ => false,
-        }
+        matches!(
+            (told.type_.as_deref(), told.status.as_deref()),
+            (Some("ReplicaFailure"), Some("True")) | (Some("Progressing"), Some("False"))
+        )
     });
     match trouble.and_then(|told| told.message.clone()) {
         Some(message) => verdict(false, "ServersFailing", message),

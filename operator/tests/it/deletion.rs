@@ -14,7 +14,7 @@ async fn deleted(spec: Value, seconds_ago: i64) -> Lab {
     let now = k8s_openapi::jiff::Timestamp::now();
     let then = now - k8s_openapi::jiff::SignedDuration::from_secs(seconds_ago);
     lab.cluster.edit(ROOM, |room| {
-        room["metadata"]["deletionTimestamp"] = json!(format!("{then:.0}"))
+        room["metadata"]["deletionTimestamp"] = json!(format!("{then:.0}"));
     });
     lab
 }
@@ -113,7 +113,7 @@ async fn the_loser_of_an_exchange_leaves_it_to_the_winner() {
     );
     let _ = lab.pass().await;
     lab.cluster.edit(ROOM, |room| {
-        room["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z")
+        room["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     });
     lab.pass().await.expect("a pass");
     assert!(lab.cluster.get(ROOM).is_none());

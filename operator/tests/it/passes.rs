@@ -197,7 +197,7 @@ async fn a_wrong_spec_is_refused_with_its_reason_and_changes_nothing() {
     let mut lab = made(json!({})).await;
     let before = lab.broker.writes();
     lab.cluster.edit(ROOM, |room| {
-        room["spec"]["retention"] = json!({"maxAge": "soon"})
+        room["spec"]["retention"] = json!({"maxAge": "soon"});
     });
     lab.pass().await.expect("nothing to retry");
     let (status, reason, message) = lab.cluster.condition("Accepted");
@@ -226,7 +226,7 @@ async fn retention_changes_without_another_log() {
     let mut lab = made(json!({})).await;
     let epoch = lab.cluster.status()["epoch"].clone();
     lab.cluster.edit(ROOM, |room| {
-        room["spec"]["retention"] = json!({"maxAge": "7D", "maxBytes": "2M"})
+        room["spec"]["retention"] = json!({"maxAge": "7D", "maxBytes": "2M"});
     });
     lab.pass().await.expect("a pass");
     let policy = lab.broker.get("policies", EXCHANGE).expect("a policy");

@@ -293,7 +293,7 @@ async fn one_that_does_not_read_is_closed_and_comes_back_without_a_hole() {
             }
         }
     };
-    timeout(Duration::from_secs(120), closed)
+    timeout(Duration::from_mins(2), closed)
         .await
         .expect("closed for not reading");
 

@@ -117,7 +117,7 @@ impl Broker {
 impl Inside {
     fn remove(&mut self, kind: &str, name: &str) -> bool {
         self.bindings.retain(|(from, to)| {
-            !(kind == "exchanges" && from == name) && !(kind == "queues" && to == name)
+            !(kind == "exchanges" && from == name || kind == "queues" && to == name)
         });
         self.objects
             .remove(&(kind.to_owned(), name.to_owned()))

@@ -94,7 +94,7 @@ impl Lab {
         let room: ChatRoom =
             serde_json::from_value(self.cluster.get(ROOM).expect("the room")).expect("a room");
         let pass = reconcile(Arc::new(room), self.context.clone());
-        tokio::time::timeout(Duration::from_secs(60), pass)
+        tokio::time::timeout(Duration::from_mins(1), Box::pin(pass))
             .await
             .expect("a pass ends")
             .map(drop)
@@ -151,6 +151,10 @@ pub(crate) fn defaults() -> Defaults {
 }
 
 /// A room as the API server would give it.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "literals read better without `&`"
+)]
 pub(crate) fn room(spec: Value) -> Value {
     json!({
         "apiVersion": "papo.chat/v1alpha1",

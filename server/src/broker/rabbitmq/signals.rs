@@ -8,7 +8,10 @@ use lapin::{
     types::FieldTable,
 };
 use papo_protocol::topology;
-use tokio::{sync::broadcast, time::sleep};
+use tokio::{
+    sync::broadcast,
+    time::{sleep, timeout},
+};
 use tracing::debug;
 
 use super::topology::{Topology, in_time};
@@ -19,6 +22,10 @@ use crate::{
 
 /// Signals that a subscriber may be behind before it loses the oldest.
 pub(super) const SIGNAL_BUFFER: usize = 256;
+
+/// How long silence may last before the queue is bound again: an exchange that was deleted and made again has lost the
+/// binding without a word. Every server reports its presence more often than this.
+const BIND_AGAIN: Duration = Duration::from_secs(12);
 
 /// Hears signals for ever, whatever happens to the connection meanwhile.
 pub(super) async fn hear(topology: Arc<Topology>, heard: broadcast::Sender<Signal>) {
@@ -51,14 +58,16 @@ async fn hear_once(
     let queue = in_time(channel.queue_declare("".into(), options, FieldTable::default()))
         .await?
         .map_err(explain)?;
-    let bound = channel.queue_bind(
-        queue.name().clone(),
-        exchange.as_str().into(),
-        topology::SIGNAL_BINDING.into(),
-        QueueBindOptions::default(),
-        FieldTable::default(),
-    );
-    in_time(bound).await?.map_err(explain)?;
+    let bind = || {
+        channel.queue_bind(
+            queue.name().clone(),
+            exchange.as_str().into(),
+            topology::SIGNAL_BINDING.into(),
+            QueueBindOptions::default(),
+            FieldTable::default(),
+        )
+    };
+    in_time(bind()).await?.map_err(explain)?;
     let options = BasicConsumeOptions {
         no_ack: true,
         exclusive: true,
@@ -72,13 +81,18 @@ async fn hear_once(
     );
     let mut consumer = in_time(consuming).await?.map_err(explain)?;
     backoff.reset();
-    while let Some(delivery) = consumer.next().await {
-        let delivery = delivery.map_err(explain)?;
-        // Nobody listening means that nobody misses it.
-        let _ = heard.send(Signal {
-            key: delivery.routing_key.as_str().to_owned(),
-            body: delivery.data.into(),
-        });
+    loop {
+        match timeout(BIND_AGAIN, consumer.next()).await {
+            Ok(None) => return Ok(()),
+            Ok(Some(delivery)) => {
+                let delivery = delivery.map_err(explain)?;
+                // Nobody listening means that nobody misses it.
+                let _ = heard.send(Signal {
+                    key: delivery.routing_key.as_str().to_owned(),
+                    body: delivery.data.into(),
+                });
+            }
+            Err(_) => in_time(bind()).await?.map_err(explain)?,
+        }
     }
-    Ok(())
 }

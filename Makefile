@@ -5,7 +5,7 @@ DOCKER ?= docker
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e kind bench faults image generate
+.PHONY: help run test e2e kind image generate
 
 help: ## List the commands
 	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,12 +21,6 @@ e2e: ## Run the end-to-end tests on the cluster KUBECONFIG names
 
 kind: ## Make a kind cluster with Papo and a first room in it
 	@manifests/kind.sh
-
-bench: ## Measure deliveries per second, processor time and memory
-	@tests/bench/run $(ARGS)
-
-faults: ## Break things on purpose and check what clients saw
-	@tests/faults/run $(ARGS)
 
 image: ## Build the container images of both programs
 	$(DOCKER) build --target server -t papo-server:$(VERSION) .

@@ -300,3 +300,162 @@ fn unreadable(error: &ReadError) -> Refusal {
         format!("the past cannot be read now: {error}; try again"),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use papo_protocol::{Launch, Record, SenderId};
+    use papo_telemetry::Readiness;
+    use parking_lot::Mutex;
+    use prometheus_client::registry::Registry;
+    use tokio_util::sync::CancellationToken;
+
+    use super::*;
+    use crate::{broker::local::Local, metrics::Metrics, parts::Parts, room::Closing};
+    use engineioxide::Str;
+
+    /// More than a window holds.
+    const LONG: u64 = 30_000;
+
+    /// Counts the packets it is given.
+    #[derive(Clone, Default)]
+    struct Reader(Arc<Mutex<Vec<Str>>>);
+
+    impl Sink for Reader {
+        fn push(&self, packet: &Str) -> Push {
+            self.0.lock().push(packet.clone());
+            Push::Taken
+        }
+        fn close(&self, _: Closing) {}
+        fn is(&self, _: &SenderId) -> bool {
+            false
+        }
+    }
+
+    struct Fixture {
+        room: Arc<Room<Local, Reader>>,
+        _parts: Parts,
+    }
+
+    /// A room in whose log there are this many messages already.
+    async fn room_with(messages: u64, retention: u64) -> Fixture {
+        let broker = Local::new(retention);
+        for number in 0..messages {
+            let record = Record {
+                id: format!("m{number}").parse().expect("valid"),
+                sender: SenderId::from_trusted("s"),
+                user: "Ana".parse().expect("valid"),
+                text: number.to_string(),
+                at: 0,
+            };
+            broker
+                .publish(Arc::new(record), None)
+                .await
+                .expect("stored");
+        }
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let mut parts = Parts::new(CancellationToken::new());
+        let launch = Launch::default();
+        let room = Room::start(broker, &launch, &Readiness::default(), metrics, &mut parts);
+        let mut tail = room.log.tail.subscribe();
+        tail.wait_for(|tail| tail.next == Some(messages))
+            .await
+            .expect("followed");
+        Fixture {
+            room,
+            _parts: parts,
+        }
+    }
+
+    impl Fixture {
+        async fn resume(&self, offset: u64) -> Opening {
+            let (epoch, _) = self.room.place().expect("found");
+            let opening = self.room.open(Some(&Resume { epoch, offset })).await;
+            opening.expect("opened")
+        }
+    }
+
+    fn offsets(messages: &[Message]) -> Vec<u64> {
+        messages.iter().map(Message::offset).collect()
+    }
+
+    #[tokio::test]
+    async fn whoever_missed_a_little_gets_exactly_that() {
+        let fixture = room_with(300, u64::MAX).await;
+        let opening = fixture.resume(99).await;
+        assert_eq!(
+            offsets(&opening.page.messages),
+            (100..300).collect::<Vec<_>>()
+        );
+        assert_eq!(
+            (opening.recovered, opening.gap, opening.cursor),
+            (true, None, 300)
+        );
+    }
+
+    #[tokio::test]
+    async fn whoever_missed_more_than_is_in_memory_gets_it_all_from_the_broker() {
+        let fixture = room_with(LONG, u64::MAX).await;
+        let opening = fixture.resume(9).await;
+        let mut seen = offsets(&opening.page.messages);
+        assert_eq!((opening.recovered, seen.len()), (true, MOST_RECOVERED));
+        let reader = Reader::default();
+        let patience = Duration::from_secs(10);
+        let cursor = fixture
+            .room
+            .catch_up(&opening.epoch, opening.cursor, &reader, patience)
+            .await
+            .expect("caught up");
+        let packets = reader.0.lock().clone();
+        let offset = |packet: &Str| {
+            packet
+                .split("\"offset\":")
+                .nth(1)
+                .and_then(|rest| rest.split(',').next()?.parse::<u64>().ok())
+        };
+        seen.extend(packets.iter().filter_map(offset));
+        assert_eq!(seen, (10..cursor).collect::<Vec<_>>());
+        let window = fixture.room.log.window.read();
+        assert!(
+            window
+                .as_ref()
+                .is_some_and(|window| cursor >= window.first())
+        );
+    }
+
+    #[tokio::test]
+    async fn what_retention_has_removed_is_a_gap_with_bounds() {
+        let fixture = room_with(LONG, 1_000_000).await;
+        let opening = fixture.resume(9).await;
+        let shown = offsets(&opening.page.messages);
+        assert_eq!((opening.recovered, shown.len()), (false, 50));
+        assert_eq!(opening.gap, Some((10, shown[0] - 1)));
+        assert_eq!(opening.cursor, LONG);
+    }
+
+    #[tokio::test]
+    async fn scrolling_back_reaches_the_beginning_of_the_log() {
+        let fixture = room_with(LONG, u64::MAX).await;
+        let (mut before, mut pages) = (u64::MAX, Vec::new());
+        loop {
+            let page = fixture.room.page(before, 500).await.expect("readable");
+            before = page.messages.first().map_or(0, Message::offset);
+            pages.push(offsets(&page.messages));
+            if !page.more {
+                break;
+            }
+        }
+        pages.reverse();
+        assert_eq!(pages.concat(), (0..LONG).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_offset_that_nobody_can_have_seen_means_the_newest_page() {
+        let fixture = room_with(100, u64::MAX).await;
+        for offset in [100, 1_000_000, u64::MAX] {
+            let opening = fixture.resume(offset).await;
+            assert_eq!((opening.recovered, opening.gap), (false, None), "{offset}");
+        }
+    }
+}

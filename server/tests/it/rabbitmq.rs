@@ -1,6 +1,6 @@
 //! What only RabbitMQ can do to us.
 
-use std::{fs, net::SocketAddr};
+use std::{fs, net::SocketAddr, time::Duration};
 
 use lapin::{
     Channel, Connection, ConnectionProperties,
@@ -345,4 +345,23 @@ async fn rotated_credentials_are_taken_from_their_files() {
     proxy.cut();
     publish(&broker, "a", ["after".to_owned()].into_iter()).await;
     fs::remove_dir_all(folder).expect("removed");
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn a_server_attaches_while_people_go_on_talking() {
+    let launch = launch(&amqp(), &["--declare"]);
+    let (talker, newcomer) = (connect(&launch).await, connect(&launch).await);
+    let talking = tokio::spawn(async move {
+        for number in 0_u32.. {
+            publish(&talker, "a", [number.to_string()].into_iter()).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    });
+    let attached = tokio::time::timeout(
+        Duration::from_secs(10),
+        newcomer.attach(Start::BeforeEnd(10)),
+    );
+    attached.await.expect("in time").expect("attached");
+    talking.abort();
 }

@@ -15,6 +15,7 @@
 use std::{
     collections::HashMap,
     sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
 };
 
 use k8s_openapi::api::core::v1::Secret;
@@ -24,9 +25,11 @@ use rabbitmq_http_client::api::{Client, ClientBuilder};
 use crate::{config::SecretRef, error::BrokerError, metrics::Metrics};
 
 /// How long a broker may take to answer a request of the management API.
-const REQUEST_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long after a broker has not answered the next room tries.
+const PAUSE: Duration = Duration::from_secs(5);
 /// How long it may take to accept a connection.
-const CONNECT_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(5);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where a broker is and who administers it.
 #[derive(Clone, PartialEq, Eq)]
@@ -44,6 +47,7 @@ pub struct Settings {
 /// A broker to work on.
 pub struct Broker {
     settings: Settings,
+    gate: Gate,
     pub(crate) api: Client<String, String, String>,
     pub(crate) metrics: Metrics,
 }
@@ -135,6 +139,7 @@ impl Broker {
             .map_err(|error| error.to_string())?;
         Ok(Self {
             settings,
+            gate: Gate::default(),
             api,
             metrics,
         })
@@ -145,9 +150,66 @@ impl Broker {
         &self.settings
     }
 
+    /// Works on the broker, unless it has just not answered another room.
+    pub(crate) async fn attempt<T>(
+        &self,
+        work: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        self.gate.enter(Instant::now())?;
+        let result = work.await;
+        self.gate.leave(result.as_ref().err(), Instant::now());
+        result
+    }
+
     /// The virtual host of the rooms.
     pub(crate) fn vhost(&self) -> &str {
         &self.settings.vhost
+    }
+}
+
+/// Keeps rooms from waiting, one after the other, for a broker that does not answer: they would take up all the passes that may be under way
+/// at once, and rooms of other brokers would wait with them. While it is closed one room at a time tries, and the others are told what the
+/// last one met.
+#[derive(Default)]
+struct Gate(Mutex<Option<Closed>>);
+
+struct Closed {
+    until: Instant,
+    attempt: String,
+    message: String,
+}
+
+impl Gate {
+    fn enter(&self, now: Instant) -> Result<(), BrokerError> {
+        let mut closed = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match &mut *closed {
+            Some(Closed {
+                until,
+                attempt,
+                message,
+            }) if now < *until => Err(BrokerError::Unreachable {
+                attempt: attempt.clone(),
+                message: message.clone(),
+            }),
+            Some(Closed { until, .. }) => {
+                // Others wait for what this one meets, for as long as it may take to meet it.
+                *until = now + REQUEST_TIMEOUT + PAUSE;
+                Ok(())
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn leave(&self, error: Option<&BrokerError>, now: Instant) {
+        let news = match error {
+            Some(BrokerError::Unreachable { attempt, message }) => Some(Closed {
+                until: now + PAUSE,
+                attempt: attempt.clone(),
+                message: message.clone(),
+            }),
+            _ => None,
+        };
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = news;
     }
 }
 
@@ -231,6 +293,26 @@ mod tests {
         ("provider", "rabbitmq"),
         ("type", "rabbitmq"),
     ];
+
+    #[test]
+    fn a_broker_that_does_not_answer_is_tried_by_one_room_at_a_time() {
+        let (gate, start) = (Gate::default(), Instant::now());
+        let silent = BrokerError::Unreachable {
+            attempt: "cannot read the exchange".to_owned(),
+            message: "timed out".to_owned(),
+        };
+        gate.enter(start).expect("nothing is known yet");
+        gate.leave(Some(&silent), start);
+        let told = gate.enter(start).expect_err("just tried").to_string();
+        assert_eq!(told, silent.to_string());
+
+        let later = start + PAUSE;
+        gate.enter(later).expect("one tries again");
+        gate.enter(later).expect_err("and only one");
+        gate.leave(None, later);
+        gate.enter(later).expect("it answers");
+        gate.enter(later).expect("to everybody");
+    }
 
     #[test]
     fn the_cluster_operators_secret_is_enough() {

@@ -2,8 +2,10 @@
 //!
 //! Only objects that bear the operator's label are watched. Secrets are not: the operator fetches those it is told of by name, so that it
 //! need not be allowed to list everybody's.
+//!
+//! A kind that the cluster does not have, or that the operator may not watch, is a [`Refusal`]: rooms that need it are told, all others go on.
 
-use std::{hash::Hash, sync::Arc, time::Duration};
+use std::{hash::Hash, sync::Arc};
 
 use futures::{Stream, StreamExt};
 use k8s_openapi::api::{
@@ -22,11 +24,20 @@ use kube::{
     },
 };
 use serde::de::DeserializeOwned;
+use tokio::sync::watch as signal;
 
 use crate::{desired, names};
 
-/// How long to wait for the first list of a kind that may not exist in this cluster.
-const OPTIONAL_KIND: Duration = Duration::from_secs(5);
+/// Why a kind is not watched.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The cluster does not have it.
+    #[error("the cluster does not have this kind")]
+    NoSuchKind,
+    /// The API server's own words.
+    #[error("{0}")]
+    Forbidden(String),
+}
 
 /// The operator's objects, by kind.
 pub struct Cache {
@@ -51,6 +62,7 @@ pub struct Kind<K: Resource<DynamicType: Hash + Eq + Clone> + 'static> {
     client: Client,
     dynamic: K::DynamicType,
     store: Store<K>,
+    refusal: signal::Receiver<Option<Refusal>>,
     api: fn(Client, &str, &K::DynamicType) -> Api<K>,
 }
 
@@ -71,29 +83,91 @@ impl<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> Kind<K> {
         self.store.get(&key)
     }
 
-    /// Waits for the first list, but not for ever: whether the cluster has the kind at all.
-    pub async fn is_known(&self) -> bool {
-        let ready = self.store.wait_until_ready();
-        tokio::time::timeout(OPTIONAL_KIND, ready)
-            .await
-            .is_ok_and(|ready| ready.is_ok())
+    /// Why nothing is known of the kind; `None` if something is.
+    pub fn refusal(&self) -> Option<Refusal> {
+        self.refusal.borrow().clone()
+    }
+
+    /// Waits for the first list, or for its refusal. False when the watch has ended.
+    async fn decided(&self) -> bool {
+        let mut refusal = self.refusal.clone();
+        tokio::select! {
+            ready = self.store.wait_until_ready() => ready.is_ok(),
+            refused = refusal.wait_for(Option::is_some) => refused.is_ok(),
+        }
+    }
+}
+
+/// The writing end of one kind.
+pub struct Feed<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> {
+    /// What fills the cache.
+    pub writer: Writer<K>,
+    /// What tells why it cannot be filled.
+    pub refusals: Refusals,
+}
+
+/// Tells why a kind cannot be watched, as long as it cannot.
+pub struct Refusals(signal::Sender<Option<Refusal>>);
+
+impl<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> Feed<K> {
+    fn new(dynamic: K::DynamicType) -> Self {
+        Self {
+            writer: Writer::new(dynamic),
+            refusals: Refusals(signal::Sender::default()),
+        }
+    }
+}
+
+impl Refusals {
+    /// Notes what the watch says. What may pass by itself, such as an API server that does not answer, is no refusal.
+    pub fn note<K>(&self, event: &Result<watcher::Event<K>, watcher::Error>) {
+        let refusal = match event {
+            Ok(watcher::Event::InitDone) => None,
+            Ok(_) => return,
+            Err(error) => match refusal(error) {
+                None => return,
+                refusal => refusal,
+            },
+        };
+        self.0.send_if_modified(|known| {
+            let news = *known != refusal;
+            *known = refusal;
+            news
+        });
+    }
+}
+
+fn refusal(error: &watcher::Error) -> Option<Refusal> {
+    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
+    let (InitialListFailed(kube::Error::Api(status))
+    | WatchStartFailed(kube::Error::Api(status))
+    | WatchError(status)) = error
+    else {
+        return None;
+    };
+    if status.is_not_found() {
+        Some(Refusal::NoSuchKind)
+    } else if status.is_forbidden() {
+        Some(Refusal::Forbidden(status.message.clone()))
+    } else {
+        None
     }
 }
 
 /// The writing ends of a [`Cache`], each to be fed by a watch.
 pub struct Writers {
     /// Deployments.
-    pub deployments: Writer<Deployment>,
+    pub deployments: Feed<Deployment>,
     /// Services.
-    pub services: Writer<Service>,
+    pub services: Feed<Service>,
     /// NetworkPolicies.
-    pub network_policies: Writer<NetworkPolicy>,
+    pub network_policies: Feed<NetworkPolicy>,
     /// PodDisruptionBudgets.
-    pub pod_disruption_budgets: Writer<PodDisruptionBudget>,
+    pub pod_disruption_budgets: Feed<PodDisruptionBudget>,
     /// Ingresses.
-    pub ingresses: Writer<Ingress>,
+    pub ingresses: Feed<Ingress>,
     /// HTTPRoutes.
-    pub http_routes: Writer<DynamicObject>,
+    pub http_routes: Feed<DynamicObject>,
 }
 
 impl Cache {
@@ -101,23 +175,24 @@ impl Cache {
     pub fn new(client: &Client) -> (Self, Writers) {
         let resource = desired::http_route_resource();
         let writers = Writers {
-            deployments: Writer::default(),
-            services: Writer::default(),
-            network_policies: Writer::default(),
-            pod_disruption_budgets: Writer::default(),
-            ingresses: Writer::default(),
-            http_routes: Writer::new(resource.clone()),
+            deployments: Feed::new(()),
+            services: Feed::new(()),
+            network_policies: Feed::new(()),
+            pod_disruption_budgets: Feed::new(()),
+            ingresses: Feed::new(()),
+            http_routes: Feed::new(resource.clone()),
         };
         let cache = Self {
-            deployments: kind(client, writers.deployments.as_reader()),
-            services: kind(client, writers.services.as_reader()),
-            secrets: kind(client, Writer::<Secret>::default().as_reader()),
-            network_policies: kind(client, writers.network_policies.as_reader()),
-            pod_disruption_budgets: kind(client, writers.pod_disruption_budgets.as_reader()),
-            ingresses: kind(client, writers.ingresses.as_reader()),
+            deployments: kind(client, &writers.deployments),
+            services: kind(client, &writers.services),
+            secrets: kind(client, &Feed::<Secret>::new(())),
+            network_policies: kind(client, &writers.network_policies),
+            pod_disruption_budgets: kind(client, &writers.pod_disruption_budgets),
+            ingresses: kind(client, &writers.ingresses),
             http_routes: Kind {
                 client: client.clone(),
-                store: writers.http_routes.as_reader(),
+                store: writers.http_routes.writer.as_reader(),
+                refusal: writers.http_routes.refusals.0.subscribe(),
                 dynamic: resource,
                 api: |client, namespace, resource| {
                     Api::namespaced_with(client, namespace, resource)
@@ -127,29 +202,26 @@ impl Cache {
         (cache, writers)
     }
 
-    /// Waits for the first list of every kind that each cluster has. False when the watches have ended.
+    /// Waits until of every kind the first list is there, or it is known why there is none. False when the watches have ended.
     pub async fn ready(&self) -> bool {
-        self.deployments.store.wait_until_ready().await.is_ok()
-            && self.services.store.wait_until_ready().await.is_ok()
-            && self.network_policies.store.wait_until_ready().await.is_ok()
-            && self
-                .pod_disruption_budgets
-                .store
-                .wait_until_ready()
-                .await
-                .is_ok()
-            && self.ingresses.store.wait_until_ready().await.is_ok()
+        self.deployments.decided().await
+            && self.services.decided().await
+            && self.network_policies.decided().await
+            && self.pod_disruption_budgets.decided().await
+            && self.ingresses.decided().await
+            && self.http_routes.decided().await
     }
 }
 
-fn kind<K>(client: &Client, store: Store<K>) -> Kind<K>
+fn kind<K>(client: &Client, feed: &Feed<K>) -> Kind<K>
 where
     K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + 'static,
 {
     Kind {
         client: client.clone(),
         dynamic: (),
-        store,
+        store: feed.writer.as_reader(),
+        refusal: feed.refusals.0.subscribe(),
         api: |client, namespace, (): &()| Api::namespaced(client, namespace),
     }
 }
@@ -159,7 +231,7 @@ where
 /// A watch that fails is logged and tried again by itself; it must not slow the controller's other triggers down.
 pub(crate) fn watch<K>(
     api: Api<K>,
-    writer: Writer<K>,
+    feed: Feed<K>,
 ) -> impl Stream<Item = Result<K, watcher::Error>> + Send
 where
     K: Resource<DynamicType: Hash + Eq + Clone + Send + Sync>
@@ -176,8 +248,10 @@ where
         names::MANAGER
     ));
     let url = api.resource_url().to_owned();
+    let Feed { writer, refusals } = feed;
     watcher(api, ours)
         .default_backoff()
+        .inspect(move |event| refusals.note(event))
         .modify(|object| object.managed_fields_mut().clear())
         .reflect(writer)
         .touched_objects()

@@ -32,7 +32,9 @@ use crate::{
     cache::{self, Cache, Writers},
     config::Defaults,
     crd::{ChatRoom, ChatRoomStatus},
-    desired, finalize, report,
+    desired,
+    error::Problem,
+    finalize, report,
     status::{self, status},
     validate::validate,
 };
@@ -41,6 +43,8 @@ use crate::{
 const LONGEST_DELAY: Duration = Duration::from_mins(1);
 /// The delay after the first failure.
 const FIRST_DELAY: Duration = Duration::from_secs(1);
+/// When to look again at servers that are on their way. Most of it is heard of; what their pods wait for is not.
+const NEXT_LOOK: Duration = Duration::from_secs(5);
 
 /// What a pass needs.
 pub struct Context {
@@ -52,6 +56,8 @@ pub struct Context {
     pub defaults: Defaults,
     /// When a room in which nothing has changed is looked at again.
     pub resync: Duration,
+    /// How long a broker that cannot be cleared keeps a deleted room from going.
+    pub broker_patience: Duration,
     /// How often rooms have failed in a row, by identity.
     pub failures: Failures,
 }
@@ -140,6 +146,7 @@ async fn pass(chat_room: &ChatRoom, context: &Context) -> Result<Action, Error> 
     let status = status(&room, generation, &outcome, &before, Timestamp::now());
     report::report(context, chat_room, &status).await?;
     match trouble(&outcome) {
+        None if status::is_moving(&status) => Ok(Action::requeue(NEXT_LOOK.min(context.resync))),
         None => Ok(resync(context)),
         Some(trouble) => Err(Error::Incomplete(trouble)),
     }
@@ -150,13 +157,13 @@ pub(crate) fn recorded(before: &ChatRoomStatus) -> Option<Epoch> {
     before.epoch.as_ref()?.parse().ok()
 }
 
-/// What a retry may mend. A kind that the cluster does not have is waited for without hurry.
+/// What a retry may mend. A kind that the cluster does not have, or that may not be watched, is waited for without hurry.
 fn trouble(outcome: &apply::Outcome) -> Option<String> {
     let broker = outcome.broker.as_ref().err().map(ToString::to_string);
     let cluster = outcome
         .failures
         .iter()
-        .find(|failure| failure.reason() != "KindMissing");
+        .find(|failure| !matches!(failure.problem, Problem::Unwatched(_)));
     broker.or_else(|| cluster.map(ToString::to_string))
 }
 
@@ -173,6 +180,8 @@ fn after_failure(chat_room: Arc<ChatRoom>, error: &Error, context: Arc<Context>)
     let delay = context
         .failures
         .next_delay(&chat_room.uid().unwrap_or_default());
+    // The end of a room's patience is kept to the second, not to the next attempt after it.
+    let delay = finalize::patience_left(&chat_room, &context).map_or(delay, |left| delay.min(left));
     let room = format!(
         "{}/{}",
         chat_room.namespace().unwrap_or_default(),

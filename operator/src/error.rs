@@ -1,6 +1,6 @@
 //! What can go wrong on either side, each with the reason users read in a condition.
 
-use crate::config::SecretRef;
+use crate::{cache::Refusal, config::SecretRef};
 
 /// The broker's side.
 #[derive(Debug, thiserror::Error)]
@@ -75,9 +75,9 @@ pub enum Problem {
     /// The name is taken by an object that does not belong to the room.
     #[error("exists and does not belong to this room; it is left as it is")]
     Foreign,
-    /// The cluster does not know the kind, or the operator may not see it.
-    #[error("the cluster does not have this kind, or the operator may not use it")]
-    NoSuchKind,
+    /// Nothing is known of objects of this kind, and so none is written.
+    #[error(transparent)]
+    Unwatched(#[from] Refusal),
 }
 
 impl ClusterError {
@@ -85,7 +85,8 @@ impl ClusterError {
     pub fn reason(&self) -> &'static str {
         match &self.problem {
             Problem::Foreign => "Conflict",
-            Problem::NoSuchKind => "KindMissing",
+            Problem::Unwatched(Refusal::NoSuchKind) => "KindMissing",
+            Problem::Unwatched(Refusal::Forbidden(_)) => "Forbidden",
             Problem::Api(error) => match error.as_ref() {
                 kube::Error::Api(status) if status.is_invalid() => "Invalid",
                 kube::Error::Api(status) if status.is_forbidden() => "Forbidden",

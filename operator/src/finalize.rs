@@ -1,7 +1,7 @@
 //! The end of a room: first the servers leave, then the broker is cleared, then the room may go. Everything else the cluster collects.
 //!
 //! It ends in any order. The servers get their grace period and a little more, then they are not waited for. A broker that cannot be cleared
-//! is tried for [`BROKER_PATIENCE`], so that one that is being restarted is cleared; after that, or at once if the Secret that leads to it is
+//! is tried for [`Context::broker_patience`], so that one that is being restarted is cleared; after that, or at once if the Secret that leads to it is
 //! gone, the room goes and an event names what may be left behind.
 
 use std::time::Duration;
@@ -28,10 +28,10 @@ use crate::{
     validate::{self, Room, validate},
 };
 
-/// How long a broker that cannot be cleared keeps a room from going.
-const BROKER_PATIENCE: Duration = Duration::from_mins(2);
 /// How long beyond their grace period servers are waited for.
 const SERVERS_MARGIN: Duration = Duration::from_secs(30);
+/// The least time between two attempts to clear a broker.
+const SOON: Duration = Duration::from_secs(1);
 /// When to look again whether the servers have left; their leaving is noticed by itself.
 const WAIT: Duration = Duration::from_secs(5);
 
@@ -65,7 +65,7 @@ pub(crate) async fn finalize(chat_room: &ChatRoom, context: &Context) -> Result<
             return Ok(Action::requeue(WAIT));
         }
         if let Err(error) = clear_broker(chat_room, &room, context).await {
-            if !is_final(&error) && age < BROKER_PATIENCE {
+            if !is_final(&error) && age < context.broker_patience {
                 return Err(Error::Incomplete(error.to_string()));
             }
             tell_what_is_left(chat_room, context, &room, &error).await;
@@ -97,6 +97,13 @@ fn valid(chat_room: &ChatRoom, context: &Context) -> Result<Room, validate::Inva
     );
     bare.metadata = chat_room.metadata.clone();
     validate(&bare, &context.defaults)
+}
+
+/// How long the broker of a room that is being deleted is still tried; nothing if the room is not being deleted, or goes at the next attempt.
+pub(crate) fn patience_left(chat_room: &ChatRoom, context: &Context) -> Option<Duration> {
+    chat_room.meta().deletion_timestamp.as_ref()?;
+    let left = context.broker_patience.checked_sub(age(chat_room))?;
+    Some(left.max(SOON))
 }
 
 fn age(chat_room: &ChatRoom) -> Duration {
@@ -148,7 +155,9 @@ async fn clear_broker(
         .status
         .as_ref()
         .is_some_and(|status| status.epoch.is_some());
-    apply::rabbitmq::remove(&broker, &desired::topology(room), keep_log, had_log).await
+    let topology = desired::topology(room);
+    let work = apply::rabbitmq::remove(&broker, &topology, keep_log, had_log);
+    broker.attempt(work).await
 }
 
 /// Whether trying again is of no use.

@@ -28,6 +28,15 @@ pub fn selector(room: &RoomName) -> BTreeMap<String, String> {
     ])
 }
 
+/// The same as text, for lists and the scale subresource.
+pub fn selector_text(room: &RoomName) -> String {
+    let pairs: Vec<String> = selector(room)
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    pairs.join(",")
+}
+
 /// Labels of everything that belongs to a room.
 pub fn labels(room: &RoomName) -> BTreeMap<String, String> {
     let mut labels = selector(room);

@@ -10,23 +10,23 @@ use serde_json::json;
 use crate::{
     controller::Context,
     crd::{ChatRoom, ChatRoomStatus, condition},
-    names,
+    names, status,
 };
 
 /// Writes the status and the events that go with it.
 pub(crate) async fn report(
     context: &Context,
     chat_room: &ChatRoom,
-    status: &ChatRoomStatus,
+    now: &ChatRoomStatus,
 ) -> Result<(), kube::Error> {
     let before = chat_room.status.clone().unwrap_or_default();
-    if before == *status {
+    if before == *now {
         return Ok(());
     }
     let patch = json!({
         "apiVersion": ChatRoom::api_version(&()),
         "kind": ChatRoom::kind(&()),
-        "status": status,
+        "status": now,
     });
     let api: Api<ChatRoom> = Api::namespaced(
         context.world.client.clone(),
@@ -36,7 +36,7 @@ pub(crate) async fn report(
     context.world.metrics.cluster_write();
     api.patch_status(&chat_room.name_any(), &params, &Patch::Apply(&patch))
         .await?;
-    for event in events(&before, status) {
+    for event in events(&before, now) {
         publish(context, chat_room, &event).await;
     }
     Ok(())
@@ -64,10 +64,7 @@ fn events(before: &ChatRoomStatus, now: &ChatRoomStatus) -> Vec<Event> {
     });
     let mut events: Vec<Event> = changed
         .map(|told| Event {
-            type_: if told.status == "True"
-                || told.reason == "Starting"
-                || told.reason == "NotStarted"
-            {
+            type_: if told.status == "True" || status::is_moving_reason(&told.reason) {
                 EventType::Normal
             } else {
                 EventType::Warning

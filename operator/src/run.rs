@@ -174,6 +174,7 @@ fn start_controllers(
                     metrics,
                 },
                 resync: Duration::from_secs(settings.resync_period.into()),
+                broker_patience: Duration::from_secs(settings.broker_patience.into()),
                 defaults: settings.defaults,
                 failures: Failures::default(),
             };

@@ -3,9 +3,10 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { Broker, logOf } from "./lib/broker.mjs";
-import { apply, applyTo, get, inRooms, kubectl } from "./lib/kubectl.mjs";
+import { Broker, exchangeOf, logOf } from "./lib/broker.mjs";
+import { apply, applyTo, get, inRooms, kubectl, list } from "./lib/kubectl.mjs";
 import { Member } from "./lib/member.mjs";
+import { BROKER_PATIENCE } from "./lib/release.mjs";
 import { childOf, create, ready, remove, room, roomWithIngress, status, urlOf } from "./lib/room.mjs";
 import { RELEASE, ROOMS, SYSTEM } from "./lib/settings.mjs";
 import { until } from "./lib/wait.mjs";
@@ -84,7 +85,13 @@ describe("deletion", () => {
       const one = (await status(NAME)).conditions?.find(({ type }) => type === "BrokerReady");
       return one?.status === "False";
     });
-    await remove(NAME, 120);
+    const began = Date.now();
+    await remove(NAME, BROKER_PATIENCE + 30);
+    assert.ok(Date.now() - began > (BROKER_PATIENCE - 5) * 1000, "the broker was given time to come back");
+    await until("an event says what may be left on the broker", async () => {
+      const events = await list("events");
+      return events.some(({ reason, message }) => reason === "LeftOnBroker" && message.includes(exchangeOf(NAME)));
+    });
     await inRooms("delete", "secret", "dead-broker");
   });
 });

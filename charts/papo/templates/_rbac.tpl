@@ -19,6 +19,10 @@ room owns is named after the room. No list or watch on Secrets: a broker's is fe
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
+# Why a server does not start stands in the status of its pod.
+- apiGroups: [""]
+  resources: [pods]
+  verbs: [list]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch]

@@ -1,7 +1,8 @@
 //! The effects in the cluster: children are written if they differ from what they should be, and removed if they are no longer wanted.
 
-use std::{fmt::Debug, hash::Hash};
+use std::{fmt::Debug, hash::Hash, sync::Arc};
 
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -35,13 +36,14 @@ impl<K> Child for K where
 {
 }
 
-/// Makes a room's children as they should be. One that fails does not keep the others from being made.
+/// Makes a room's children as they should be. One that fails does not keep the others from being made. The servers are returned as they
+/// are now: the cache may lag behind what was just written, and what it says of them would be about their former spec.
 pub(crate) async fn apply(
     cache: &Cache,
     metrics: &Metrics,
     room: &Room,
     children: Children,
-) -> Vec<ClusterError> {
+) -> (Option<Arc<Deployment>>, Vec<ClusterError>) {
     let Children {
         deployment,
         service,
@@ -51,25 +53,27 @@ pub(crate) async fn apply(
         http_route,
     } = children;
     let to = Target { room, metrics };
-    let mut results = Vec::new();
-    results.push(to.keep(&cache.network_policies, network_policy).await);
+    let (mut servers, mut results) = (None, Vec::new());
+    results.push(
+        to.keep(&cache.network_policies, network_policy)
+            .await
+            .map(drop),
+    );
     if let Wanted::So(deployment) = deployment {
-        results.push(to.keep(&cache.deployments, *deployment).await);
+        let kept = to.keep(&cache.deployments, *deployment).await;
+        results.push(kept.map(|kept| servers = Some(kept)));
     }
-    results.push(to.keep(&cache.services, service).await);
+    results.push(to.keep(&cache.services, service).await.map(drop));
     results.push(
         to.keep_or_remove(&cache.pod_disruption_budgets, pod_disruption_budget)
             .await,
     );
     results.push(to.keep_or_remove(&cache.ingresses, ingress).await);
-    results.push(
-        if http_route.is_some() && !cache.http_routes.is_known().await {
-            Err(to.error(&cache.http_routes, Problem::NoSuchKind))
-        } else {
-            to.keep_or_remove(&cache.http_routes, http_route).await
-        },
-    );
-    results.into_iter().filter_map(Result::err).collect()
+    results.push(to.keep_or_remove(&cache.http_routes, http_route).await);
+    (
+        servers,
+        results.into_iter().filter_map(Result::err).collect(),
+    )
 }
 
 /// Where children go.
@@ -87,21 +91,29 @@ impl Target<'_> {
         wanted: Option<K>,
     ) -> Result<(), ClusterError> {
         match wanted {
-            Some(wanted) => self.keep(kind, wanted).await,
+            Some(wanted) => self.keep(kind, wanted).await.map(drop),
             None => self.remove(kind).await,
         }
     }
 
-    async fn keep<K: Child>(&self, kind: &Kind<K>, wanted: K) -> Result<(), ClusterError> {
+    /// Makes an object as it should be, and returns it.
+    async fn keep<K: Child>(&self, kind: &Kind<K>, wanted: K) -> Result<Arc<K>, ClusterError> {
+        if let Some(refusal) = kind.refusal() {
+            return Err(self.error(kind, refusal.into()));
+        }
         let name = names::child(&self.room.name);
         let namespace = self.room.name.namespace();
         let api = kind.api(namespace);
         let live = match kind.get(namespace, &name) {
-            Some(live) => Some(live.as_ref().clone()),
+            Some(live) => Some(live),
             // The cache holds only what bears our label: a namesake without it must not be overwritten.
-            None => self.get(&api, kind).await?,
+            None => self.get(&api, kind).await?.map(Arc::new),
         };
-        self.write(&api, kind, live.as_ref(), &wanted).await
+        let written = self.write(&api, kind, live.as_deref(), &wanted).await?;
+        Ok(written
+            .map(Arc::new)
+            .or(live)
+            .unwrap_or_else(|| Arc::new(wanted)))
     }
 
     /// Reads an object past the cache.
@@ -116,14 +128,14 @@ impl Target<'_> {
             .map_err(|error| self.error(kind, Problem::Api(error.into())))
     }
 
-    /// Writes an object unless it is already so. `live` is what is there.
+    /// Writes an object unless it is already so, and returns what was written. `live` is what is there.
     pub(crate) async fn write<K: Child>(
         &self,
         api: &Api<K>,
         kind: &Kind<K>,
         live: Option<&K>,
         wanted: &K,
-    ) -> Result<(), ClusterError> {
+    ) -> Result<Option<K>, ClusterError> {
         let mut wanted = serde_json::to_value(wanted).unwrap_or_default();
         drift::stamp(&mut wanted);
         if let Some(live) = live {
@@ -132,7 +144,7 @@ impl Target<'_> {
             }
             let live = serde_json::to_value(live).unwrap_or_default();
             if drift::covers(&without_type(live), &without_type(wanted.clone())) {
-                return Ok(());
+                return Ok(None);
             }
         }
         let name = names::child(&self.room.name);
@@ -141,7 +153,7 @@ impl Target<'_> {
         tracing::info!(room = %self.room.name, kind = %kind.name(), "applying");
         let written = api.patch(&name, &params, &Patch::Apply(&wanted)).await;
         written
-            .map(drop)
+            .map(Some)
             .map_err(|error| self.error(kind, Problem::Api(error.into())))
     }
 

@@ -3,11 +3,16 @@
 mod drift;
 pub(crate) mod kubernetes;
 pub(crate) mod rabbitmq;
+mod rollout;
 
 use std::sync::Arc;
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
-use kube::{Api, Client};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Pod, Secret},
+    networking::v1::Ingress,
+};
+use kube::{Api, Client, core::DynamicObject};
 use papo_protocol::Epoch;
 
 use crate::{
@@ -45,8 +50,21 @@ pub struct Outcome {
     pub epoch: Option<Epoch>,
     /// What failed in the cluster.
     pub failures: Vec<ClusterError>,
-    /// The servers, as last seen.
+    /// What others have made of it.
+    pub seen: Seen,
+}
+
+/// What the cluster has made of a room's children, as last seen.
+#[derive(Debug, Default)]
+pub struct Seen {
+    /// The servers.
     pub deployment: Option<Arc<Deployment>>,
+    /// Their pods, if the servers are not as they should be.
+    pub pods: Vec<Pod>,
+    /// The way in from outside.
+    pub ingress: Option<Arc<Ingress>>,
+    /// The other way in from outside.
+    pub http_route: Option<Arc<DynamicObject>>,
 }
 
 /// How the log came to be the one it is.
@@ -71,12 +89,22 @@ pub async fn apply(world: &World, room: &Room, recorded: Option<Epoch>) -> Outco
         }
     };
     let children = desired::children(room, log.as_ref());
-    let failures = kubernetes::apply(&world.cache, &world.metrics, room, children).await;
+    let (written, failures) = kubernetes::apply(&world.cache, &world.metrics, room, children).await;
     Outcome {
         broker,
         epoch: log.map(|log| log.epoch).or(recorded),
         failures,
-        deployment: deployment(world, room),
+        seen: seen(world, room, written.or_else(|| deployment(world, room))).await,
+    }
+}
+
+async fn seen(world: &World, room: &Room, deployment: Option<Arc<Deployment>>) -> Seen {
+    let (namespace, name) = (room.name.namespace(), names::child(&room.name));
+    Seen {
+        pods: rollout::pods(world, room, deployment.as_deref()).await,
+        deployment,
+        ingress: world.cache.ingresses.get(namespace, &name),
+        http_route: world.cache.http_routes.get(namespace, &name),
     }
 }
 
@@ -96,7 +124,8 @@ async fn apply_broker(
     let broker = broker(world, &room.broker).await?;
     let topology = desired::topology(room);
     let password = keep_secret(world, room, &topology.user, &broker).await?;
-    let found = rabbitmq::apply(&broker, &topology, &password, recorded).await?;
+    let work = rabbitmq::apply(&broker, &topology, &password, recorded);
+    let found = broker.attempt(work).await?;
     let news = match &found {
         Found::Known(_) => LogNews::Known,
         Found::Adopted(_) => LogNews::Adopted,

@@ -8,7 +8,7 @@ use super::schema;
 
 /// Types of conditions.
 pub mod condition {
-    /// The room serves: all of the others are true.
+    /// The room is as its spec says: none of the others is false.
     pub const READY: &str = "Ready";
     /// The spec is one the operator can follow.
     pub const ACCEPTED: &str = "Accepted";
@@ -16,6 +16,11 @@ pub mod condition {
     pub const BROKER_READY: &str = "BrokerReady";
     /// Everything in the cluster is as it should be, and the wanted number of servers answers.
     pub const AVAILABLE: &str = "Available";
+    /// All servers are of the latest spec. While it is false, older ones may go on serving.
+    pub const UPDATED: &str = "Updated";
+    /// Whoever answers for the room's Ingress and HTTPRoute has taken them up. Missing if the room has neither; unknown as long as nobody
+    /// says anything, which is no obstacle to being ready: some ingress controllers never do.
+    pub const EXPOSED: &str = "Exposed";
 }
 
 /// What a chat room is.
@@ -25,7 +30,7 @@ pub struct ChatRoomStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` sums up; `Accepted`, `BrokerReady` and `Available` say what is missing, in the words of whoever refused.
+    /// `Ready` sums up; `Accepted`, `BrokerReady`, `Available`, `Updated` and `Exposed` say what is missing, in the words of whoever refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

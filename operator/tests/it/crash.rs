@@ -8,22 +8,10 @@ fn spec() -> serde_json::Value {
     json!({"replicas": 2, "ingress": {}})
 }
 
-/// Passes until one has nothing to write.
-async fn settle(lab: &mut Lab) {
-    for _ in 0..10 {
-        let before = (lab.cluster.writes(), lab.broker.writes());
-        lab.pass().await.expect("a pass of a living operator");
-        if before == (lab.cluster.writes(), lab.broker.writes()) {
-            return;
-        }
-    }
-    panic!("passes keep writing");
-}
-
 #[tokio::test]
 async fn dying_after_any_write_ends_as_if_it_had_lived() {
     let mut undisturbed = Lab::new(room(spec())).await;
-    settle(&mut undisturbed).await;
+    undisturbed.settle().await;
     let expected = undisturbed.everything();
     let writes = undisturbed.cluster.writes().len() + undisturbed.broker.writes().len();
 
@@ -32,7 +20,7 @@ async fn dying_after_any_write_ends_as_if_it_had_lived() {
         lab.restart(survived);
         let _ = lab.pass().await;
         lab.restart(i64::MAX);
-        settle(&mut lab).await;
+        lab.settle().await;
         assert_eq!(lab.everything(), expected, "after {survived} writes");
     }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::fake::{Lab, ROOM, room};
+use crate::fake::{BROKER_SECRET, Lab, ROOM, room};
 
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/team/deployments/chat-geral";
 const INGRESS: &str = "/apis/networking.k8s.io/v1/namespaces/team/ingresses/chat-geral";
@@ -189,7 +189,7 @@ async fn a_refusal_of_the_api_server_is_quoted_and_goes_away_when_it_is_mended()
     assert!(message.contains("no such class"), "{message}");
     lab.cluster.accept(DEPLOYMENT);
     lab.pass().await.expect("mended");
-    assert_eq!(lab.cluster.condition("Available").1, "NotStarted");
+    assert_eq!(lab.cluster.condition("Available").1, "Starting");
 }
 
 #[tokio::test]
@@ -235,4 +235,87 @@ async fn retention_changes_without_another_log() {
         json!({"max-age": "7D", "max-length-bytes": 2_000_000})
     );
     assert_eq!(lab.cluster.status()["epoch"], epoch);
+}
+
+#[tokio::test]
+async fn an_image_that_never_comes_is_told_in_the_words_of_the_node() {
+    let mut lab = made(json!({})).await;
+    lab.cluster.edit(DEPLOYMENT, |servers| {
+        servers["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
+    });
+    lab.pass().await.expect("a pass");
+    assert_eq!(lab.cluster.condition("Ready").0, "True");
+
+    lab.cluster
+        .edit(ROOM, |room| room["spec"]["image"] = json!("missing"));
+    lab.cluster.edit(DEPLOYMENT, |servers| {
+        servers["status"] = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1});
+    });
+    lab.cluster.put(
+        "/api/v1/namespaces/team/pods/chat-geral-1",
+        json!({"metadata": {"name": "chat-geral-1"}, "status": {"containerStatuses": [{
+            "name": "server", "image": "missing", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}},
+        }]}}),
+    );
+    lab.pass().await.expect("nothing that a retry may mend");
+    let (status, reason, message) = lab.cluster.condition("Updated");
+    assert_eq!(
+        (status.as_str(), reason.as_str(), message.as_str()),
+        (
+            "False",
+            "ServersFailing",
+            "pod chat-geral-1: ErrImagePull: not found"
+        )
+    );
+    assert_eq!(lab.cluster.condition("Ready").0, "False");
+    assert_eq!(lab.cluster.condition("Available").0, "True");
+}
+
+#[tokio::test]
+async fn a_thousand_passes_that_fail_keep_no_connections() {
+    let mut lab = made(json!({})).await;
+    lab.broker.set_down(true);
+    for _ in 0..1_000 {
+        lab.pass().await.expect_err("the broker is down");
+    }
+    let made = lab.broker.connections();
+    assert!(made <= 2, "{made} connections");
+    // A Secret that is rewritten without a change is no reason for another connection either.
+    lab.cluster.edit(BROKER_SECRET, |secret| {
+        secret["metadata"]["labels"] = json!({"new": "yes"});
+    });
+    lab.pass().await.expect_err("the broker is down");
+    assert_eq!(lab.broker.connections(), made);
+}
+
+#[tokio::test]
+async fn a_pass_over_a_room_at_rest_costs_two_reads_of_the_cluster_and_six_of_the_broker() {
+    let mut lab = made(json!({"replicas": 2, "ingress": {}})).await;
+    let before = (lab.cluster.requests(), lab.broker.requests());
+    lab.cluster.edit(DEPLOYMENT, |servers| {
+        servers["status"] = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
+    });
+    lab.pass().await.expect("the status is written");
+    let between = (lab.cluster.requests(), lab.broker.requests());
+    lab.pass().await.expect("a pass");
+    let after = (lab.cluster.requests(), lab.broker.requests());
+    assert!(between.0 > before.0 + 2, "the status was written");
+    assert_eq!((after.0 - between.0, after.1 - between.1), (2, 6));
+}
+
+#[tokio::test]
+async fn a_room_goes_to_the_broker_that_it_names() {
+    let mut lab = Lab::new(room(json!({"broker": {"secretName": "mine"}}))).await;
+    lab.pass().await.expect_err("there is no such Secret");
+    assert_eq!(lab.cluster.condition("BrokerReady").1, "SecretNotFound");
+    assert!(
+        lab.broker.writes().is_empty(),
+        "the default broker is not touched"
+    );
+    let secret = lab.cluster.get(BROKER_SECRET).expect("the Secret");
+    lab.cluster
+        .put("/api/v1/namespaces/team/secrets/mine", secret);
+    lab.pass().await.expect("now there is");
+    assert!(lab.broker.get("exchanges", EXCHANGE).is_some());
 }

@@ -6,12 +6,14 @@ import { HELM_ARGS, RELEASE, ROOMS, SYSTEM } from "./settings.mjs";
 const CHART = new URL("../../../charts/papo", import.meta.url).pathname;
 // RabbitMQ then keeps a log of what asks it to change something: how a test knows that nobody does.
 const ACCESS_LOG = "rabbitmq.extraConfig=management.http_log_dir = /var/log/rabbitmq";
+/** Seconds for which the broker of a deleted room is tried. */
+export const BROKER_PATIENCE = 20;
 
 // The definition outlives a release, and may be there from one of another name.
 /** Installs the chart, or upgrades the release to it. */
 export async function install(...more) {
   for (const namespace of [SYSTEM, ROOMS]) await restrictedNamespace(namespace);
-  await helm("upgrade", "--install", RELEASE, CHART, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "3m", "--set", ACCESS_LOG, ...HELM_ARGS, ...more);
+  await helm("upgrade", "--install", RELEASE, CHART, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "3m", "--set", ACCESS_LOG, "--set", `operator.brokerPatience=${BROKER_PATIENCE}`, ...HELM_ARGS, ...more);
 }
 
 /** Removes rooms, release and namespaces; the definition of ChatRoom stays, as it does for users. */

@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use axum::{
@@ -10,6 +13,7 @@ use axum::{
     extract::{Request, State},
     http::{Method, StatusCode},
     response::{IntoResponse, Response},
+    serve::ListenerExt,
 };
 use k8s_openapi::ByteString;
 use serde_json::{Value, json};
@@ -21,6 +25,7 @@ use super::Life;
 pub(crate) struct Broker {
     life: Arc<Mutex<Life>>,
     port: u16,
+    connections: Arc<AtomicUsize>,
     state: Arc<Mutex<Inside>>,
 }
 
@@ -31,6 +36,7 @@ struct Inside {
     /// Source, destination.
     bindings: Vec<(String, String)>,
     writes: Vec<String>,
+    requests: usize,
     down: bool,
 }
 
@@ -40,11 +46,21 @@ impl Broker {
         let broker = Self {
             life,
             port: listener.local_addr().expect("an address").port(),
+            connections: Arc::default(),
             state: Arc::default(),
         };
+        let connections = broker.connections.clone();
+        let listener = listener.tap_io(move |_| {
+            connections.fetch_add(1, Ordering::SeqCst);
+        });
         let router = Router::new().fallback(answer).with_state(broker.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
         broker
+    }
+
+    /// How many connections were ever made.
+    pub(crate) fn connections(&self) -> usize {
+        self.connections.load(Ordering::SeqCst)
     }
 
     /// The Secret that leads here.
@@ -104,6 +120,11 @@ impl Broker {
         self.inside(|inside| inside.writes.clone())
     }
 
+    /// Requests of all kinds so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.inside(|inside| inside.requests)
+    }
+
     /// Answers nothing but errors from now on, or works again.
     pub(crate) fn set_down(&self, down: bool) {
         self.inside(|inside| inside.down = down);
@@ -141,6 +162,7 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
         .collect();
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     broker.inside(|inside| {
+        inside.requests += 1;
         if inside.down {
             let words = json!({"error": "internal", "reason": "the broker is on fire"});
             return (StatusCode::SERVICE_UNAVAILABLE, Json(words)).into_response();

@@ -2,10 +2,17 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    io,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
-use axum::http::{Method, Request, Response};
+use axum::{
+    body::{Body as Answer, Bytes},
+    http::{Method, Request, Response, Uri},
+};
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
@@ -21,7 +28,12 @@ pub(crate) struct Cluster {
 struct State {
     objects: BTreeMap<String, Value>,
     writes: Vec<String>,
+    requests: usize,
     refusals: BTreeMap<String, (u16, String)>,
+    /// What was last applied to an object: a field that is not applied again goes.
+    applied: BTreeMap<String, Value>,
+    /// Kinds, by their plurals, that are not there or may not be used.
+    refused_kinds: BTreeMap<String, u16>,
 }
 
 impl Cluster {
@@ -33,45 +45,107 @@ impl Cluster {
     }
 
     pub(crate) fn client(&self) -> Client {
+        self.counted_client().0
+    }
+
+    /// A client, and how often it has asked for anything but a Lease.
+    pub(crate) fn counted_client(&self) -> (Client, Arc<AtomicUsize>) {
         // A client of an operator that has died must stay dead.
         let (cluster, life) = (self.clone(), self.life.lock().expect("no panic").clone());
+        let count = Arc::new(AtomicUsize::new(0));
+        let counted = count.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
-            let (cluster, life) = (cluster.clone(), life.clone());
+            let (cluster, life, count) = (cluster.clone(), life.clone(), count.clone());
             async move {
                 let (parts, body) = request.into_parts();
+                if !parts.uri.path().contains("/leases") {
+                    count.fetch_add(1, Ordering::SeqCst);
+                }
                 let body = body.collect_bytes().await?;
                 let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+                let applies = parts
+                    .headers
+                    .get("content-type")
+                    .is_some_and(|kind| kind == "application/apply-patch+yaml");
                 let (code, answer) = if life.hears(parts.method != Method::GET) {
-                    cluster.answer(&parts.method, parts.uri.path(), body)
+                    cluster.answer(&parts.method, &parts.uri, applies, body)
                 } else {
                     (500, failure(500, "InternalError", "the operator is dead"))
                 };
-                let response = Response::builder()
-                    .status(code)
-                    .body(Body::from(answer.to_string().into_bytes()));
+                // Nothing more happens in what is watched: tests change it before operators start, or wait for the resync.
+                let answer = if code == 200 && is_watch(&parts.uri) {
+                    Answer::from_stream(futures::stream::pending::<io::Result<Bytes>>())
+                } else {
+                    Answer::from(answer.to_string())
+                };
+                let response = Response::builder().status(code).body(answer);
                 Ok::<_, kube::Error>(response.expect("a response"))
             }
         });
-        Client::new(service, "papo")
+        (Client::new(service, "papo"), counted)
     }
 
-    fn answer(&self, method: &Method, path: &str, body: Value) -> (u16, Value) {
+    fn answer(&self, method: &Method, uri: &Uri, applies: bool, body: Value) -> (u16, Value) {
+        let path = uri.path();
         let mut state = self.state.lock().expect("no panic");
+        state.requests += 1;
         let (key, is_status) = path
             .strip_suffix("/status")
             .map_or((path, false), |key| (key, true));
+        let refused = state
+            .refused_kinds
+            .iter()
+            .find(|(kind, _)| path.split('/').any(|step| step == kind.as_str()));
+        match refused {
+            Some((_, 404)) => return not_found(),
+            Some((kind, code)) => {
+                let words = format!("{kind} is forbidden: the operator cannot list it");
+                return (*code, failure(*code, "Forbidden", &words));
+            }
+            None => {}
+        }
         if *method != Method::GET {
             state.writes.push(format!("{method} {path}"));
             if let Some((code, message)) = state.refusals.get(key) {
                 return (*code, failure(*code, "Invalid", message));
             }
         }
+        if *method == Method::GET
+            && let Some(items) = state.collection(path)
+        {
+            return (
+                200,
+                json!({"metadata": {"resourceVersion": "1"}, "items": items}),
+            );
+        }
         let there = state.objects.get(key).cloned();
         match *method {
             Method::GET => there.map_or_else(not_found, |object| (200, object)),
-            Method::POST => (201, body),
+            Method::POST => match body["metadata"]["name"].as_str() {
+                Some(name) if !path.ends_with("/events") => {
+                    state.put_new(&format!("{path}/{name}"), body)
+                }
+                _ => (201, body),
+            },
+            Method::PUT => match there {
+                Some(there)
+                    if there["metadata"]["resourceVersion"]
+                        == body["metadata"]["resourceVersion"] =>
+                {
+                    let mut object = body;
+                    bump(&mut object);
+                    state.objects.insert(key.to_owned(), object.clone());
+                    (200, object)
+                }
+                Some(_) => (
+                    409,
+                    failure(409, "Conflict", "the object has been modified"),
+                ),
+                None => not_found(),
+            },
             Method::DELETE => {
                 state.objects.remove(key);
+                state.applied.remove(key);
                 there.map_or_else(not_found, |object| (200, object))
             }
             _ => {
@@ -79,6 +153,11 @@ impl Cluster {
                 if is_status {
                     object["status"] = body["status"].clone();
                 } else {
+                    if applies
+                        && let Some(before) = state.applied.insert(key.to_owned(), body.clone())
+                    {
+                        withdraw(&mut object, &before, &body);
+                    }
                     merge(&mut object, &body);
                 }
                 bump(&mut object);
@@ -113,7 +192,20 @@ impl Cluster {
     }
 
     pub(crate) fn remove(&self, path: &str) -> Option<Value> {
-        self.state.lock().expect("no panic").objects.remove(path)
+        let mut state = self.state.lock().expect("no panic");
+        state.applied.remove(path);
+        state.objects.remove(path)
+    }
+
+    /// From now on the API server says 404 (it does not have the kind) or 403 (the operator may not use it).
+    pub(crate) fn refuse_kind(&self, plural: &str, code: u16) {
+        let mut state = self.state.lock().expect("no panic");
+        state.refused_kinds.insert(plural.to_owned(), code);
+    }
+
+    pub(crate) fn accept_kind(&self, plural: &str) {
+        let mut state = self.state.lock().expect("no panic");
+        state.refused_kinds.remove(plural);
     }
 
     /// Changes an object as a user would.
@@ -162,6 +254,11 @@ impl Cluster {
         self.state.lock().expect("no panic").writes.clone()
     }
 
+    /// Requests of all kinds so far.
+    pub(crate) fn requests(&self) -> usize {
+        self.state.lock().expect("no panic").requests
+    }
+
     pub(crate) fn status(&self) -> Value {
         self.get(ROOM)
             .map(|room| room["status"].clone())
@@ -170,7 +267,12 @@ impl Cluster {
 
     /// A condition of the room as `status reason message`.
     pub(crate) fn condition(&self, type_: &str) -> (String, String, String) {
-        let status = self.status();
+        self.condition_of(ROOM, type_)
+    }
+
+    /// A condition of any room; empty if it has none of this type.
+    pub(crate) fn condition_of(&self, room: &str, type_: &str) -> (String, String, String) {
+        let status = self.get(room).unwrap_or_default()["status"].clone();
         let found = status["conditions"]
             .as_array()
             .into_iter()
@@ -200,6 +302,58 @@ impl Cluster {
             }
         }
         json!(objects)
+    }
+}
+
+impl State {
+    /// The objects below the path of a kind, in one namespace or in all; `None` if it is the path of one object.
+    fn collection(&self, path: &str) -> Option<Vec<Value>> {
+        let steps: Vec<&str> = path.trim_start_matches('/').split('/').collect();
+        let (["api", _, plural]
+        | ["apis", _, _, plural]
+        | ["api", _, "namespaces", _, plural]
+        | ["apis", _, _, "namespaces", _, plural]) = steps.as_slice()
+        else {
+            return None;
+        };
+        let base = path.strip_suffix(plural)?;
+        let below = self.objects.iter().filter(|(key, _)| {
+            key.starts_with(base)
+                && key
+                    .rsplit_once('/')
+                    .is_some_and(|(kind, _)| kind.ends_with(&format!("/{plural}")))
+        });
+        Some(below.map(|(_, object)| object.clone()).collect())
+    }
+
+    fn put_new(&mut self, key: &str, mut object: Value) -> (u16, Value) {
+        if self.objects.contains_key(key) {
+            return (409, failure(409, "AlreadyExists", "already exists"));
+        }
+        bump(&mut object);
+        self.objects.insert(key.to_owned(), object.clone());
+        (201, object)
+    }
+}
+
+fn is_watch(uri: &Uri) -> bool {
+    uri.query()
+        .is_some_and(|query| query.split('&').any(|pair| pair == "watch=true"))
+}
+
+/// Takes away what was applied before and is not applied now.
+fn withdraw(object: &mut Value, before: &Value, now: &Value) {
+    let (Value::Object(fields), Value::Object(before)) = (object, before) else {
+        return;
+    };
+    for (key, before) in before {
+        match (fields.get_mut(key), now.get(key)) {
+            (Some(field), Some(now)) => withdraw(field, before, now),
+            (Some(_), None) => {
+                fields.remove(key);
+            }
+            (None, _) => {}
+        }
     }
 }
 

@@ -100,6 +100,18 @@ impl Lab {
             .map(drop)
     }
 
+    /// Passes until one has nothing to write.
+    pub(crate) async fn settle(&mut self) {
+        for _ in 0..10 {
+            let before = (self.cluster.writes(), self.broker.writes());
+            self.pass().await.expect("a pass of a living operator");
+            if before == (self.cluster.writes(), self.broker.writes()) {
+                return;
+            }
+        }
+        panic!("passes keep writing");
+    }
+
     fn refresh(&mut self) {
         let Writers {
             deployments,
@@ -109,16 +121,20 @@ impl Lab {
             ingresses,
             http_routes,
         } = &mut self.writers;
-        fill(deployments, &self.cluster, "deployments");
-        fill(services, &self.cluster, "services");
-        fill(network_policies, &self.cluster, "networkpolicies");
+        fill(&mut deployments.writer, &self.cluster, "deployments");
+        fill(&mut services.writer, &self.cluster, "services");
         fill(
-            pod_disruption_budgets,
+            &mut network_policies.writer,
+            &self.cluster,
+            "networkpolicies",
+        );
+        fill(
+            &mut pod_disruption_budgets.writer,
             &self.cluster,
             "poddisruptionbudgets",
         );
-        fill(ingresses, &self.cluster, "ingresses");
-        fill::<DynamicObject>(http_routes, &self.cluster, "httproutes");
+        fill(&mut ingresses.writer, &self.cluster, "ingresses");
+        fill::<DynamicObject>(&mut http_routes.writer, &self.cluster, "httproutes");
     }
 
     /// Everything there is, with what is drawn by lot and what counts writes left out.
@@ -146,6 +162,7 @@ pub(crate) fn defaults() -> Defaults {
         server_log: "info".to_owned(),
         broker_secret: Some("papo/broker".parse().expect("valid")),
         domain: Some("chat.example".to_owned()),
+        gateway_parent_refs: r#"[{"name": "default"}]"#.parse().expect("valid"),
         ..Defaults::default()
     }
 }
@@ -177,6 +194,7 @@ fn operator(cluster: &Cluster) -> (Arc<Context>, Writers) {
         },
         defaults: defaults(),
         resync: Duration::from_secs(30),
+        broker_patience: Duration::from_mins(2),
         failures: Failures::default(),
     };
     (Arc::new(context), writers)

@@ -1,13 +1,15 @@
 //! What users read about a room: a pure function of what came back.
 
+mod exposure;
+mod servers;
+
 use k8s_openapi::{
-    api::apps::v1::Deployment,
     apimachinery::pkg::apis::meta::v1::{Condition, Time},
     jiff::Timestamp,
 };
 
 use crate::{
-    apply::{LogNews, Outcome},
+    apply::{LogNews, Outcome, Seen},
     crd::{ChatRoomStatus, condition},
     desired, names,
     validate::{Invalid, Room},
@@ -44,8 +46,15 @@ pub fn status(
         broker,
         epoch,
         failures,
-        deployment,
+        seen,
     } = outcome;
+    let Seen {
+        deployment,
+        pods,
+        ingress,
+        http_route,
+    } = seen;
+    let deployment = deployment.as_deref();
     let accepted = verdict(true, "Valid", "");
     let broker = match broker {
         Ok(LogNews::Known) => verdict(true, "InPlace", ""),
@@ -58,26 +67,24 @@ pub fn status(
             let all: Vec<String> = failures.iter().map(ToString::to_string).collect();
             verdict(false, first.reason(), all.join("; "))
         }
-        None => availability(room, deployment.as_deref()),
+        None => servers::available(room, deployment, pods),
     };
-    let servers = deployment
-        .as_deref()
-        .and_then(|deployment| deployment.status.as_ref());
+    let updated = servers::updated(room, deployment, pods);
+    let exposed = exposure::exposed(room, ingress.as_deref(), http_route.as_deref());
+    let servers = deployment.and_then(|deployment| deployment.status.as_ref());
+    let mut parts = vec![
+        (condition::ACCEPTED, accepted),
+        (
+            condition::BROKER_READY,
+            keep_message(broker, condition::BROKER_READY, before),
+        ),
+        (condition::AVAILABLE, available),
+        (condition::UPDATED, updated),
+    ];
+    parts.extend(exposed.map(|exposed| (condition::EXPOSED, exposed)));
     ChatRoomStatus {
         observed_generation: generation,
-        conditions: conditions(
-            &[
-                (condition::ACCEPTED, accepted),
-                (
-                    condition::BROKER_READY,
-                    keep_message(broker, condition::BROKER_READY, before),
-                ),
-                (condition::AVAILABLE, available),
-            ],
-            generation,
-            before,
-            now,
-        ),
+        conditions: conditions(&parts, generation, before, now),
         url: Some(desired::url(room)),
         replicas: Some(servers.and_then(|servers| servers.replicas).unwrap_or(0)),
         ready_replicas: Some(
@@ -85,7 +92,7 @@ pub fn status(
                 .and_then(|servers| servers.ready_replicas)
                 .unwrap_or(0),
         ),
-        selector: Some(selector(room)),
+        selector: Some(names::selector_text(&room.name)),
         epoch: epoch.as_ref().map(ToString::to_string),
     }
 }
@@ -118,7 +125,8 @@ fn held(
     generation: Option<i64>,
     now: Timestamp,
 ) -> ChatRoomStatus {
-    let last = |type_: &str| match before.conditions.iter().find(|known| known.type_ == type_) {
+    let known = |type_: &str| before.conditions.iter().find(|known| known.type_ == type_);
+    let last = |type_| match known(type_) {
         Some(known) => Verdict {
             holds: match known.status.as_str() {
                 "True" => Some(true),
@@ -134,18 +142,35 @@ fn held(
             message: String::new(),
         },
     };
-    let others = [condition::BROKER_READY, condition::AVAILABLE].map(|type_| (type_, last(type_)));
-    let [broker, available] = others;
+    let tried = [
+        condition::BROKER_READY,
+        condition::AVAILABLE,
+        condition::UPDATED,
+    ];
+    let exposed = known(condition::EXPOSED).map(|_| condition::EXPOSED);
+    let mut parts = vec![(condition::ACCEPTED, accepted)];
+    parts.extend(
+        tried
+            .into_iter()
+            .chain(exposed)
+            .map(|type_| (type_, last(type_))),
+    );
     ChatRoomStatus {
         observed_generation: generation,
-        conditions: conditions(
-            &[(condition::ACCEPTED, accepted), broker, available],
-            generation,
-            before,
-            now,
-        ),
+        conditions: conditions(&parts, generation, before, now),
         ..before.clone()
     }
+}
+
+/// Whether the servers are on their way to what the spec says, so that a look is worth while before anything is heard of them.
+pub fn is_moving(status: &ChatRoomStatus) -> bool {
+    let mut told = status.conditions.iter();
+    told.any(|told| told.type_ != condition::READY && is_moving_reason(&told.reason))
+}
+
+/// Whether this is the reason of servers that are on their way, which is nothing to be warned of.
+pub(crate) fn is_moving_reason(reason: &str) -> bool {
+    servers::MOVING.contains(&reason)
 }
 
 /// What made the log stays said until something else is to be said: else the next pass would write the status again.
@@ -163,43 +188,16 @@ fn keep_message(verdict: Verdict, type_: &str, before: &ChatRoomStatus) -> Verdi
     }
 }
 
-fn availability(room: &Room, deployment: Option<&Deployment>) -> Verdict {
-    let Some(deployment) = deployment else {
-        return verdict(false, "NotStarted", "there are no servers yet");
-    };
-    if room.replicas == 0 {
-        return verdict(true, "ScaledToZero", "no servers are wanted");
-    }
-    let status = deployment.status.clone().unwrap_or_default();
-    let current = status.observed_generation == deployment.metadata.generation;
-    let answering = status.available_replicas.unwrap_or(0);
-    if current && answering >= room.replicas {
-        return verdict(true, "Serving", "");
-    }
-    // Kubernetes' own words: a quota that is used up, an image that does not come.
-    let trouble = status.conditions.iter().flatten().find(|told| {
-        matches!(
-            (told.type_.as_deref(), told.status.as_deref()),
-            (Some("ReplicaFailure"), Some("True")) | (Some("Progressing"), Some("False"))
-        )
-    });
-    match trouble.and_then(|told| told.message.clone()) {
-        Some(message) => verdict(false, "ServersFailing", message),
-        None => verdict(
-            false,
-            "Starting",
-            format!("{answering} of {} servers answer", room.replicas),
-        ),
-    }
-}
-
 fn conditions(
     parts: &[(&str, Verdict)],
     generation: Option<i64>,
     before: &ChatRoomStatus,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let obstacle = parts.iter().find(|(_, part)| part.holds != Some(true));
+    let obstacle = parts.iter().find(|(type_, part)| match part.holds {
+        Some(holds) => !holds,
+        None => *type_ != condition::EXPOSED,
+    });
     let ready = match obstacle {
         None => verdict(true, "Ready", ""),
         Some((type_, part)) => Verdict {
@@ -238,12 +236,4 @@ fn told(
         observed_generation: generation,
         last_transition_time: known.map_or(Time(now), |known| known.last_transition_time.clone()),
     }
-}
-
-fn selector(room: &Room) -> String {
-    let pairs: Vec<String> = names::selector(&room.name)
-        .iter()
-        .map(|(key, value)| format!("{key}={value}"))
-        .collect();
-    pairs.join(",")
 }

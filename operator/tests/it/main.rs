@@ -3,5 +3,7 @@
 mod crash;
 mod deletion;
 mod fake;
+mod fields;
 mod golden;
 mod passes;
+mod process;

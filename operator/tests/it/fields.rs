@@ -1,0 +1,185 @@
+//! Every field of a room, one by one: set, it is seen in the cluster or on the broker; unset again, everything is as if it had never been set
+//! (classes B6 and B7 of the faults). The fields are those of the schema, so that a new one cannot be forgotten.
+
+use std::collections::BTreeSet;
+
+use kube::CustomResourceExt;
+use papo_operator::crd::ChatRoom;
+use serde_json::{Value, json};
+
+use crate::fake::{Lab, ROOM, room};
+
+/// What the field is looked for in.
+#[derive(Clone, Copy, PartialEq)]
+enum Seen {
+    /// In a child or an object on the broker.
+    Outside,
+    /// Only in what the operator does; another test says how.
+    InDeeds,
+}
+
+/// Each field with a value that is not its default, and the rest of a spec in which it means something.
+fn table() -> Vec<(&'static str, Value, Value)> {
+    let none = || json!({});
+    let ingress = || json!({"ingress": {}});
+    let gateway = || json!({"gateway": {"parentRefs": [{"name": "public"}]}});
+    vec![
+        ("title", json!("Sala"), none()),
+        ("replicas", json!(3), none()),
+        ("retention.maxAge", json!("7D"), none()),
+        ("retention.maxBytes", json!("2Gi"), none()),
+        ("limits.messageLength", json!(100), none()),
+        ("limits.nameLength", json!(10), none()),
+        ("limits.messagesPerSecond", json!(3), none()),
+        ("limits.messageBurst", json!(4), none()),
+        ("limits.frameSize", json!(100_000), none()),
+        ("limits.connections", json!(5), none()),
+        ("image", json!("mine"), none()),
+        ("imagePullPolicy", json!("Always"), none()),
+        ("resources.requests", json!({"cpu": "50m"}), none()),
+        ("resources.limits", json!({"memory": "64Mi"}), none()),
+        ("placement.nodeSelector", json!({"disk": "ssd"}), none()),
+        ("placement.tolerations", json!([{"key": "chat"}]), none()),
+        ("placement.affinity", json!({"podAntiAffinity": {}}), none()),
+        (
+            "placement.topologySpreadConstraints",
+            json!([{"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}]),
+            none(),
+        ),
+        ("placement.priorityClassName", json!("high"), none()),
+        ("ingress", json!({}), none()),
+        ("ingress.host", json!("sala.example"), ingress()),
+        ("ingress.className", json!("nginx"), ingress()),
+        ("ingress.annotations", json!({"a": "b"}), ingress()),
+        ("ingress.tlsSecretName", json!("cert"), ingress()),
+        ("gateway", gateway()["gateway"].clone(), none()),
+        (
+            "gateway.parentRefs",
+            json!([{"name": "other"}]),
+            json!({"gateway": {}}),
+        ),
+        ("gateway.hostnames", json!(["sala.example"]), gateway()),
+        // A room has one broker for life: another one is refused, and so is none.
+        ("broker.secretName", json!("mine"), none()),
+        ("deletionPolicy", json!("Retain"), none()),
+        ("paused", json!(true), none()),
+    ]
+}
+
+fn seen(field: &str) -> Seen {
+    match field {
+        // deletion::a_log_that_is_retained_is_continued_by_the_next_room_of_the_name, passes::a_paused_room_is_left_alone,
+        // and passes::a_room_goes_to_the_broker_that_it_names.
+        "deletionPolicy" | "paused" | "broker.secretName" => Seen::InDeeds,
+        _ => Seen::Outside,
+    }
+}
+
+/// Paths of everything a user can set. Kubernetes' own types and maps are one field each.
+fn fields(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
+    let whole = [
+        "placement.tolerations",
+        "placement.affinity",
+        "placement.topologySpreadConstraints",
+    ];
+    // Present and empty they already mean something.
+    let switches = ["ingress", "gateway"];
+    let properties = schema["properties"].as_object();
+    match properties {
+        Some(properties) if !whole.contains(&path) => {
+            if switches.contains(&path) {
+                found.insert(path.to_owned());
+            }
+            for (name, inner) in properties {
+                let below = if path.is_empty() {
+                    name.clone()
+                } else {
+                    format!("{path}.{name}")
+                };
+                fields(inner, &below, found);
+            }
+        }
+        _ => {
+            found.insert(path.to_owned());
+        }
+    }
+}
+
+fn pointer(field: &str) -> (String, &str) {
+    let (parent, name) = field.rsplit_once('.').unwrap_or(("", field));
+    let parent = parent.split('.').filter(|step| !step.is_empty());
+    (
+        parent.fold("/spec".to_owned(), |path, step| path + "/" + step),
+        name,
+    )
+}
+
+fn set(room: &mut Value, field: &str, value: Value) {
+    let place = field
+        .split('.')
+        .fold(&mut room["spec"], |place, step| &mut place[step]);
+    *place = value;
+}
+
+/// Takes the field away, and the objects around it that hold nothing else.
+fn unset(room: &mut Value, field: &str) {
+    let (parent, name) = pointer(field);
+    let Some(Value::Object(parent_object)) = room.pointer_mut(&parent) else {
+        panic!("{field} is set");
+    };
+    parent_object.remove(name);
+    let is_switch = ["/spec/ingress", "/spec/gateway"].contains(&parent.as_str());
+    if parent_object.is_empty() && parent != "/spec" && !is_switch {
+        unset(room, parent.trim_start_matches("/spec/"));
+    }
+}
+
+/// Everything but the room itself: what it has made of others.
+fn children(lab: &Lab) -> Value {
+    let mut everything = lab.everything();
+    if let Some(objects) = everything["cluster"].as_object_mut() {
+        objects.remove(ROOM);
+    }
+    everything["policy"] = lab
+        .broker
+        .get("policies", "papo.team.geral")
+        .unwrap_or_default();
+    everything
+}
+
+#[test]
+fn fields_of_the_schema_and_of_this_test_are_the_same() {
+    let crd = serde_json::to_value(ChatRoom::crd()).expect("JSON");
+    let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    let mut expected = BTreeSet::new();
+    fields(spec, "", &mut expected);
+    let ours: BTreeSet<String> = table()
+        .iter()
+        .map(|(field, ..)| (*field).to_owned())
+        .collect();
+    assert_eq!(ours, expected);
+}
+
+#[tokio::test]
+async fn every_field_that_is_set_is_seen_and_unset_is_as_if_never_set() {
+    for (field, value, rest) in table() {
+        if seen(field) == Seen::InDeeds {
+            continue;
+        }
+        let mut lab = Lab::new(room(rest)).await;
+        lab.settle().await;
+        let never_set = children(&lab);
+
+        lab.cluster.edit(ROOM, |room| set(room, field, value));
+        lab.settle().await;
+        assert_ne!(children(&lab), never_set, "{field} is accepted and ignored");
+
+        lab.cluster.edit(ROOM, |room| unset(room, field));
+        lab.settle().await;
+        assert_eq!(
+            children(&lab),
+            never_set,
+            "{field} stays in effect after it was taken away"
+        );
+    }
+}

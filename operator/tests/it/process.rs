@@ -1,0 +1,351 @@
+//! The operator as a process: the Lease, what it waits for, and rooms that must not suffer for others.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use clap::Parser;
+use papo_operator::config::{Cli, Command};
+use serde_json::{Value, json};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::oneshot,
+    task::JoinHandle,
+};
+
+use crate::fake::{BROKER_SECRET, Cluster, Lab, ROOM, room};
+
+const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/papo/leases/papo-operator";
+const EXCHANGE: &str = "papo.team.geral";
+/// The shortest there is.
+const LEASE_DURATION: Duration = Duration::from_secs(5);
+/// How often a standby looks at the Lease, and some time for a machine that is busy.
+const AT_ONCE: Duration = Duration::from_secs(3);
+
+/// An operator that runs.
+struct Operator {
+    port: u16,
+    /// What it has asked of the API server, apart from the Lease.
+    requests: Arc<AtomicUsize>,
+    stop: oneshot::Sender<()>,
+    running: JoinHandle<anyhow::Result<()>>,
+}
+
+impl Operator {
+    async fn start(cluster: &Cluster, identity: &str) -> Self {
+        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = free.local_addr().expect("an address").port();
+        drop(free);
+        let listen = format!("127.0.0.1:{port}");
+        #[rustfmt::skip]
+        let arguments = [
+            "papo-operator", "run", "--server-image", "papo-server", "--broker-secret", "papo/broker", "--resync-period", "1",
+            "--concurrency", "4", "--lease-duration", "5", "--lease-identity", identity, "--admin-listen", &listen,
+        ];
+        let Command::Run(settings) = Cli::parse_from(arguments).command else {
+            panic!("run was asked for");
+        };
+        let (client, requests) = cluster.counted_client();
+        let (stop, stopped) = oneshot::channel();
+        let stopped = async {
+            // Whoever drops the sender wants it to go on.
+            if stopped.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let running = tokio::spawn(papo_operator::run(*settings, client, stopped));
+        Self {
+            port,
+            requests,
+            stop,
+            running,
+        }
+    }
+
+    /// One of its probes, with the status line; nothing while it does not listen.
+    async fn get(&self, path: &str) -> Option<String> {
+        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.ok()?;
+        Some(answer)
+    }
+
+    /// How many passes have failed.
+    async fn failures(&self) -> u64 {
+        let metrics = self.get("/metrics").await.expect("metrics");
+        let line = metrics.lines().find_map(|line| {
+            line.strip_prefix("papo_operator_reconciles_total{outcome=\"failure\"} ")
+        });
+        line.map_or(0, |count| count.parse().expect("a number"))
+    }
+
+    /// The end of it, within a limit.
+    async fn end(self, limit: Duration) -> anyhow::Result<()> {
+        let ended = tokio::time::timeout(limit, self.running).await;
+        ended.expect("it ends in time").expect("no panic")
+    }
+}
+
+/// Waits for a condition, for as long as anything may take here, and tells how long it took.
+async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+    let began = Instant::now();
+    while !holds().await {
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "not in time: {what}"
+        );
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    began.elapsed()
+}
+
+async fn until_held_by(cluster: &Cluster, identity: &str) -> Duration {
+    let held = async || {
+        cluster
+            .get(LEASE)
+            .is_some_and(|lease| lease["spec"]["holderIdentity"] == identity)
+    };
+    until(&format!("the lease is held by {identity}"), held).await
+}
+
+async fn until_deployed(cluster: &Cluster, room: &str) -> Duration {
+    let path = format!("/apis/apps/v1/namespaces/team/deployments/chat-{room}");
+    until(&format!("{room} has servers"), async || {
+        cluster.get(&path).is_some()
+    })
+    .await
+}
+
+/// Another room, at its path.
+fn put_room(cluster: &Cluster, name: &str, spec: Value) -> String {
+    let mut other = room(spec);
+    other["metadata"]["name"] = json!(name);
+    other["metadata"]["uid"] = json!(format!("u-{name}"));
+    let path = ROOM.replace("geral", name);
+    cluster.put(&path, other);
+    path
+}
+
+#[tokio::test]
+async fn an_operator_whose_lease_is_taken_ends() {
+    let lab = Lab::new(room(json!({}))).await;
+    let operator = Operator::start(&lab.cluster, "a").await;
+    until_held_by(&lab.cluster, "a").await;
+    lab.cluster.edit(LEASE, |lease| {
+        lease["spec"]["holderIdentity"] = json!("thief");
+    });
+    let error = operator.end(AT_ONCE).await.expect_err("it must not go on");
+    assert!(
+        error.to_string().contains("taken by another operator"),
+        "{error}"
+    );
+    assert_eq!(
+        lab.cluster.get(LEASE).expect("it")["spec"]["holderIdentity"],
+        "thief"
+    );
+}
+
+#[tokio::test]
+async fn an_operator_that_cannot_renew_ends_before_another_may_begin() {
+    let lab = Lab::new(room(json!({}))).await;
+    let operator = Operator::start(&lab.cluster, "a").await;
+    until_held_by(&lab.cluster, "a").await;
+    lab.cluster.refuse(LEASE, 500, "the API server is on fire");
+    let error = operator
+        .end(LEASE_DURATION)
+        .await
+        .expect_err("it must not go on");
+    assert!(
+        error.to_string().contains("could not be renewed"),
+        "{error}"
+    );
+}
+
+#[tokio::test]
+async fn of_two_operators_one_works_and_the_other_takes_over_at_once_when_it_is_told_to_stop() {
+    let lab = Lab::new(room(json!({}))).await;
+    let first = Operator::start(&lab.cluster, "first").await;
+    until_held_by(&lab.cluster, "first").await;
+    let second = Operator::start(&lab.cluster, "second").await;
+    until("the second is ready", async || {
+        second
+            .get("/readyz")
+            .await
+            .is_some_and(|answer| answer.contains("200 OK"))
+    })
+    .await;
+    until_deployed(&lab.cluster, "geral").await;
+    // It has looked whether the definition is there, and for nothing else.
+    assert_eq!(second.requests.load(Ordering::SeqCst), 1);
+
+    first.stop.send(()).expect("it runs");
+    first
+        .running
+        .await
+        .expect("no panic")
+        .expect("it was asked to");
+    lab.cluster
+        .remove("/apis/apps/v1/namespaces/team/deployments/chat-geral");
+    let waited = until_held_by(&lab.cluster, "second").await;
+    assert!(waited < AT_ONCE, "{waited:?}");
+    until_deployed(&lab.cluster, "geral").await;
+    drop(second.stop);
+    second.running.abort();
+}
+
+#[tokio::test]
+async fn an_operator_that_dies_is_followed_when_its_lease_has_run_out_and_not_before() {
+    let lab = Lab::new(room(json!({}))).await;
+    let first = Operator::start(&lab.cluster, "first").await;
+    until_held_by(&lab.cluster, "first").await;
+    let second = Operator::start(&lab.cluster, "second").await;
+    until("the second is ready", async || {
+        second
+            .get("/readyz")
+            .await
+            .is_some_and(|answer| answer.contains("200 OK"))
+    })
+    .await;
+    first.running.abort();
+    let waited = until_held_by(&lab.cluster, "second").await;
+    // It renews every sixth of the duration: so long ago the last time may have been.
+    assert!(waited > LEASE_DURATION * 2 / 3, "{waited:?}");
+    assert!(waited < LEASE_DURATION + AT_ONCE, "{waited:?}");
+    second.running.abort();
+}
+
+#[tokio::test]
+async fn a_definition_that_is_missing_is_waited_for_and_named() {
+    let lab = Lab::new(room(json!({}))).await;
+    lab.cluster.refuse_kind("chatrooms", 404);
+    let operator = Operator::start(&lab.cluster, "a").await;
+    until("it says what it waits for", async || {
+        operator.get("/readyz").await.is_some_and(|answer| {
+            answer.contains("503") && answer.contains("chatrooms.papo.chat is not installed")
+        })
+    })
+    .await;
+    assert!(
+        operator
+            .get("/livez")
+            .await
+            .expect("an answer")
+            .contains("200 OK")
+    );
+    assert!(
+        lab.cluster.get(LEASE).is_none(),
+        "it leads nobody meanwhile"
+    );
+
+    lab.cluster.accept_kind("chatrooms");
+    until_deployed(&lab.cluster, "geral").await;
+    assert!(
+        operator
+            .get("/readyz")
+            .await
+            .expect("an answer")
+            .contains("200 OK")
+    );
+    operator.running.abort();
+}
+
+#[tokio::test]
+async fn a_kind_that_is_missing_or_forbidden_is_told_to_the_rooms_that_need_it_and_to_no_others() {
+    for (kind, code, spec, reason, words) in [
+        (
+            "httproutes",
+            404,
+            json!({"gateway": {"parentRefs": [{"name": "public"}]}}),
+            "KindMissing",
+            "HTTPRoute",
+        ),
+        (
+            "httproutes",
+            403,
+            json!({"gateway": {"parentRefs": [{"name": "public"}]}}),
+            "Forbidden",
+            "httproutes is forbidden",
+        ),
+        (
+            "poddisruptionbudgets",
+            403,
+            json!({"replicas": 2}),
+            "Forbidden",
+            "poddisruptionbudgets is forbidden",
+        ),
+    ] {
+        let lab = Lab::new(room(json!({}))).await;
+        lab.cluster.refuse_kind(kind, code);
+        let needy = put_room(&lab.cluster, "needy", spec);
+        let operator = Operator::start(&lab.cluster, "a").await;
+        until("the room that needs it says so", async || {
+            let (status, told, message) = lab.cluster.condition_of(&needy, "Available");
+            status == "False" && told == reason && message.contains(words)
+        })
+        .await;
+        until_deployed(&lab.cluster, "geral").await;
+        until_deployed(&lab.cluster, "needy").await;
+        until("the other has nothing to say", async || {
+            lab.cluster.condition("Available").1 == "Starting"
+        })
+        .await;
+        assert_eq!(
+            operator.failures().await,
+            0,
+            "it is no failure to be retried: {kind}"
+        );
+
+        lab.cluster.accept_kind(kind);
+        until("the room has it once it may", async || {
+            !lab.cluster.list(kind).is_empty()
+        })
+        .await;
+        operator.running.abort();
+    }
+}
+
+#[tokio::test]
+async fn rooms_of_a_broker_that_does_not_answer_do_not_hold_up_those_of_another() {
+    let lab = Lab::new(room(json!({}))).await;
+    // Accepts and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let port = silent.local_addr().expect("an address").port();
+    let mut secret = lab.cluster.get(BROKER_SECRET).expect("the Secret");
+    secret["data"]["managementPort"] =
+        json!(k8s_openapi::ByteString(port.to_string().into_bytes()));
+    lab.cluster
+        .put("/api/v1/namespaces/team/secrets/silent", secret);
+    let dead: Vec<String> = (0..40)
+        .map(|n| {
+            put_room(
+                &lab.cluster,
+                &format!("a{n}"),
+                json!({"broker": {"secretName": "silent"}}),
+            )
+        })
+        .collect();
+    let operator = Operator::start(&lab.cluster, "a").await;
+    until_deployed(&lab.cluster, "geral").await;
+    until("every dead room says so", async || {
+        dead.iter()
+            .all(|room| lab.cluster.condition_of(room, "BrokerReady").1 == "BrokerUnreachable")
+    })
+    .await;
+    // With the broker still silent, the other room is looked after as ever.
+    for _ in 0..5 {
+        lab.broker.remove("exchanges", EXCHANGE);
+        let waited = until("the exchange is back", async || {
+            lab.broker.get("exchanges", EXCHANGE).is_some()
+        })
+        .await;
+        assert!(waited < Duration::from_secs(5), "{waited:?}");
+    }
+    operator.running.abort();
+}

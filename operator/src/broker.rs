@@ -80,8 +80,12 @@ impl Settings {
             None => amqp_port == Some(5671) || ca.is_some(),
         };
         let host = needed("host")?.trim().to_owned();
-        if host.contains(['/', '@', '?', '#', ' ']) {
+        if !is_host(&host) {
             return Err("`host` is not a host name".to_owned());
+        }
+        let vhost = text("vhost")?.unwrap_or_else(|| "/".to_owned());
+        if [".", ".."].contains(&vhost.as_str()) {
+            return Err("`vhost` cannot be named in a URL".to_owned());
         }
         Ok(Self {
             username: needed("username")?,
@@ -89,7 +93,7 @@ impl Settings {
             host,
             amqp_port: amqp_port.unwrap_or(if tls { 5671 } else { 5672 }),
             management_port: port("managementPort")?.unwrap_or(if tls { 15671 } else { 15672 }),
-            vhost: text("vhost")?.unwrap_or_else(|| "/".to_owned()),
+            vhost,
             ca: ca.filter(|_| tls),
             tls,
         })
@@ -109,10 +113,16 @@ impl Settings {
         self.ca.as_deref()
     }
 
-    fn endpoint(&self) -> String {
+    pub(crate) fn endpoint(&self) -> String {
         let scheme = if self.tls { "https" } else { "http" };
         format!("{scheme}://{}:{}/api", self.host, self.management_port)
     }
+}
+
+/// A name or an address without a port, which URLs keep as it is.
+fn is_host(text: &str) -> bool {
+    let url = format!("http://{text}/").parse::<reqwest::Url>();
+    url.is_ok_and(|url| url.host_str() == Some(&text.to_ascii_lowercase()) && url.path() == "/")
 }
 
 /// RFC 3986: everything but what is unreserved.
@@ -371,5 +381,26 @@ mod tests {
                 Some(problem)
             );
         }
+    }
+
+    #[test]
+    fn what_a_url_would_read_as_something_else_is_refused() {
+        for host in [
+            "mq:5672", "mq/x", "a@mq", "m q", "m\tq", "mq?", "127.1", "%6d",
+        ] {
+            let pairs = [("username", "u"), ("password", "p"), ("host", host)];
+            let problem = Settings::parse(&secret(&pairs)).err();
+            assert_eq!(
+                problem.as_deref(),
+                Some("`host` is not a host name"),
+                "{host:?}"
+            );
+        }
+        for host in ["mq", "Mq.team.svc", "10.0.0.1", "[::1]", "a_b-c"] {
+            let pairs = [("username", "u"), ("password", "p"), ("host", host)];
+            assert!(Settings::parse(&secret(&pairs)).is_ok(), "{host:?}");
+        }
+        let dots = [&CLUSTER_OPERATORS[..3], &[("vhost", "..")]].concat();
+        assert!(Settings::parse(&secret(&dots)).is_err());
     }
 }

@@ -97,6 +97,9 @@ pub enum Invalid {
     /// Not an object the API server has stored.
     #[error("metadata.uid is missing")]
     Uid,
+    /// A title that no program can be given.
+    #[error("spec.title contains the character U+0000")]
+    Title,
     /// A negative number of servers.
     #[error("spec.replicas is {0}, which is less than zero")]
     Replicas(i32),
@@ -138,6 +141,13 @@ pub fn validate(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Room, Inval
     let namespace = chat_room.namespace().unwrap_or_default();
     let name = RoomName::new(&namespace, &chat_room.name_any())?;
     let spec = &chat_room.spec;
+    if spec
+        .title
+        .as_ref()
+        .is_some_and(|title| title.contains('\0'))
+    {
+        return Err(Invalid::Title);
+    }
     if spec.replicas < 0 {
         return Err(Invalid::Replicas(spec.replicas));
     }
@@ -398,6 +408,16 @@ mod tests {
         for text in ["", "D", "7", "7d", "0D", "7 D", "1234567s", "7é", "+7D"] {
             assert!(!is_age(text), "{text:?}");
         }
+    }
+
+    #[test]
+    fn a_title_that_no_program_can_be_given_is_refused() {
+        let spec = ChatRoomSpec {
+            title: Some("a\0b".to_owned()),
+            ..ChatRoomSpec::default()
+        };
+        let room = chat_room("geral", spec);
+        assert_eq!(validate(&room, &defaults()), Err(Invalid::Title));
     }
 
     #[test]

@@ -231,6 +231,11 @@ pub enum InvalidBrokerUrl {
     /// No host.
     #[error("a broker URL names a host, as in amqp://guest:guest@localhost:5672")]
     Host,
+    /// A character of a user, password or virtual host that must be percent-encoded: what is a password cannot be told.
+    #[error(
+        "user, password and virtual host of a broker URL are percent-encoded: %2F for /, %3F for ?, %40 for @"
+    )]
+    Encoding,
 }
 
 impl BrokerUrl {
@@ -252,6 +257,8 @@ impl FromStr for BrokerUrl {
         let host = authority.rsplit('@').next().unwrap_or_default();
         if host.is_empty() || host.starts_with(':') {
             Err(InvalidBrokerUrl::Host)
+        } else if rest[authority.len()..].contains('@') {
+            Err(InvalidBrokerUrl::Encoding)
         } else {
             Ok(Self(text.to_owned()))
         }
@@ -362,6 +369,10 @@ mod tests {
             Err(InvalidBrokerUrl::Scheme)
         );
         assert_eq!("amqp://".parse::<BrokerUrl>(), Err(InvalidBrokerUrl::Host));
+        assert_eq!(
+            "amqp://ana:s3/cr3t@mq".parse::<BrokerUrl>(),
+            Err(InvalidBrokerUrl::Encoding)
+        );
         assert_eq!(
             "amqp://user:pw@:5672".parse::<BrokerUrl>(),
             Err(InvalidBrokerUrl::Host)

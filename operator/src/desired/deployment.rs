@@ -177,9 +177,10 @@ fn container(room: &Room, launch: &Launch) -> Container {
         protocol: Some("TCP".to_owned()),
         ..ContainerPort::default()
     };
+    // Written twice a `$` is one: alone, the kubelet would put other variables in the place of `$(NAME)`.
     let variable = |(name, value): (&str, String)| EnvVar {
         name: name.to_owned(),
-        value: Some(value),
+        value: Some(value.replace('$', "$$")),
         ..EnvVar::default()
     };
     Container {

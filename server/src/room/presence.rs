@@ -128,9 +128,12 @@ impl Roster {
     }
 
     /// Hears another server's report; what this server's members should be told of it, if anything.
-    pub(super) fn hear(&mut self, report: Report, now: Instant) -> Option<Presence> {
+    pub(super) fn hear(&mut self, mut report: Report, now: Instant) -> Option<Presence> {
         if report.server == self.server {
             return None;
+        }
+        for names in [&mut report.members, &mut report.joined, &mut report.left] {
+            names.truncate(MOST_NAMES);
         }
         let before = self.count();
         let (joined, left) = (report.joined.clone(), report.left.clone());
@@ -168,8 +171,13 @@ impl Roster {
 
     /// Connections in the room, over all servers.
     pub(super) fn count(&self) -> u64 {
-        let theirs: u64 = self.others.values().map(|(report, _)| report.count).sum();
-        self.own.values().sum::<u64>() + theirs
+        let theirs = self.others.values().map(|(report, _)| report.count);
+        // What others say may be anything.
+        self.own
+            .values()
+            .copied()
+            .chain(theirs)
+            .fold(0, u64::saturating_add)
     }
 }
 
@@ -227,6 +235,24 @@ mod tests {
         let mut a = roster("a", &["Ana"]);
         assert_eq!(a.hear(a.report(), Instant::now()), None);
         assert_eq!(a.count(), 1);
+    }
+
+    #[test]
+    fn a_server_that_lies_breaks_nothing() {
+        let mut a = roster("a", &["Ana"]);
+        let report = |server: &str| Report {
+            server: server.to_owned(),
+            count: u64::MAX,
+            members: vec![name("Bia"); 2 * MOST_NAMES],
+            joined: vec![name("Rui"); 2 * MOST_NAMES],
+            left: Vec::new(),
+        };
+        a.hear(report("b"), Instant::now());
+        let presence = a.hear(report("c"), Instant::now()).expect("news");
+        assert_eq!(
+            (presence.count, presence.joined.len()),
+            (u64::MAX, MOST_NAMES)
+        );
     }
 
     #[test]

@@ -18,6 +18,8 @@ pub mod crd;
 pub mod desired;
 pub mod error;
 pub mod finalize;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod lease;
 pub mod metrics;
 pub mod names;

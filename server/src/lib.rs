@@ -7,6 +7,8 @@ mod admin;
 mod backoff;
 pub mod broker;
 pub mod chat;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod metrics;
 mod parts;
 pub mod room;

@@ -5,6 +5,8 @@
 
 mod epoch;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod launch;
 mod limits;
 pub mod ports;

@@ -5,6 +5,8 @@
 //! program still waits for, and [`admin_router`] shows it, with the metrics, to probes and scrapers.
 
 mod admin;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod logs;
 mod propagation;
 mod readiness;

@@ -32,7 +32,7 @@ pub fn extract(get: impl Fn(&str) -> Option<String>) -> Option<Context> {
     global::get_text_map_propagator(|propagator| extract_with(propagator, &get))
 }
 
-fn extract_with(
+pub(crate) fn extract_with(
     propagator: &dyn TextMapPropagator,
     get: impl Fn(&str) -> Option<String>,
 ) -> Option<Context> {

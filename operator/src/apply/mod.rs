@@ -1,6 +1,8 @@
 //! The only effects: makes broker and cluster as they should be, and tells what came back.
 
 mod drift;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 pub(crate) mod kubernetes;
 pub(crate) mod rabbitmq;
 mod rollout;

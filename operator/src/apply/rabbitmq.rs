@@ -137,7 +137,7 @@ async fn keep_exchange(broker: &Broker, name: &str, owner: &str) -> Result<(), B
     }
 }
 
-fn check_exchange(there: &ExchangeInfo, owner: &str) -> Result<(), BrokerError> {
+pub(super) fn check_exchange(there: &ExchangeInfo, owner: &str) -> Result<(), BrokerError> {
     let ExchangeInfo {
         name,
         exchange_type,
@@ -253,7 +253,7 @@ async fn keep_log(
     Ok(Found::Created(epoch))
 }
 
-fn check_log(there: &QueueInfo) -> Result<(), BrokerError> {
+pub(super) fn check_log(there: &QueueInfo) -> Result<(), BrokerError> {
     if there.queue_type == "stream" {
         return Ok(());
     }
@@ -290,7 +290,7 @@ async fn logs(broker: &Broker, topology: &Topology) -> Result<Vec<QueueInfo>, Br
     Ok(logs)
 }
 
-fn epoch_of(topology: &Topology, queue: &str) -> Option<Epoch> {
+pub(super) fn epoch_of(topology: &Topology, queue: &str) -> Option<Epoch> {
     let epoch = queue
         .strip_prefix(&topology.exchange)?
         .strip_prefix(".log.")?

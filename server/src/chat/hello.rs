@@ -226,5 +226,13 @@ mod tests {
         fn no_auth_makes_it_panic(auth in ".{0,60}") {
             let _ = hello(&auth);
         }
+
+        /// As wide as JSON's integers may be written, and around the bounds of an offset.
+        #[test]
+        fn only_what_fits_an_offset_is_one(number in prop_oneof![any::<i128>(), -3_i128..3, i128::from(u64::MAX) - 3..i128::from(u64::MAX) + 3]) {
+            let auth = format!(r#"{{"epoch":"e1","offset":{number}}}"#);
+            let resume = hello(&auth).expect("accepted").resume;
+            prop_assert_eq!(resume.map(|resume| resume.offset), u64::try_from(number).ok());
+        }
     }
 }

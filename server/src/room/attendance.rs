@@ -75,9 +75,10 @@ impl Attendance {
 
 /// A typing signal.
 #[derive(Debug, Serialize, Deserialize)]
-struct Typing {
+pub(super) struct Typing {
+    /// Who.
     #[serde(flatten)]
-    member: Member,
+    pub member: Member,
 }
 
 impl<B: Broker, S: Sink> Room<B, S> {

@@ -2,6 +2,9 @@
 //!
 //! A record is a copy when one of the same sender and id stands at most [`DEDUP_WINDOW`] records before it, copy or not.
 //! Whoever wants to know this of the record at offset X must have observed all records from X - [`DEDUP_WINDOW`] on.
+//!
+//! What retention has removed nobody can observe any more: whoever begins to read at the head of a log may show as new a
+//! copy, stored at most [`DEDUP_WINDOW`] records later, of a message that was removed.
 
 use std::{
     collections::{HashMap, VecDeque},

@@ -8,9 +8,13 @@ mod attendance;
 mod dedup;
 mod fanout;
 mod follow;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod message;
 mod outcome;
 mod presence;
+#[cfg(test)]
+mod properties;
 mod publish;
 mod read;
 mod shard;

@@ -107,6 +107,12 @@ impl Window {
         self.head
     }
 
+    /// How many records it holds, and how many bytes of them.
+    #[cfg(test)]
+    pub(super) fn extent(&self) -> (usize, usize) {
+        (self.slots.len(), self.bytes)
+    }
+
     /// Where a message is that was stored lately.
     pub(super) fn find(&self, key: &Key) -> Option<u64> {
         self.dedup.find(key)

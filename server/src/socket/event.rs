@@ -120,7 +120,7 @@ fn history<B: Broker>(
 }
 
 /// `{ before?, limit? }`: before the end and a page if not given.
-fn history_request(arguments: &[Json], page: u64) -> Result<(u64, u64), Refusal> {
+pub(super) fn history_request(arguments: &[Json], page: u64) -> Result<(u64, u64), Refusal> {
     let wrong = || {
         Refusal::new(
             Code::BadRequest,

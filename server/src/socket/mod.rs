@@ -7,6 +7,8 @@
 
 mod connect;
 mod event;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod packet;
 mod session;
 mod sink;

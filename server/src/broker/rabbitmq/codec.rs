@@ -147,10 +147,14 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_what_is_read(text in ".{0,80}", offset in 0_i64.., traced: bool) {
-            let record = a_record(&text);
-            let trace = traced.then(|| TraceContext { parent: "00-a-b-01".to_owned(), state: "k=v".to_owned() });
-            let delivery = delivered(properties(&record, trace.as_ref()), text.as_bytes(), Some(offset));
+        fn what_is_written_is_what_is_read(
+            id in "[!-~]{1,64}", sender in "[0-9a-f]{0,24}", user in "[^\\p{C}\\s]{1,40}", text in any::<String>(), at: i64,
+            offset in 0_i64.., trace in prop::option::of((".{0,60}", ".{0,60}")),
+        ) {
+            let Ok(user) = user.parse() else { return Ok(()) };
+            let record = Record { id: id.parse().expect("valid"), sender: SenderId::from_trusted(sender), user, text, at };
+            let trace = trace.map(|(parent, state)| TraceContext { parent, state });
+            let delivery = delivered(properties(&record, trace.as_ref()), record.text.as_bytes(), Some(offset));
             let read = stored(delivery).expect("it has an offset");
             prop_assert_eq!(read, Stored { offset: offset.unsigned_abs(), record: Some(Arc::new(record)), trace });
         }

@@ -21,9 +21,9 @@ use crate::broker::ReadError;
 
 /// Somebody drew an epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Draw {
-    epoch: Epoch,
-    replaces: Option<Epoch>,
+pub(super) struct Draw {
+    pub epoch: Epoch,
+    pub replaces: Option<Epoch>,
 }
 
 /// The epoch that counts; `None` when none was ever drawn.
@@ -60,7 +60,7 @@ pub(super) async fn agree(topology: &Topology) -> Result<Epoch, ReadError> {
         .ok_or_else(|| ReadError::Unavailable(format!("{register} does not show what was entered")))
 }
 
-fn counting(draws: &[Draw]) -> Option<Epoch> {
+pub(super) fn counting(draws: &[Draw]) -> Option<Epoch> {
     draws.iter().fold(None, |current, draw| {
         if draw.replaces == current {
             Some(draw.epoch.clone())

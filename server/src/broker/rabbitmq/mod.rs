@@ -7,6 +7,8 @@
 mod codec;
 mod connection;
 mod epochs;
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod publisher;
 mod reader;
 mod signals;

@@ -1,0 +1,61 @@
+"""The load generator, on its core."""
+
+import json
+import subprocess
+
+import machine
+from contenders import TARGET
+
+# Above this, what is measured may be the generator.
+MOST_OF_ITS_CORE = 0.8
+
+
+def _command(server_pids, arguments):
+    pids = ",".join(map(str, server_pids))
+    return ["taskset", "-c", str(machine.GENERATOR_CORE), str(TARGET / "papo-bench"), "--server-pids", pids, *map(str, arguments)]
+
+
+def once(server_pids, *arguments, limit=300):
+    """A mode that reports once."""
+    result = subprocess.run(_command(server_pids, arguments), capture_output=True, text=True, timeout=limit)
+    if result.returncode:
+        return {"failed": result.stderr.strip()}
+    return json.loads(result.stdout)
+
+
+class Load:
+    """Connected sockets that can be made to talk."""
+
+    def __init__(self, server_pids, rooms, sockets, senders, broker_pids=()):
+        arguments = ["load", "--sockets", sockets, "--senders", senders]
+        for servers in rooms:
+            arguments += ["--room", ",".join(f"127.0.0.1:{port}" for port in servers)]
+        if broker_pids:
+            arguments += ["--broker-pids", ",".join(map(str, broker_pids))]
+        self.process = subprocess.Popen(_command(server_pids, arguments), text=True, bufsize=1,
+                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+
+    def __enter__(self):
+        try:
+            self._answer()
+        except RuntimeError:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_):
+        self.process.kill()
+        self.process.wait()
+
+    def run(self, rate, seconds):
+        """RATE messages per second over all rooms."""
+        self.process.stdin.write(f"{rate} {seconds}\n")
+        report = self._answer()
+        report["is_valid"] = report["generator_share"] < MOST_OF_ITS_CORE
+        return report
+
+    def _answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("the load generator ended")
+        return json.loads(line)

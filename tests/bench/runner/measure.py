@@ -1,0 +1,161 @@
+"""What is measured, in which order."""
+
+import contextlib
+import random
+import statistics
+import sys
+import time
+
+import machine
+from contenders import CONTENDERS, Broker, Running, papo, versions
+from generator import Load, once
+
+WITHIN_MS = 50
+FIXED_RATES = [100, 1000]
+SHARES = [0.25, 0.5, 0.75]
+MANY_ROOMS = 8
+
+
+def say(text):
+    print(f"bench: {time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+def everything(options):
+    chosen = [c for c in CONTENDERS if not options.only or c.name in options.only]
+    size = QUICK if options.quick else FULL
+    repetitions = 1 if options.quick else options.repetitions
+    results = {"machine": machine.description(), "versions": versions(), "size": size, "quick": options.quick,
+               "repetitions": repetitions, "contenders": {c.name: c.title for c in chosen},
+               "runs": {part: {} for part in options.parts}, "busy": []}
+    needs_broker = any(c.needs_broker for c in chosen) or "rooms" in options.parts
+    with contextlib.ExitStack() as stack:
+        broker = stack.enter_context(Broker()) if needs_broker else None
+        for repetition in range(repetitions):
+            results["busy"].append(machine.busy_share(1))
+            # The other way round each time: what drifts hits all alike.
+            for contender in chosen[::-1] if repetition % 2 else chosen:
+                for part in options.parts:
+                    few = repetition >= 3 and part != "load"
+                    if part in contender.parts and not few:
+                        _attempt(results, part, contender.name, PARTS[part], contender, broker, size,
+                                 results["runs"][part].get(contender.name, []))
+            if "rooms" in options.parts and repetition < 3:
+                for servers in [3, 10]:
+                    _attempt(results, "rooms", str(servers), many_rooms, servers, broker, size)
+    return results
+
+
+def _attempt(results, part, key, measurement, *arguments):
+    """One repetition of one measurement; a failure is a result too."""
+    try:
+        result = measurement(*arguments)
+    except (RuntimeError, OSError, ValueError) as error:
+        result = {"failed": str(error)}
+    say(f"{part} {key}: {_short(result)}")
+    results["runs"][part].setdefault(key, []).append(result)
+
+
+def _short(result):
+    if "failed" in result:
+        return f"FAILED: {result['failed']}"
+    if "highest" in result:
+        best = result["highest"]
+        if not best:
+            return "no rate within the limit"
+        return (f"{best['deliveries_per_s']:.0f} deliveries/s, {best['server_us_per_delivery']:.2f} us each, "
+                f"p99 {best['delivery']['p99_ms']:.1f} ms, generator {best['generator_share']:.0%}")
+    return " ".join(f"{key}={value:.6g}" for key, value in result.items() if isinstance(value, (int, float)))
+
+
+@contextlib.contextmanager
+def _server(contender, broker):
+    port = random.randrange(10000, 19000, 2)
+    with Running(contender.command(port, broker.url if broker else None), port) as server:
+        yield server
+
+
+def load(contender, broker, size, earlier):
+    """The highest rate within the limit, then fixed rates and shares of it."""
+    with _server(contender, broker) as server:
+        pids = broker.pids if contender.needs_broker else ()
+        with Load(server.pids, [[server.port]], size["sockets"], size["senders"], pids) as sockets:
+            sockets.run(5, 1)  # warm
+            tried = []
+            known = [run["highest"]["rate"] for run in earlier if run.get("highest")]
+            highest = search(sockets, size, tried, statistics.median(known) if known else None)
+            result = {"highest": highest, "tried": tried, "at": {}, "shares": {}}
+            if highest:
+                for rate in FIXED_RATES:
+                    if rate <= highest["rate"]:
+                        result["at"][str(rate)] = sockets.run(rate, size["seconds"])
+                for share in SHARES:
+                    result["shares"][str(share)] = sockets.run(highest["rate"] * share, size["seconds"])
+            return result
+
+
+def search(sockets, size, tried, known):
+    """The report of the highest rate that is good: steps, then bisection; around a known rate with smaller ones."""
+    low, high, best = None, None, None
+    step, rate = (1.15, known) if known else (2, 20)
+    while len(tried) < 16:
+        report = sockets.run(rate, size["seconds"])
+        tried.append({key: report[key] for key in ("rate", "generator_share", "is_valid")} |
+                     {"p99_ms": report["delivery"]["p99_ms"], "missing": report["delivery"]["missing"]})
+        if is_good(report):
+            low, best = rate, report
+        else:
+            high = rate
+        if low is None:
+            rate = high / step
+            if rate < 1:
+                return None
+        elif high is None:
+            rate = low * step
+        elif high / low < size["precision"]:
+            return best
+        else:
+            rate = (low * high) ** 0.5
+    return best
+
+
+def is_good(report):
+    delivery = report["delivery"]
+    return report["is_valid"] and delivery["missing"] == delivery["surplus"] == 0 and delivery["p99_ms"] < WITHIN_MS
+
+
+def idle(contender, broker, size, _earlier):
+    with _server(contender, broker) as server:
+        return once(server.pids, "idle", f"127.0.0.1:{server.port}", "--sockets", size["idle"])
+
+
+def reconnect(contender, broker, size, _earlier):
+    with _server(contender, broker) as server:
+        return once(server.pids, "reconnect", f"127.0.0.1:{server.port}", "--sockets", size["reconnect"],
+                    "--messages", size["missed"], "--recovery", contender.recovery)
+
+
+def many_rooms(servers, broker, size):
+    """Rooms as the operator deploys them, each with SERVERS servers of its own: what does a message cost the broker?"""
+    with contextlib.ExitStack() as stack:
+        base = random.randrange(10000, 18000, 2)
+        ports = [[base + 2 * (room * servers + server) for server in range(servers)] for room in range(MANY_ROOMS)]
+        name = f"bench/{base}-{servers}-{time.time_ns()}"
+        running = [stack.enter_context(Running(papo(port, broker.url, f"{name}-{room}"), port))
+                   for room, group in enumerate(ports) for port in group]
+        members = stack.enter_context(Load([pid for one in running for pid in one.pids], ports,
+                                           MANY_ROOMS * size["members"], 10, broker.pids))
+        members.run(MANY_ROOMS, 1)  # warm
+        before, seconds = machine.cpu_seconds(broker.pids), 5
+        time.sleep(seconds)
+        idle_share = (machine.cpu_seconds(broker.pids) - before) / seconds
+        report = members.run(MANY_ROOMS * 10, 2 * size["seconds"])
+        own = report["broker_s"] - idle_share * report["elapsed_s"]
+        return {"rooms": MANY_ROOMS, "servers": servers, "missing": report["delivery"]["missing"],
+                "broker_idle_share": idle_share, "broker_us_per_message_with_idle": report["broker_us_per_message"],
+                "broker_us_per_message": own * 1e6 / report["messages"], "p99_ms": report["delivery"]["p99_ms"],
+                "server_us_per_delivery": report["server_us_per_delivery"]}
+
+
+PARTS = {"load": load, "idle": idle, "reconnect": reconnect}
+FULL = {"sockets": 1000, "senders": 10, "seconds": 3, "precision": 1.08, "idle": 10_000, "reconnect": 5000, "missed": 1000, "members": 30}
+QUICK = {"sockets": 1000, "senders": 10, "seconds": 1, "precision": 1.3, "idle": 2000, "reconnect": 500, "missed": 200, "members": 10}

@@ -5,7 +5,7 @@ DOCKER ?= docker
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test e2e kind image generate
+.PHONY: help run test bench e2e kind image generate
 
 help: ## List the commands
 	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -15,6 +15,9 @@ run: ## Build the chat server and run it on port 5000 (ARGS="--broker amqp://...
 
 test: ## Run every test that needs no cluster, after setting this machine up for it (SUITES="unit page" for some)
 	@tests/run $(SUITES)
+
+bench: ## Measure Papo beside Node's Socket.IO, Flask-SocketIO and a floor (ARGS="--quick", ARGS=--help)
+	@tests/bench/run $(ARGS)
 
 e2e: ## Run the end-to-end tests on the cluster KUBECONFIG names
 	@cd tests/e2e && npm ci --no-audit --no-fund --silent && npm --silent test -- $(ARGS)

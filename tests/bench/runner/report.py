@@ -1,0 +1,147 @@
+"""From what was measured: results.json, results.md, results.svg."""
+
+import json
+import pathlib
+import statistics
+
+import plot
+
+README = pathlib.Path(__file__).parent.parent.parent.parent / "README.md"
+BEGIN, END = "<!-- figures: written by `make bench` -->", "<!-- end of figures -->"
+
+
+def write(results, folder):
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    (folder / "results.md").write_text(markdown(results))
+    (folder / "results.svg").write_text(plot.picture(bars(results)))
+
+
+def write_readme(results):
+    """The first table only, between its marks."""
+    before, rest = README.read_text().split(BEGIN)
+    _, after = rest.split(END)
+    table = markdown(results).split("\n\n")[0]
+    picture = "![The same figures as bars](tests/bench/results/results.svg)"
+    README.write_text(f"{before}{BEGIN}\n{table}\n\n{picture}\n\n{_circumstances(results)[0]}\n{END}{after}")
+
+
+def values(results, part, key, *path):
+    """One figure of all repetitions; those that failed have none."""
+    found = []
+    for run in results["runs"].get(part, {}).get(key, []):
+        for step in path:
+            run = run.get(step) if isinstance(run, dict) else None
+        if run is not None:
+            found.append(run)
+    return found
+
+
+def median(found):
+    return statistics.median(found) if found else None
+
+
+def shown(found, scale=1.0):
+    """Median and range, to three digits."""
+    if not found:
+        return "–"
+    low, middle, high = (three(number * scale) for number in (min(found), statistics.median(found), max(found)))
+    return middle if low == high else f"{middle} ({low}–{high})"
+
+
+def three(number):
+    if abs(number) >= 100:
+        return f"{float(f'{number:.3g}'):,.0f}"
+    return f"{number:.3g}"
+
+
+ROWS = [
+    ("highest deliveries/s, p99 < 50 ms, none missing", "load", ("highest", "deliveries_per_s"), 1),
+    ("CPU µs per delivery at 100 messages/s", "load", ("at", "100", "server_us_per_delivery"), 1),
+    ("CPU µs per delivery at 1000 messages/s", "load", ("at", "1000", "server_us_per_delivery"), 1),
+    ("CPU µs per delivery at the highest", "load", ("highest", "server_us_per_delivery"), 1),
+    ("share of the server's core at the highest, %", "load", ("highest", "server_share"), 100),
+    ("memory per idle connection, kB", "idle", ("bytes_per_connection",), 1e-3),
+    ("all back with what they missed, s", "reconnect", ("all_s",), 1),
+    ("  missing of it", "reconnect", ("missing",), 1),
+    ("generator's share of its core at the highest, %", "load", ("highest", "generator_share"), 100),
+]
+SHARES = ["0.25", "0.5", "0.75"]
+
+
+def markdown(results):
+    contenders = results["contenders"]
+    lines = ["| median (lowest–highest) | " + " | ".join(contenders.values()) + " |", "| --- |" + " --- |" * len(contenders)]
+
+    def row(label, cells):
+        if any(cell != "–" for cell in cells):
+            lines.append(f"| {label} | " + " | ".join(cells) + " |")
+
+    for label, part, path, scale in ROWS[:-1]:
+        row(label, [shown(values(results, part, name, *path), scale) for name in contenders])
+    for kind, label in [("delivery", "delivery"), ("ack", "acknowledgement")]:
+        for share in SHARES:
+            row(f"{label} at {float(share):.0%}: p50 / p99 / p99.9, ms", [_latencies(results, name, share, kind) for name in contenders])
+    label, part, path, scale = ROWS[-1]
+    row(label, [shown(values(results, part, name, *path), scale) for name in contenders])
+    return "\n".join([*lines, "", *_rooms(results), *_ratios(results), *_circumstances(results)]) + "\n"
+
+
+def _latencies(results, name, share, kind):
+    found = [median(values(results, "load", name, "shares", share, kind, quantile)) for quantile in ("p50_ms", "p99_ms", "p999_ms")]
+    return "–" if None in found else " / ".join(map(three, found))
+
+
+def _rooms(results):
+    if not results["runs"].get("rooms"):
+        return []
+    lines = ["| small rooms of the operator's making | broker CPU µs per message | broker's idle share of a core, % |", "| --- | --- | --- |"]
+    for servers in results["runs"]["rooms"]:
+        count = max(values(results, "rooms", servers, "rooms"), default="?")
+        lines.append(f"| {count} rooms, {servers} servers each | {shown(values(results, 'rooms', servers, 'broker_us_per_message'))} | "
+                     f"{shown(values(results, 'rooms', servers, 'broker_idle_share'), 100)} |")
+    return [*lines, ""]
+
+
+# The ratios that matter: what, of whom to whom, which figure, and what is to be reached.
+RATIOS = [
+    ("deliveries per core, Papo : Node", "load", "papo", "node", ("highest", "deliveries_per_s"), "at least 5"),
+    ("CPU per delivery at the highest, Papo : floor", "load", "papo", "floor", ("highest", "server_us_per_delivery"), "at most 1.5"),
+    ("CPU per delivery at 100 messages/s, Papo : floor", "load", "papo", "floor", ("at", "100", "server_us_per_delivery"), "at most 2"),
+    ("memory per idle connection, Papo : Node", "idle", "papo", "node", ("bytes_per_connection",), "at most 0.5"),
+    ("CPU per delivery at the highest, Papo on RabbitMQ : embedded", "load", "papo-rabbitmq", "papo",
+     ("highest", "server_us_per_delivery"), "0.8 to 1.2"),
+]
+
+
+def _ratios(results):
+    lines = []
+    for label, part, one, other, path, wanted in RATIOS:
+        pair = [median(values(results, part, name, *path)) for name in (one, other)]
+        if all(pair):
+            lines.append(f"| {label} | {three(pair[0] / pair[1])} | {wanted} |")
+    return ["| ratio of medians | | wanted |", "| --- | --- | --- |", *lines, ""] if lines else []
+
+
+def _circumstances(results):
+    machine, versions, size = results["machine"], results["versions"], results["size"]
+    failures = [f"{part} {name}: {run['failed'].strip().splitlines()[-1]}" for part, runs in results["runs"].items() for name, all_of_it in runs.items()
+                for run in all_of_it if "failed" in run]
+    busy = f"{max(results['busy'], default=0):.0%}"
+    return [
+        f"{size['sockets']} sockets, one room, {size['senders']} senders, 64-byte texts; {results['repetitions']} repetitions"
+        f"{' (--quick: not for comparing)' if results['quick'] else ''}; {size['idle']} idle; "
+        f"{size['reconnect']} reconnect and missed {size['missed']}. "
+        f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, {machine['date']}; "
+        f"at most {busy} busy with something else before a repetition. " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
+        *[f"\nFailed: {failure}" for failure in failures]]
+
+
+def bars(results):
+    """What is drawn: for each panel its title and (label, median, lowest, highest) of each contender."""
+    panels = [("deliveries per second, on one core", ROWS[0]), ("CPU µs per delivery, at the highest rate", ROWS[3]),
+              ("kB per idle connection", ROWS[5])]
+    drawn = []
+    for title, (_, part, path, scale) in panels:
+        of_all = [(label, [value * scale for value in values(results, part, name, *path)]) for name, label in results["contenders"].items()]
+        drawn.append((title, [(label, median(found), min(found), max(found)) for label, found in of_all if found]))
+    return [panel for panel in drawn if panel[1]]

@@ -14,6 +14,7 @@ pub mod load;
 pub mod packet;
 pub mod process;
 pub mod reconnect;
+pub mod steps;
 pub mod swarm;
 pub mod tally;
 pub mod text;

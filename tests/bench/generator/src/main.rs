@@ -12,6 +12,7 @@ use papo_bench::{
     idle,
     load::{Members, Run},
     reconnect::{self, Recovery},
+    steps,
     swarm::Swarm,
 };
 use serde_json::{Value, json};
@@ -59,6 +60,14 @@ enum Mode {
         #[arg(long, value_enum, default_value_t = Recovery::Offset)]
         recovery: Recovery,
     },
+    /// Connects, and sends one message after the other has reached everybody
+    Steps {
+        server: SocketAddr,
+        #[arg(long, default_value_t = 50)]
+        sockets: usize,
+        #[arg(long, default_value_t = 100)]
+        messages: u64,
+    },
 }
 
 fn main() -> Result<()> {
@@ -67,6 +76,11 @@ fn main() -> Result<()> {
         mode,
     } = Arguments::parse();
     match mode {
+        Mode::Steps {
+            server,
+            sockets,
+            messages,
+        } => print(&steps::steps(server, sockets, messages)?),
         Mode::Load {
             room,
             sockets,

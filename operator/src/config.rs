@@ -23,8 +23,23 @@ pub struct Cli {
 pub enum Command {
     /// Watch chat rooms and keep them as they should be
     Run(Box<Run>),
+    /// Let all rooms go: they stay, but are deleted without their broker being cleared until an operator is back. For when it is uninstalled
+    Release(Release),
     /// Print the definition of the ChatRoom resource as YAML
     Crd,
+}
+
+/// Whose rooms are let go.
+#[derive(Args, Clone, Debug)]
+pub struct Release {
+    /// Only rooms of these namespaces; repeat or separate by commas. All namespaces if not given
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_WATCH_NAMESPACES",
+        value_name = "NAMESPACE",
+        value_delimiter = ','
+    )]
+    pub watch_namespaces: Vec<String>,
 }
 
 /// Settings of the operator.

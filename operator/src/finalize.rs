@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use k8s_openapi::jiff::Timestamp;
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Client, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams},
     runtime::{
         controller::Action,
@@ -37,11 +37,7 @@ const WAIT: Duration = Duration::from_secs(5);
 
 /// Makes sure that the room is not gone before its broker is cleared.
 pub(crate) async fn hold(chat_room: &ChatRoom, context: &Context) -> Result<(), kube::Error> {
-    if chat_room
-        .finalizers()
-        .iter()
-        .any(|name| name == names::FINALIZER)
-    {
+    if is_held(chat_room) {
         return Ok(());
     }
     let mut finalizers = chat_room.finalizers().to_vec();
@@ -49,13 +45,15 @@ pub(crate) async fn hold(chat_room: &ChatRoom, context: &Context) -> Result<(), 
     write_finalizers(chat_room, context, &finalizers).await
 }
 
+/// Whether the room waits for us before it may go.
+pub(crate) fn is_held(chat_room: &ChatRoom) -> bool {
+    let mut names = chat_room.finalizers().iter();
+    names.any(|name| name == names::FINALIZER)
+}
+
 /// One step of the end of a room.
 pub(crate) async fn finalize(chat_room: &ChatRoom, context: &Context) -> Result<Action, Error> {
-    if !chat_room
-        .finalizers()
-        .iter()
-        .any(|name| name == names::FINALIZER)
-    {
+    if !is_held(chat_room) {
         return Ok(Action::await_change());
     }
     let age = age(chat_room);
@@ -71,13 +69,7 @@ pub(crate) async fn finalize(chat_room: &ChatRoom, context: &Context) -> Result<
             tell_what_is_left(chat_room, context, &room, &error).await;
         }
     }
-    let finalizers: Vec<String> = chat_room
-        .finalizers()
-        .iter()
-        .filter(|name| *name != names::FINALIZER)
-        .cloned()
-        .collect();
-    match write_finalizers(chat_room, context, &finalizers).await {
+    match write_finalizers(chat_room, context, &others(chat_room)).await {
         Err(kube::Error::Api(status)) if status.is_not_found() => {}
         written => written?,
     }
@@ -195,12 +187,19 @@ async fn write_finalizers(
     context: &Context,
     finalizers: &[String],
 ) -> Result<(), kube::Error> {
-    let api: Api<ChatRoom> = Api::namespaced(
-        context.world.client.clone(),
-        &chat_room.namespace().unwrap_or_default(),
-    );
-    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": chat_room.resource_version()}});
     context.world.metrics.cluster_write();
+    set_finalizers(&context.world.client, chat_room, finalizers).await
+}
+
+/// As [`write_finalizers`], for those who count nothing.
+pub(crate) async fn set_finalizers(
+    client: &Client,
+    chat_room: &ChatRoom,
+    finalizers: &[String],
+) -> Result<(), kube::Error> {
+    let namespace = chat_room.namespace().unwrap_or_default();
+    let api: Api<ChatRoom> = Api::namespaced(client.clone(), &namespace);
+    let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": chat_room.resource_version()}});
     let params = PatchParams {
         field_manager: Some(names::MANAGER.to_owned()),
         ..PatchParams::default()
@@ -208,4 +207,12 @@ async fn write_finalizers(
     api.patch(&chat_room.name_any(), &params, &Patch::Merge(&patch))
         .await
         .map(drop)
+}
+
+/// The finalizers of a room but ours.
+pub(crate) fn others(chat_room: &ChatRoom) -> Vec<String> {
+    let all = chat_room.finalizers().iter();
+    all.filter(|name| *name != names::FINALIZER)
+        .cloned()
+        .collect()
 }

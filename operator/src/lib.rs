@@ -7,7 +7,7 @@
 //! 3. [`apply`](mod@apply): the only effects. First the broker, then the cluster, because the servers are told which log they have.
 //! 4. [`status`](mod@status): from what came back to what users read. Pure.
 //!
-//! What happens at the end of a room is in [`finalize`].
+//! What happens at the end of a room is in [`finalize`], and at the end of the operator in [`mod@release`].
 
 pub mod apply;
 pub mod broker;
@@ -23,6 +23,7 @@ pub mod fuzzing;
 pub mod lease;
 pub mod metrics;
 pub mod names;
+pub mod release;
 mod report;
 mod run;
 pub mod status;

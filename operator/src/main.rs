@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Parser;
 use kube::{Client, CustomResourceExt};
 use papo_operator::{
-    config::{Cli, Command, Run},
+    config::{Cli, Command, Release, Run},
     crd::ChatRoom,
 };
 
@@ -12,6 +12,7 @@ use papo_operator::{
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(settings) => run(*settings).await,
+        Command::Release(settings) => release(&settings).await,
         Command::Crd => print_crd(),
     }
 }
@@ -23,10 +24,21 @@ async fn run(settings: Run) -> anyhow::Result<()> {
         log_format: settings.log_format,
     })?;
     let stop = papo_telemetry::shutdown_signal().context("listening for signals")?;
-    let client = Client::try_default()
+    papo_operator::run(settings, client().await?, stop).await
+}
+
+async fn release(settings: &Release) -> anyhow::Result<()> {
+    let released = papo_operator::release::release(&client().await?, &settings.watch_namespaces)
         .await
-        .context("finding the API server")?;
-    papo_operator::run(settings, client, stop).await
+        .context("letting the rooms go")?;
+    println!("{released} rooms let go");
+    Ok(())
+}
+
+async fn client() -> anyhow::Result<Client> {
+    Client::try_default()
+        .await
+        .context("finding the API server")
 }
 
 fn print_crd() -> anyhow::Result<()> {

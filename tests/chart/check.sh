@@ -73,6 +73,7 @@ accepts "no aggregated roles" --set rbac.aggregate=false
 accepts "monitoring" --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true
 accepts "a mirror" --set imageRegistry=mirror.example.com/x
 accepts "no operator" --set operator.replicas=0
+accepts "rooms that are held" --set operator.releaseRooms=false
 accepts "two operators" --set operator.replicas=2
 accepts "a long name" --set fullnameOverride=a-name-that-has-exactly-forty-characters
 

@@ -39,3 +39,20 @@ room owns is named after the room. No list or watch on Secrets: a broker's is fe
   resources: [events]
   verbs: [create, patch]
 {{- end }}
+
+{{/* What lets rooms go when the release is uninstalled. */}}
+{{- define "papo.rbac.release" -}}
+- apiGroups: [papo.chat]
+  resources: [chatrooms]
+  verbs: [list, patch]
+- apiGroups: [events.k8s.io]
+  resources: [events]
+  verbs: [create, patch]
+{{- end }}
+
+{{/* Annotations of the same: in which order its objects are made. */}}
+{{- define "papo.release.hook" -}}
+helm.sh/hook: post-delete
+helm.sh/hook-weight: {{ . | quote }}
+helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded
+{{- end }}

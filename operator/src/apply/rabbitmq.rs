@@ -147,7 +147,7 @@ pub(super) fn check_exchange(there: &ExchangeInfo, owner: &str) -> Result<(), Br
     } = there;
     let conflict = |problem: String| {
         Err(BrokerError::Conflict(format!(
-            "exchange {name} exists already {problem}; it is left as it is"
+            "exchange {name} exists already {problem}; it is left as it is: delete it if nobody needs it any more"
         )))
     };
     if exchange_type != "topic" || !durable || *auto_delete {

@@ -122,3 +122,35 @@ async fn the_loser_of_an_exchange_leaves_it_to_the_winner() {
             && lab.broker.get("users", EXCHANGE).is_some()
     );
 }
+
+#[tokio::test]
+async fn an_operator_that_is_uninstalled_lets_its_rooms_go_and_keeps_finalizers_of_others() {
+    let mut lab = Lab::new(room(json!({}))).await;
+    lab.pass().await.expect("a pass");
+    lab.cluster.edit(ROOM, |room| {
+        room["metadata"]["finalizers"]
+            .as_array_mut()
+            .expect("ours")
+            .push(json!("others/theirs"));
+    });
+    let before = lab.broker.all();
+    let release = |namespace: &str| {
+        let (client, namespaces) = (lab.cluster.client(), [namespace.to_owned()]);
+        async move { papo_operator::release::release(&client, &namespaces).await }
+    };
+    assert_eq!(release("elsewhere").await.expect("nothing to do"), 0);
+    assert_eq!(release("").await.expect("all namespaces"), 1);
+    let left = &lab.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"];
+    assert_eq!(left, &json!(["others/theirs"]));
+    assert_eq!(lab.broker.all(), before);
+    assert!(
+        lab.cluster
+            .writes()
+            .iter()
+            .any(|write| write.contains("/events")),
+        "somebody is told"
+    );
+    lab.pass().await.expect("an operator is back");
+    let held = lab.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"].to_string();
+    assert!(held.contains("papo.chat/broker"), "{held}");
+}

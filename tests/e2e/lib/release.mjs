@@ -3,7 +3,8 @@
 import { helm, kubectl } from "./kubectl.mjs";
 import { HELM_ARGS, RELEASE, ROOMS, SYSTEM } from "./settings.mjs";
 
-const CHART = new URL("../../../charts/papo", import.meta.url).pathname;
+/** The chart as it is in the tree. */
+export const CHART = new URL("../../../charts/papo", import.meta.url).pathname;
 // RabbitMQ then keeps a log of what asks it to change something: how a test knows that nobody does.
 const ACCESS_LOG = "rabbitmq.extraConfig=management.http_log_dir = /var/log/rabbitmq";
 /** Seconds for which the broker of a deleted room is tried. */
@@ -11,9 +12,12 @@ export const BROKER_PATIENCE = 20;
 
 // The definition outlives a release, and may be there from one of another name.
 /** Installs the chart, or upgrades the release to it. */
-export async function install(...more) {
+export const install = (...more) => installFrom(CHART, ...more);
+
+/** The same from another chart. */
+export async function installFrom(chart, ...more) {
   for (const namespace of [SYSTEM, ROOMS]) await restrictedNamespace(namespace);
-  await helm("upgrade", "--install", RELEASE, CHART, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "3m", "--set", ACCESS_LOG, "--set", `operator.brokerPatience=${BROKER_PATIENCE}`, ...HELM_ARGS, ...more);
+  await helm("upgrade", "--install", RELEASE, chart, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "3m", "--set", ACCESS_LOG, "--set", `operator.brokerPatience=${BROKER_PATIENCE}`, ...HELM_ARGS, ...more);
 }
 
 /** Removes rooms, release and namespaces; the definition of ChatRoom stays, as it does for users. */

@@ -1,0 +1,81 @@
+//! The end of an operator: it lets its rooms go, so that they can be deleted when nobody is there to clear the broker for them.
+//!
+//! The rooms stay, and so do their servers. An operator that comes later holds them again.
+
+use kube::{
+    Api, Client, Resource, ResourceExt,
+    api::ListParams,
+    runtime::events::{Event, EventType, Recorder, Reporter},
+};
+
+use crate::{
+    crd::ChatRoom,
+    finalize::{is_held, others, set_finalizers},
+    names,
+};
+
+/// Lets all rooms of these namespaces go, or all there are if none is given. Returns how many there were.
+pub async fn release(client: &Client, namespaces: &[String]) -> Result<usize, kube::Error> {
+    let recorder = Recorder::new(client.clone(), Reporter::from(names::MANAGER));
+    let mut released = 0;
+    // One that somebody writes at the same time is found again.
+    loop {
+        let held = held(client, namespaces).await?;
+        if held.is_empty() {
+            return Ok(released);
+        }
+        for chat_room in held {
+            released += usize::from(let_go(client, &recorder, &chat_room).await?);
+        }
+    }
+}
+
+async fn held(client: &Client, namespaces: &[String]) -> Result<Vec<ChatRoom>, kube::Error> {
+    let named = namespaces.iter().filter(|name| !name.is_empty());
+    let mut apis: Vec<Api<ChatRoom>> = named
+        .map(|name| Api::namespaced(client.clone(), name))
+        .collect();
+    if apis.is_empty() {
+        apis.push(Api::all(client.clone()));
+    }
+    let mut held = Vec::new();
+    for api in apis {
+        match api.list(&ListParams::default()).await {
+            Ok(rooms) => held.extend(rooms.items.into_iter().filter(is_held)),
+            // The definition went first, and all rooms with it.
+            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(held)
+}
+
+/// False if somebody else was faster.
+async fn let_go(
+    client: &Client,
+    recorder: &Recorder,
+    chat_room: &ChatRoom,
+) -> Result<bool, kube::Error> {
+    match set_finalizers(client, chat_room, &others(chat_room)).await {
+        Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 409 => {
+            return Ok(false);
+        }
+        written => written?,
+    }
+    let (namespace, name) = (
+        chat_room.namespace().unwrap_or_default(),
+        chat_room.name_any(),
+    );
+    tracing::info!(room = %format!("{namespace}/{name}"), "let go");
+    let event = Event {
+        type_: EventType::Warning,
+        reason: "Released".to_owned(),
+        note: Some("the operator was uninstalled: what the room has on its broker stays there if the room is deleted before an operator is back".to_owned()),
+        action: "Release".to_owned(),
+        secondary: None,
+    };
+    if let Err(error) = recorder.publish(&event, &chat_room.object_ref(&())).await {
+        tracing::warn!(%error, "the event could not be written");
+    }
+    Ok(true)
+}

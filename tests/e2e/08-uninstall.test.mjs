@@ -1,0 +1,75 @@
+// A release that goes while there are rooms: they stay, can be deleted all the same, and are taken up again by the next.
+
+import assert from "node:assert/strict";
+import { after, before, describe, test } from "node:test";
+
+import { Broker } from "./lib/broker.mjs";
+import { get, helm, kubectl, list } from "./lib/kubectl.mjs";
+import { Member } from "./lib/member.mjs";
+import { install } from "./lib/release.mjs";
+import { create, pods, ready, remove, room, roomWithIngress, status, urlOf } from "./lib/room.mjs";
+import { RELEASE, SYSTEM } from "./lib/settings.mjs";
+import { until } from "./lib/wait.mjs";
+
+const STAYS = "permanece";
+const GOES = "parte";
+
+describe("helm uninstall with rooms left", () => {
+  let epoch;
+  before(async () => {
+    await Promise.all([create(roomWithIngress(STAYS)), create(room(GOES, { deletionPolicy: "Retain" }))]);
+    ({ epoch } = await status(STAYS));
+    const ana = await Member.join(urlOf(STAYS), "Ana");
+    await ana.send("antes");
+    ana.leave();
+  });
+  after(async () => {
+    await install();
+    await ready(STAYS);
+    await remove(STAYS);
+  });
+
+  test("leaves the rooms and their servers, let go, and says so", async () => {
+    const before = (await pods(STAYS)).map(({ metadata }) => metadata.uid);
+    await helm("uninstall", RELEASE, "-n", SYSTEM, "--wait", "--timeout", "3m");
+    assert.equal(await get("deployment", `${RELEASE}-operator`, SYSTEM), null);
+    for (const name of [STAYS, GOES]) assert.deepEqual((await get("chatroom", name)).metadata.finalizers ?? [], [], `${name} waits for nobody`);
+    assert.deepEqual((await pods(STAYS)).map(({ metadata }) => metadata.uid), before);
+    const events = await list("events");
+    assert.ok(events.some(({ reason, involvedObject }) => reason === "Released" && involvedObject.name === STAYS));
+    const ours = await kubectl("get", "jobs,serviceaccounts,clusterroles", "-A", "-o", "name");
+    assert.ok(!ours.includes(`${RELEASE}-release`), "what let them go is gone itself");
+  });
+
+  test("a room is deleted at once though no operator is there", async () => {
+    await remove(GOES, 20);
+    assert.equal(await get("chatroom", GOES), null);
+  });
+
+  test("the next release takes up the rooms that are left, with their logs", async () => {
+    await install();
+    await until("the room is held again", async () => (await get("chatroom", STAYS)).metadata.finalizers?.length === 1);
+    await ready(STAYS);
+    assert.equal((await status(STAYS)).epoch, epoch);
+    const rui = await Member.join(urlOf(STAYS), "Rui");
+    await rui.sees("antes", 60);
+    await rui.send("depois");
+    await rui.sees("depois");
+    rui.leave();
+  });
+
+  test("and a room of the name that was deleted meanwhile is made again", async () => {
+    const broker = await Broker.open();
+    try {
+      const left = await broker.exchange(GOES);
+      assert.ok(left, "nobody could clear the broker");
+      // Its exchange still belongs to the room that is gone: whoever knows that it is nobody's removes it.
+      await broker.deleteExchange(GOES);
+      await create(room(GOES));
+      await remove(GOES);
+      assert.deepEqual(await broker.belongings(GOES), []);
+    } finally {
+      broker.close();
+    }
+  });
+});

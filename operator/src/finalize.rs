@@ -94,8 +94,11 @@ fn valid(chat_room: &ChatRoom, context: &Context) -> Result<Room, validate::Inva
 /// How long the broker of a room that is being deleted is still tried; nothing if the room is not being deleted, or goes at the next attempt.
 pub(crate) fn patience_left(chat_room: &ChatRoom, context: &Context) -> Option<Duration> {
     chat_room.meta().deletion_timestamp.as_ref()?;
-    let left = context.broker_patience.checked_sub(age(chat_room))?;
-    Some(left.max(SOON))
+    left(context.broker_patience, age(chat_room))
+}
+
+fn left(patience: Duration, age: Duration) -> Option<Duration> {
+    Some(patience.checked_sub(age)?.max(SOON))
 }
 
 fn age(chat_room: &ChatRoom) -> Duration {
@@ -215,4 +218,19 @@ pub(crate) fn others(chat_room: &ChatRoom) -> Vec<String> {
     all.filter(|name| *name != names::FINALIZER)
         .cloned()
         .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_attempt_is_made_when_patience_runs_out_and_not_long_after() {
+        let patience = Duration::from_mins(2);
+        let after = |seconds| left(patience, Duration::from_secs(seconds));
+        assert_eq!(after(0), Some(patience));
+        assert_eq!(after(100), Some(Duration::from_secs(20)));
+        assert_eq!(after(120), Some(SOON), "never at once, again and again");
+        assert_eq!(after(121), None);
+    }
 }

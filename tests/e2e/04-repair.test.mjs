@@ -112,6 +112,11 @@ describe("repair", () => {
     assert.equal((await status(NAME)).epoch, epoch);
   });
 
+  test("the broker of a room that has a log cannot be changed", async () => {
+    const other = JSON.stringify({ spec: { broker: { secretName: "other" } } });
+    await assert.rejects(inRooms("patch", "chatroom", NAME, "--type=merge", "-p", other), /the broker cannot change once the room has a log/);
+  });
+
   test("what is switched off in the spec is removed", async () => {
     await inRooms("patch", "chatroom", NAME, "--type=merge", "-p", JSON.stringify({ spec: { ingress: null, replicas: 1 } }));
     await until("Ingress and PodDisruptionBudget are gone", async () => !(await children(NAME)).some(({ kind }) => ["Ingress", "PodDisruptionBudget"].includes(kind)));
@@ -125,6 +130,22 @@ describe("repair", () => {
       const kinds = (await children(NAME)).map(({ kind }) => kind);
       return kinds.includes("HTTPRoute") && !kinds.includes("Ingress");
     });
+  });
+
+  test("a route that its Gateway refuses is told in its words, and healed by the right one", { skip: GATEWAY ? false : "no Gateway" }, async () => {
+    const wrong = roomWithGateway(NAME);
+    wrong.spec.gateway.parentRefs[0].sectionName = "no-such-listener";
+    await apply(wrong);
+    const refused = await until("the room says that its route was refused", async () => {
+      const exposed = await condition(NAME, "Exposed");
+      return exposed?.status === "False" && exposed;
+    });
+    assert.equal(refused.reason, "RouteRefused");
+    assert.match(refused.message, /^Gateway \S+: \w+: ./);
+    assert.equal((await condition(NAME, "Ready")).status, "False");
+    await apply(roomWithGateway(NAME));
+    await ready(NAME);
+    await until("the Gateway has accepted the route", async () => (await condition(NAME, "Exposed")).status === "True");
   });
 
   // Of each: the room says what is wrong in the words of who refused, the old server goes on serving, and the correction heals.

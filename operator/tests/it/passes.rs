@@ -319,3 +319,25 @@ async fn a_room_goes_to_the_broker_that_it_names() {
     lab.pass().await.expect("now there is");
     assert!(lab.broker.get("exchanges", EXCHANGE).is_some());
 }
+
+#[tokio::test]
+async fn a_room_without_servers_keeps_its_log_and_is_as_its_spec_says() {
+    let mut lab = made(json!({"replicas": 3})).await;
+    lab.cluster
+        .edit(ROOM, |room| room["spec"]["replicas"] = json!(0));
+    lab.pass().await.expect("a pass");
+    let servers = lab.cluster.get(DEPLOYMENT).expect("servers");
+    assert_eq!(servers["spec"]["replicas"], 0);
+    let budget = "/apis/policy/v1/namespaces/team/poddisruptionbudgets/chat-geral";
+    assert!(lab.cluster.get(budget).is_none());
+    let log = lab.cluster.status()["epoch"].as_str().map(str::to_owned);
+    let log = format!("{EXCHANGE}.log.{}", log.expect("an epoch"));
+    assert!(lab.broker.get("queues", &log).is_some());
+
+    lab.cluster.edit(DEPLOYMENT, |it| {
+        it["status"] = json!({"observedGeneration": 1});
+    });
+    lab.pass().await.expect("a pass");
+    assert_eq!(lab.cluster.condition("Available").1, "ScaledToZero");
+    assert_eq!(lab.cluster.condition("Ready").0, "True");
+}

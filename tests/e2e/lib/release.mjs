@@ -22,9 +22,10 @@ export async function installFrom(chart, ...more) {
 
 /** Removes rooms, release and namespaces; the definition of ChatRoom stays, as it does for users. */
 export async function uninstall() {
-  await kubectl("delete", "namespace", ROOMS, "--timeout=120s");
+  await kubectl("-n", ROOMS, "delete", "chatrooms", "--all", "--timeout=120s");
+  // The namespaces last: with `watchNamespaces` the release has objects in that of the rooms.
   await helm("uninstall", RELEASE, "-n", SYSTEM, "--wait", "--ignore-not-found");
-  await kubectl("delete", "namespace", SYSTEM, "--timeout=120s");
+  await kubectl("delete", "namespace", ROOMS, SYSTEM, "--timeout=120s");
 }
 
 /** A namespace with Pod Security `restricted` enforced. */

@@ -1,0 +1,156 @@
+// The judge. Pure: from what clients sent, were told and were shown, and from the room's log as the broker has it, it
+// says what was lost, repeated, out of order, or missing without a word. The invariants are those of docs/promises.md.
+//
+// A history:
+//   members: [{ name, sender, sent, shown, notices }]
+//     sent:    [{ id, at, attempts, connection, acknowledged?: { epoch, offset, at } }], in the order they were sent
+//     shown:   [{ epoch, offset, sender, id, at }], in the order they were shown
+//     notices: [{ before, kind: "page" | "gap", epoch, from?, to? }]; `before`: the index in `shown` they came before
+//   logs: { EPOCH: { records: [{ offset, sender, id }], head, whole } }, from the broker; `whole`: nothing was deleted
+
+/** How many offsets back a second copy is hidden: `DEDUP_WINDOW` of the server. */
+const DEDUP_WINDOW = 8192;
+
+const keyOf = ({ sender, id }) => `${sender} ${id}`;
+
+/** What a reader of the log is to be shown: all but second copies. */
+export function visible(records) {
+  const latest = new Map();
+  return records.filter((record) => {
+    const key = keyOf(record);
+    const earlier = latest.get(key);
+    latest.set(key, record.offset);
+    return earlier === undefined || record.offset - earlier > DEDUP_WINDOW;
+  });
+}
+
+/** Holds a history against I1 to I4. `faults` has a line for each thing that is wrong. */
+export function judge({ members, logs }) {
+  const verdict = { sent: 0, acknowledged: 0, lost: 0, repeated: 0, reordered: 0, holes: 0, invented: 0, copies: 0, announced: 0, faults: [] };
+  const shownLogs = new Map(Object.entries(logs).map(([epoch, log]) => [epoch, index(log)]));
+  for (const [, log] of shownLogs) verdict.copies += log.copies;
+  const acknowledged = members.flatMap((member) => member.sent.filter((message) => message.acknowledged).map((message) => ({ ...message, member })));
+  verdict.sent = members.reduce((sum, { sent }) => sum + sent.length, 0);
+  verdict.acknowledged = acknowledged.length;
+  stored(acknowledged, shownLogs, verdict);
+  for (const member of members) {
+    follow(member, shownLogs, verdict);
+    inOrderSent(member, verdict);
+  }
+  verdict.ok = verdict.faults.length === 0;
+  return verdict;
+}
+
+function index({ records, head = 0, whole = true }) {
+  const order = visible(records);
+  const place = new Map(order.map((record, at) => [record.offset, at]));
+  const keys = new Map(order.map((record) => [keyOf(record), record.offset]));
+  return { order, place, keys, head, whole, copies: records.length - order.length };
+}
+
+/** I1, first half: what was acknowledged is in the log, where the acknowledgement says. */
+function stored(acknowledged, logs, verdict) {
+  for (const { id, acknowledged: { epoch, offset }, member } of acknowledged) {
+    const log = logs.get(epoch);
+    if (!log?.whole || offset < log.head) continue;
+    const found = log.keys.get(keyOf({ sender: member.sender, id }));
+    if (found === undefined) wrong(verdict, "lost", `${member.name}: ${id} was acknowledged and is not in the log`);
+    else if (found !== offset) wrong(verdict, "invented", `${member.name}: ${id} was acknowledged at ${offset} and is at ${found}`);
+  }
+}
+
+/** I1, second half, and I2 to I4: one member's sequence is the log's, contiguous but for what it was told. */
+function follow({ name, shown, notices }, logs, verdict) {
+  const seen = new Set();
+  const told = new Map();
+  for (const notice of notices) told.set(notice.before, [...(told.get(notice.before) ?? []), notice]);
+  let epoch, last;
+  for (const [at, message] of shown.entries()) {
+    const key = `${message.epoch} ${keyOf(message)}`;
+    const noticed = told.get(at) ?? [];
+    const paged = noticed.some(({ kind }) => kind === "page");
+    if (message.epoch !== epoch && !paged) wrong(verdict, "holes", `${name}: epoch ${message.epoch} began without a word`);
+    if (message.epoch !== epoch || paged) last = undefined;
+    epoch = message.epoch;
+    if (seen.has(key) && !paged) {
+      wrong(verdict, "repeated", `${name}: ${message.id} at ${message.offset} was shown twice`);
+      continue;
+    }
+    // A page begun anew may show again what was there before it.
+    if (paged) seen.clear();
+    seen.add(key);
+    const log = logs.get(epoch);
+    const place = log?.place.get(message.offset);
+    if (place === undefined) {
+      // Of a log that is gone, or of its beginning that retention removed, only order and repetition can be judged.
+      if (log?.whole && message.offset >= log.head) wrong(verdict, "invented", `${name}: was shown ${message.id} at ${message.offset}, which the log does not show`);
+      if (last !== undefined && message.offset <= last.offset) wrong(verdict, "reordered", `${name}: ${message.offset} came after ${last.offset}`);
+      last = { offset: message.offset };
+      continue;
+    }
+    if (keyOf(log.order[place]) !== keyOf(message)) wrong(verdict, "invented", `${name}: was shown ${message.id} at ${message.offset}, where the log has ${log.order[place].id}`);
+    if (last !== undefined && message.offset <= last.offset) wrong(verdict, "reordered", `${name}: ${message.offset} came after ${last.offset}`);
+    else if (last?.place !== undefined) missing(name, log, last.place + 1, place, noticed, verdict);
+    last = { offset: message.offset, place };
+  }
+  const log = logs.get(epoch);
+  if (log?.whole && last?.place !== undefined) missing(name, log, last.place + 1, log.order.length, [], verdict);
+}
+
+/** Messages of the log that a member was not shown, and whether it was told so. */
+function missing(name, log, from, to, noticed, verdict) {
+  for (const { offset, id } of log.order.slice(from, to)) {
+    if (noticed.some((notice) => notice.kind === "gap" && notice.from <= offset && offset <= notice.to)) verdict.announced += 1;
+    else wrong(verdict, "holes", `${name}: ${id} at ${offset} was never shown`);
+  }
+}
+
+/** A sender's messages keep its order, as far as each went out once and on one connection. */
+function inOrderSent({ name, sent }, verdict) {
+  let last;
+  for (const message of sent) {
+    const { acknowledged, attempts, connection } = message;
+    if (!acknowledged || attempts !== 1) {
+      last = undefined;
+      continue;
+    }
+    const after = last?.connection === connection && last.acknowledged.epoch === acknowledged.epoch;
+    if (after && acknowledged.offset <= last.acknowledged.offset) {
+      wrong(verdict, "reordered", `${name}: sent ${message.id} after ${last.id}, and it is stored before it`);
+    }
+    last = message;
+  }
+}
+
+function wrong(verdict, kind, line) {
+  verdict[kind] += 1;
+  if (verdict.faults.length < 50) verdict.faults.push(line);
+}
+
+/**
+ * Seconds from `end` until each member had caught up: had been shown all that was acknowledged by then, and the first
+ * message sent after it. Infinity for those who never did.
+ */
+export function catchingUp({ members }, end) {
+  const acknowledged = members.flatMap(({ sender, sent }) => sent.filter((message) => message.acknowledged).map((message) => ({ ...message, key: keyOf({ sender, id: message.id }) })));
+  const due = acknowledged.filter((message) => message.acknowledged.at <= end);
+  const next = acknowledged.filter(({ at }) => at >= end).toSorted((a, b) => a.at - b.at)[0];
+  const wanted = [...due, ...(next ? [next] : [])];
+  return members.map(({ shown, notices }) => {
+    const times = new Map();
+    for (const message of shown) if (!times.has(keyOf(message))) times.set(keyOf(message), message.at);
+    // Nobody waits for what was there before the page it was last given, or is gone from the log.
+    const page = notices.findLast(({ kind }) => kind === "page");
+    const begun = shown[page?.before ?? 0];
+    const gone = (offset) => notices.some((notice) => notice.kind === "gap" && notice.from <= offset && offset <= notice.to);
+    const awaited = wanted.filter(({ acknowledged: { epoch, offset } }) => epoch === begun?.epoch && offset >= begun.offset && !gone(offset));
+    if (!next || awaited.some(({ key }) => !times.has(key)) || !times.has(next.key)) return Infinity;
+    return awaited.reduce((most, { key }) => Math.max(most, times.get(key) - end), 0) / 1000;
+  });
+}
+
+/** The value that `share` of them do not exceed. */
+export function percentile(values, share) {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)];
+}

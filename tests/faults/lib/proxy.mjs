@@ -1,0 +1,108 @@
+// A TCP proxy that does to a connection what networks do.
+
+import { once } from "node:events";
+import { connect, createServer } from "node:net";
+
+export class Proxy {
+  #links = new Set();
+  #server;
+  /** Bytes are swallowed, both ways or only towards the client, while the connections stay open. */
+  #silence = { up: false, down: false };
+  #delay = () => 0;
+
+  /** Forwards to what `target()` says at each connection: { port } or { path }, or null for nobody. */
+  static async to(target) {
+    const proxy = new Proxy();
+    proxy.#server = createServer((client) => proxy.#accept(client, target)).listen(0, "127.0.0.1");
+    await once(proxy.#server, "listening");
+    proxy.port = proxy.#server.address().port;
+    return proxy;
+  }
+
+  async #accept(client, target) {
+    client.on("error", () => {});
+    client.pause();
+    const to = await target();
+    if (!to || client.destroyed) return void client.destroy();
+    const server = connect({ host: "127.0.0.1", ...to });
+    const link = { client, server };
+    this.#links.add(link);
+    for (const [from, into, way] of [
+      [client, server, "up"],
+      [server, client, "down"],
+    ]) {
+      from.setNoDelay(true);
+      from.on("error", () => into.destroy());
+      from.on("close", () => (this.#links.delete(link), into.destroy()));
+      this.#pipe(from, into, way);
+    }
+    client.resume();
+  }
+
+  #pipe(from, into, way) {
+    let last = 0;
+    from.on("data", (bytes) => {
+      if (this.#silence[way]) return;
+      const delay = this.#delay();
+      if (delay === 0 && Date.now() >= last) return void write(from, into, bytes);
+      // Later, and never before what came earlier.
+      last = Math.max(Date.now() + delay, last);
+      setTimeout(() => write(from, into, bytes), last - Date.now());
+    });
+  }
+
+  /** Loses everything from now on, in silence: no close, no reset. */
+  silence({ up = true, down = true } = {}) {
+    this.#silence = { up, down };
+  }
+
+  /** Delivers again; what was lost stays lost, so connections from before are of no use any more. */
+  speak() {
+    this.#silence = { up: false, down: false };
+  }
+
+  /** Holds every piece back for about this long. */
+  delay(ms, jitter = 0) {
+    this.#delay = ms ? () => ms + (2 * Math.random() - 1) * jitter : () => 0;
+  }
+
+  /** Ends all connections with a reset, as a firewall or a dying machine does. */
+  reset() {
+    for (const { client, server } of this.#links) {
+      client.resetAndDestroy();
+      server.resetAndDestroy();
+    }
+  }
+
+  /** Ends all connections, each in the middle of a packet on its way to the client. */
+  cutMidway(count = Infinity) {
+    const chosen = [...this.#links].slice(0, count);
+    for (const { client, server } of chosen) {
+      server.removeAllListeners("data");
+      server.once("data", (bytes) => {
+        client.write(bytes.subarray(0, Math.ceil(bytes.length / 2)), () => client.resetAndDestroy());
+        server.destroy();
+      });
+    }
+    return chosen.length;
+  }
+
+  get connections() {
+    return this.#links.size;
+  }
+
+  close() {
+    this.#server.close();
+    for (const { client, server } of this.#links) {
+      client.destroy();
+      server.destroy();
+    }
+  }
+}
+
+/** Writes, and lets the other side feel it when there is no room. */
+function write(from, into, bytes) {
+  if (into.destroyed || into.write(bytes)) return;
+  from.pause();
+  into.once("drain", () => from.resume());
+}

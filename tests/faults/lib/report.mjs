@@ -1,0 +1,33 @@
+// The table of a run, in Markdown.
+
+const seconds = (value) => (value === undefined ? "-" : value === Infinity ? "never" : value.toFixed(1));
+
+export function table(rows, { senders, readers, rate, around }, machine) {
+  const columns = ["#", "fault", "sent", "acknowledged", "lost", "repeated", "reordered", "unannounced", "copies hidden", "99 % (s)", "100 % (s)", "longest silence (s)", ""];
+  const lines = rows.map((row) => [
+    row.number,
+    row.title,
+    row.sent ?? "-",
+    row.acknowledged ?? "-",
+    row.lost ?? "-",
+    row.repeated ?? "-",
+    row.reordered ?? "-",
+    row.holes ?? "-",
+    row.copies ?? "-",
+    seconds(row.caughtUp99),
+    seconds(row.caughtUp100),
+    seconds(row.silence),
+    `${row.ok ? "" : "**failed** "}${row.note ?? ""}`,
+  ]);
+  const width = columns.map((column, n) => Math.max(...[column, ...lines.map((line) => line[n])].map((cell) => String(cell).length)));
+  const format = (cells) => `| ${cells.map((cell, n) => String(cell).padEnd(width[n])).join(" | ")} |`;
+  return [
+    `${senders} senders and ${readers} readers on three servers, ${rate} messages/s, ${around} s before and after each fault; ${machine}.`,
+    "Seconds count from the end of the fault until 99 % and 100 % of the clients had caught up.",
+    "",
+    format(columns),
+    `| ${width.map((count) => "-".repeat(count)).join(" | ")} |`,
+    ...lines.map(format),
+    "",
+  ].join("\n");
+}

@@ -1,0 +1,110 @@
+// What happens to RabbitMQ.
+
+import { randomBytes, randomUUID } from "node:crypto";
+import { mkdtempSync, renameSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+
+import { Member } from "../lib/member.mjs";
+import { lasting, until } from "../lib/wait.mjs";
+
+export default [
+  {
+    number: 3,
+    title: "kill -9 the broker during publishing, restart",
+    quick: true,
+    async run({ broker }) {
+      await broker.kill();
+      await broker.restart();
+      return { end: Date.now() };
+    },
+  },
+  {
+    number: 4,
+    title: "broker down for 60 s",
+    async run({ broker, place: { servers }, members, expect }) {
+      await broker.kill();
+      const down = Date.now();
+      await until("no server is ready", () => servers.every(({ ready }) => !ready), 20);
+      const unready = (Date.now() - down) / 1000;
+      // Answers on their way when it fell may still have come.
+      const counted = acknowledged(members);
+      await lasting(60 - unready);
+      expect(acknowledged(members) === counted, `${acknowledged(members) - counted} messages were acknowledged without a broker`);
+      await broker.restart();
+      const end = Date.now();
+      await until("all servers are ready", () => servers.every(({ ready }) => ready));
+      return { end, note: `unready after ${unready.toFixed(1)} s, ready ${((Date.now() - end) / 1000).toFixed(1)} s after it was back` };
+    },
+  },
+  {
+    number: 5,
+    title: "SIGSTOP the broker for 30 s",
+    async run({ broker }) {
+      await broker.pause();
+      await lasting(30);
+      await broker.resume();
+      return { end: Date.now() };
+    },
+  },
+  {
+    number: 8,
+    title: "memory alarm for 10 s",
+    quick: true,
+    run: (context) =>
+      alarm(context, "memory", async (on) => context.broker.ctl("set_vm_memory_high_watermark", ...(on ? ["absolute", "1MB"] : ["0.6"]))),
+  },
+  {
+    number: 9,
+    title: "disk alarm for 10 s",
+    run: (context) => alarm(context, "disk", async (on) => context.broker.ctl("set_disk_free_limit", on ? "1000TB" : "50MB")),
+  },
+  {
+    number: 23,
+    title: "broker credentials rotated",
+    async prepare({ broker }) {
+      const user = `papo-${randomBytes(4).toString("hex")}`;
+      const folder = mkdtempSync(join(tmpdir(), "papo-credentials."));
+      const rotate = async () => {
+        const password = randomUUID();
+        await broker.api(`users/${user}`, "PUT", { password, tags: "" });
+        for (const [file, value] of Object.entries({ username: user, password })) {
+          // As a mounted Secret changes: whole files, one after the other.
+          writeFileSync(join(folder, `${file}.new`), value);
+          renameSync(join(folder, `${file}.new`), join(folder, file));
+        }
+      };
+      await rotate();
+      await broker.api(`permissions/%2F/${user}`, "PUT", { configure: ".*", write: ".*", read: ".*" });
+      return { flags: ["--broker-credentials", folder], rotate, user };
+    },
+    async run({ broker, prepared: { rotate, user } }) {
+      await rotate();
+      await broker.ctl("close_all_user_connections", user, "rotated");
+      return { end: Date.now() };
+    },
+  },
+];
+
+const acknowledged = (members) => members.reduce((sum, { sent }) => sum + sent.filter((message) => message.acknowledged).length, 0);
+
+/** A resource alarm: nothing is stored, so nothing may be acknowledged; what is there can still be read. */
+async function alarm({ broker, place, members, expect }, kind, set) {
+  await set(true);
+  await broker.alarm(kind, true);
+  // Messages that were inside the broker when the alarm came on are stored and answered; after them, none.
+  let counted;
+  await until("acknowledgements have ceased", async () => {
+    counted = acknowledged(members);
+    await lasting(1);
+    return counted === acknowledged(members);
+  });
+  const late = await Member.join(place.url, "late");
+  expect(late.shown.length > 0, "who came during the alarm was not shown the past");
+  late.leave();
+  await lasting(10);
+  expect(acknowledged(members) === counted, `${acknowledged(members) - counted} messages were acknowledged during the alarm`);
+  await set(false);
+  await broker.alarm(kind, false);
+  return { end: Date.now() };
+}

@@ -1,0 +1,168 @@
+// What clients do, on purpose or not.
+
+import { randomUUID } from "node:crypto";
+import { connect } from "node:net";
+
+import { Member } from "../lib/member.mjs";
+import { lasting, until } from "../lib/wait.mjs";
+
+const padded = (bytes) => (member, n) => `${member.name} ${n} `.padEnd(bytes, "-");
+
+export default [
+  {
+    number: 11,
+    title: "ten clients read nothing for 60 s",
+    text: padded(2000),
+    async run({ members, expect }) {
+      const stalled = members.slice(-10);
+      for (const member of stalled) member.tcp.pause();
+      await lasting(60);
+      const end = Date.now();
+      for (const member of stalled) member.tcp?.resume();
+      await until("they are back", () => stalled.every(({ socket }) => socket.connected), 30);
+      expect(stalled.every(({ cuts }) => cuts.length > 0), "a client that read nothing for 60 s was not closed");
+      return { end };
+    },
+  },
+  {
+    number: 13,
+    title: "a client gone longer than retention",
+    text: padded(2000),
+    flags: ["--retention-bytes", "2000000"],
+    async run({ place, members: [member], broker, expect }) {
+      const away = await Member.join(place.url, "away");
+      await until("it saw something", () => away.offset !== undefined);
+      away.leave();
+      const left = away.offset;
+      await until("retention has removed what it saw last", async () => (await broker.log(place.stream(member.epoch), left)).head > left, 120);
+      away.socket.connect();
+      const end = Date.now();
+      await until("it is shown what there is", () => away.offset > left);
+      const gap = away.notices.find(({ kind }) => kind === "gap");
+      expect(gap && gap.from <= left + 1 && gap.to > left, `it was not told of the gap after ${left}: ${JSON.stringify(away.notices)}`);
+      return { end, others: [away], note: gap && `told of the gap ${gap.from} to ${gap.to}` };
+    },
+  },
+  {
+    number: 14,
+    title: "resume with the epoch of another log",
+    quick: true,
+    run: ({ place, expect }) => strangers(place, expect, [{ epoch: "0123456789abcdef", offset: 3 }]),
+  },
+  {
+    number: 15,
+    title: "resume with an offset that cannot be",
+    quick: true,
+    run: ({ place, expect, members: [{ epoch }] }) => {
+      const offsets = [1e15, 2 ** 53, 1e300, -1, -(2 ** 63), 1.5, "7", "abc", "", null, true, [], {}, [1], "18446744073709551616"];
+      return strangers(place, expect, offsets.map((offset) => ({ epoch, offset })));
+    },
+  },
+  {
+    number: 16,
+    title: "the same id sent twice at once by two servers",
+    quick: true,
+    async run({ place, expect }) {
+      const token = randomUUID();
+      const twins = await Promise.all(place.servers.slice(0, 2).map(({ url }, n) => Member.join(url, `twin ${n + 1}`, { token })));
+      for (let n = 0; n < 100; n++) {
+        const id = randomUUID();
+        const [one, other] = await Promise.all(twins.map((twin) => twin.send(`twin ${n}`, id)));
+        const places = [one, other].map(({ acknowledged }) => acknowledged?.offset);
+        expect(places[0] !== undefined && places[0] === places[1], `${id} was acknowledged at ${places}`);
+      }
+      return { end: Date.now(), others: twins };
+    },
+    check: ({ copies }, expect) => expect(copies > 0, "no message was stored twice, so nothing was hidden"),
+  },
+  {
+    number: 24,
+    title: "64 MiB frame, malformed packets, 10,000 events a second from one client",
+    quick: true,
+    async run({ place: { servers }, expect }) {
+      const [server] = servers;
+      const { pid } = server;
+      const resident = () => server.resident();
+      const before = resident();
+      const endings = await Promise.all([
+        hostile(server.port, (socket) => socket.write(frame(0x1, 64 * 2 ** 20, Buffer.alloc(2 ** 20, "x")))),
+        ...["4{", "42[", '42["message"', "4999999999999999999999[]", "451-[]", "zzz", "42[[[[[[[[", "4\u0000"].map((text) =>
+          hostile(server.port, (socket) => socket.write(frame(0x1, Buffer.byteLength(text), Buffer.from(text)))),
+        ),
+        hostile(server.port, (socket) => socket.write(frame(0x1, 4, Buffer.from([0x34, 0xff, 0xfe, 0xfd])))),
+        hostile(server.port, (socket) => socket.write(Buffer.from("\xff\xff\xff\xff not WebSocket", "latin1"))),
+        flood(server.port, 100_000, 10),
+      ]);
+      expect(endings.every(Boolean), `a hostile connection was left open: ${endings}`);
+      expect(server.pid === pid && server.ready, "the server did not stay up");
+      return { end: Date.now(), note: `resident ${mib(before)} MiB before, ${mib(resident())} after` };
+    },
+  },
+];
+
+const mib = (bytes) => Math.round(bytes / 2 ** 20);
+
+/** Clients that claim to have been where nobody was: each gets the newest page, and nothing breaks. */
+async function strangers(place, expect, claims) {
+  const end = Date.now();
+  const visitors = [];
+  for (const claim of claims) {
+    const visitor = new Member(place.url, `claims ${JSON.stringify(claim)}`, { auth: (answer) => answer({ ...claim, ...(visitor.epoch && visitor.place) }) });
+    await until(`${visitor.name} gets an answer`, () => visitor.epoch || visitor.cuts.length > 0);
+    const [page] = visitor.notices;
+    expect(page?.kind === "page", `${visitor.name} was not given a page anew: ${JSON.stringify(visitor.notices)} ${visitor.cuts}`);
+    visitors.push(visitor);
+  }
+  return { end, others: visitors };
+}
+
+/** A client's frame, masked with zeros: its header says `length`, whatever `payload` there is. */
+function frame(opcode, length, payload) {
+  const header = Buffer.alloc(length < 126 ? 6 : length < 65_536 ? 8 : 14);
+  header[0] = 0x80 | opcode;
+  if (length < 126) header[1] = 0x80 | length;
+  else if (length < 65_536) (header[1] = 0x80 | 126), header.writeUInt16BE(length, 2);
+  else (header[1] = 0x80 | 127), header.writeBigUInt64BE(BigInt(length), 2);
+  return Buffer.concat([header, payload]);
+}
+
+/** Opens a WebSocket by hand and joins the room. */
+async function open(port) {
+  const socket = connect(port, "127.0.0.1");
+  let heard = "";
+  socket.on("data", (bytes) => (heard += bytes.toString("latin1")));
+  socket.on("error", () => {});
+  socket.write(
+    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
+      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
+  );
+  await until("the WebSocket is open", () => heard.includes('"sid"'));
+  socket.write(frame(0x1, 4, Buffer.from('40{}')));
+  await until("it has joined", () => heard.includes('"history"'));
+  socket.removeAllListeners("data");
+  socket.resume();
+  return socket;
+}
+
+/** Does one hostile thing, and says whether the server ended the connection. */
+async function hostile(port, act) {
+  const socket = await open(port);
+  act(socket);
+  const closed = await until("it is closed", () => socket.closed || socket.readableEnded || socket.destroyed, 20).catch(() => false);
+  socket.destroy();
+  return closed;
+}
+
+/** Sends `count` events within `seconds`, as fast as they are taken. Being limited is enough; it may also be closed. */
+async function flood(port, count, seconds) {
+  const socket = await open(port);
+  const event = Buffer.from('42["message","flood"]');
+  const packet = frame(0x1, event.length, event);
+  const batch = Buffer.concat(Array(100).fill(packet));
+  for (let sent = 0; sent < count && !socket.destroyed; sent += 100) {
+    if (!socket.write(batch)) await Promise.race([new Promise((drained) => socket.once("drain", drained)), lasting(1)]);
+    await lasting((seconds * 100) / count / 2);
+  }
+  socket.destroy();
+  return true;
+}

@@ -1,0 +1,30 @@
+// What happens to the room on the broker, behind everybody's back.
+
+import { until } from "../lib/wait.mjs";
+
+export default [
+  {
+    number: "21a",
+    title: "the room's exchange is deleted",
+    async run({ broker, place }) {
+      await broker.api(`exchanges/%2F/${place.exchange}`, "DELETE");
+      const end = Date.now();
+      await until("the exchange is back", () => broker.api(`exchanges/%2F/${place.exchange}`).then(() => true));
+      return { end };
+    },
+  },
+  {
+    number: "21b",
+    title: "the room's log is deleted",
+    quick: true,
+    async run({ broker, place, members, expect }) {
+      const [{ epoch }] = members;
+      await broker.api(`queues/%2F/${place.stream(epoch)}`, "DELETE");
+      const end = Date.now();
+      await until("all were given the new log", () => members.every((member) => member.epoch !== epoch), 60);
+      const epochs = new Set(members.map((member) => member.epoch));
+      expect(epochs.size === 1, `the servers went on in different logs: ${[...epochs]}`);
+      return { end, note: "what was in the deleted log is gone; a new epoch was announced" };
+    },
+  },
+];

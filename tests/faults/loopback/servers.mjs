@@ -1,0 +1,71 @@
+// What happens to the chat servers.
+
+import { lasting, until } from "../lib/wait.mjs";
+
+/** What a Deployment leaves a pod after SIGTERM, with the drain period of these servers: see `Launch::grace_period`. */
+const GRACE_SECONDS = 3 + 15 + 5;
+
+export default [
+  {
+    number: 1,
+    title: "kill -9 a server under load",
+    quick: true,
+    within: 5,
+    async run({ place: { servers } }) {
+      const end = Date.now();
+      await servers[0].kill();
+      await lasting(3);
+      await servers[0].start();
+      return { end };
+    },
+  },
+  {
+    number: 2,
+    title: "SIGTERM a server",
+    quick: true,
+    within: 5,
+    async run({ place: { servers }, members, expect }) {
+      const refused = refusals(members);
+      const { code, seconds } = await servers[0].terminate();
+      const end = Date.now();
+      expect(code === 0, `it ended with ${code}`);
+      expect(seconds < GRACE_SECONDS, `it took ${seconds} s, the grace period is ${GRACE_SECONDS}`);
+      expect(refusals(members) === refused, "senders saw errors");
+      await servers[0].start();
+      return { end, note: `exit ${code} after ${seconds.toFixed(1)} s` };
+    },
+  },
+  {
+    number: 17,
+    title: "three servers, concurrent senders: one order",
+    quick: true,
+    run: async () => ({ end: Date.now() }),
+  },
+  {
+    number: 18,
+    title: "rolling restart of all servers",
+    async run({ place: { servers }, expect }) {
+      for (const server of servers) {
+        const { code } = await server.terminate();
+        expect(code === 0, `${server.name} ended with ${code}`);
+        await server.start();
+      }
+      return { end: Date.now() };
+    },
+  },
+  {
+    number: 19,
+    title: "all clients cut off at once",
+    quick: true,
+    async run({ place: { front }, members }) {
+      const before = members.map(({ connections }) => connections);
+      const end = Date.now();
+      front.reset();
+      await until("all are connected again", () => members.every((member, n) => member.connections > before[n] && member.socket.connected));
+      return { end, note: `all connected again after ${((Date.now() - end) / 1000).toFixed(1)} s` };
+    },
+  },
+];
+
+/** Final refusals, which a sender sees as errors. */
+const refusals = (members) => members.reduce((sum, { refused }) => sum + refused.length, 0);

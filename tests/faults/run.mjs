@@ -1,0 +1,102 @@
+// Makes each fault under traffic, lets the checker judge, and prints a table.
+
+import { mkdirSync, writeFileSync } from "node:fs";
+import { cpus } from "node:os";
+import { parseArgs } from "node:util";
+
+import { Broker } from "./lib/broker.mjs";
+import { binary } from "./lib/loopback.mjs";
+import { loopback } from "./lib/trial.mjs";
+import { table } from "./lib/report.mjs";
+
+const USAGE = `usage: make faults [ARGS="..."]
+  --quick             the faults that CI makes, with less time around them
+  --only 1,7,21b      only these
+  --list              print the faults and end
+  --rate N            messages a second (200)
+  --senders N         clients that send and read (50)
+  --readers N         clients that only read (10)
+  --around SECONDS    traffic before and after each fault (15; 5 with --quick)
+  --out DIR           where the table goes (target/faults)
+
+PAPO_SERVER names the server's binary. The broker is a RabbitMQ of the run's own.`;
+
+const options = {
+  quick: { type: "boolean", default: false },
+  only: { type: "string" },
+  list: { type: "boolean", default: false },
+  rate: { type: "string", default: "200" },
+  senders: { type: "string", default: "50" },
+  readers: { type: "string", default: "10" },
+  around: { type: "string" },
+  out: { type: "string", default: "target/faults" },
+  help: { type: "boolean", short: "h", default: false },
+};
+
+const { values } = parse();
+const faults = (await Promise.all(["servers", "broker", "network", "clients", "log"].map((name) => import(`./loopback/${name}.mjs`))))
+  .flatMap((module) => module.default)
+  .toSorted((a, b) => String(a.number).localeCompare(String(b.number), "en", { numeric: true }));
+if (values.list) {
+  for (const { number, title, quick } of faults) console.log(`${String(number).padStart(4)}  ${title}${quick ? "  (quick)" : ""}`);
+  process.exit();
+}
+const only = values.only?.split(",");
+const unknown = only?.filter((number) => !faults.some((fault) => String(fault.number) === number)) ?? [];
+if (unknown.length) fail(`there is no fault ${unknown}; --list prints them`);
+const chosen = faults.filter((fault) => (only ? only.includes(String(fault.number)) : !values.quick || fault.quick));
+const settings = {
+  rate: number("rate"),
+  senders: number("senders"),
+  readers: number("readers"),
+  around: values.around ? number("around") : values.quick ? 5 : 15,
+};
+
+const broker = await Broker.start();
+let status = 1;
+try {
+  const machine = `${cpus().length} x ${cpus()[0].model}, RabbitMQ ${await broker.version()}, Node ${process.versions.node}`;
+  console.log(`${binary()}; ${machine}; ${settings.senders} senders and ${settings.readers} readers on 3 servers, ${settings.rate} messages/s`);
+  const rows = [];
+  for (const fault of chosen) {
+    process.stdout.write(`${String(fault.number).padStart(4)}  ${fault.title} ... `);
+    const row = await loopback(fault, broker, settings);
+    rows.push(row);
+    console.log(row.ok ? `ok (${row.seconds} s)` : "FAILED");
+    for (const line of row.faults) console.log(`        ${line}`);
+  }
+  const text = table(rows, settings, machine);
+  console.log(`\n${text}`);
+  mkdirSync(values.out, { recursive: true });
+  writeFileSync(`${values.out}/faults.md`, text);
+  writeFileSync(`${values.out}/faults.json`, JSON.stringify({ machine, settings, rows }, null, 2));
+  const passed = rows.filter(({ ok }) => ok).length;
+  console.log(`${passed} passed, ${rows.length - passed} failed`);
+  status = passed === rows.length && passed > 0 ? 0 : 1;
+} finally {
+  await broker.stop();
+}
+process.exit(status);
+
+function parse() {
+  try {
+    const parsed = parseArgs({ options });
+    if (parsed.values.help) {
+      console.log(USAGE);
+      process.exit();
+    }
+    return parsed;
+  } catch (error) {
+    return fail(error.message);
+  }
+}
+
+function number(name) {
+  const value = Number(values[name]);
+  return Number.isFinite(value) && value > 0 ? value : fail(`--${name} is a number above 0, not '${values[name]}'`);
+}
+
+function fail(why) {
+  console.error(`faults: ${why}\n\n${USAGE}`);
+  process.exit(2);
+}

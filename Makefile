@@ -5,7 +5,7 @@ DOCKER ?= docker
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench e2e kind image generate
+.PHONY: help run test bench e2e faults soak kind image generate
 
 help: ## List the commands
 	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,15 @@ bench: ## Measure Papo beside Node's Socket.IO, Flask-SocketIO and a floor (ARGS
 
 e2e: ## Run the end-to-end tests on the cluster KUBECONFIG names
 	@cd tests/e2e && npm ci --no-audit --no-fund --silent && npm --silent test -- $(ARGS)
+
+faults: ## Make every fault under traffic and judge what clients saw (ARGS="--quick", "--only 1,7", "--cluster", "--help")
+	@$(FAULTS) && node run.mjs $(ARGS)
+
+soak: ## Make random faults for 20 minutes (ARGS="--minutes 60 --seed 7")
+	@$(FAULTS) && node soak.mjs $(ARGS)
+
+# The server as it is, unless PAPO_SERVER names another.
+FAULTS = { [ -n "$$PAPO_SERVER" ] || cargo build --release -p papo-server; } && cd tests/faults && npm ci --no-audit --no-fund --silent
 
 kind: ## Make a kind cluster with Papo and a first room in it
 	@manifests/kind.sh

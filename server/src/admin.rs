@@ -39,7 +39,9 @@ pub(crate) fn stats_router<B: Broker>(
 async fn stats<B: Broker>(State(of): State<Arc<Stats<B>>>) -> Json<Value> {
     let broker = match &*of.broker.publishing().borrow() {
         Publishing::Up => json!({ "up": true }),
-        Publishing::Down(reason) => json!({ "up": false, "reason": reason }),
+        Publishing::Blocked(reason) | Publishing::Down(reason) => {
+            json!({ "up": false, "reason": reason })
+        }
     };
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),

@@ -4,10 +4,11 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 
+import { clusterFaults, loopbackFaults } from "./faults.mjs";
 import { Broker } from "./lib/broker.mjs";
-import { binary } from "./lib/loopback.mjs";
-import { loopback } from "./lib/trial.mjs";
+import { Loopback, binary } from "./lib/loopback.mjs";
 import { table } from "./lib/report.mjs";
+import { trial } from "./lib/trial.mjs";
 
 const USAGE = `usage: make faults [ARGS="..."]
   --quick             the faults that CI makes, with less time around them
@@ -16,6 +17,7 @@ const USAGE = `usage: make faults [ARGS="..."]
   --rate N            messages a second (200)
   --senders N         clients that send and read (50)
   --readers N         clients that only read (10)
+  --cluster           make the faults that need pods, in the cluster KUBECONFIG names (installs the chart, removes it last)
   --around SECONDS    traffic before and after each fault (15; 5 with --quick)
   --out DIR           where the table goes (target/faults)
 
@@ -24,6 +26,7 @@ PAPO_SERVER names the server's binary. The broker is a RabbitMQ of the run's own
 const options = {
   quick: { type: "boolean", default: false },
   only: { type: "string" },
+  cluster: { type: "boolean", default: false },
   list: { type: "boolean", default: false },
   rate: { type: "string", default: "200" },
   senders: { type: "string", default: "50" },
@@ -34,9 +37,7 @@ const options = {
 };
 
 const { values } = parse();
-const faults = (await Promise.all(["servers", "broker", "network", "clients", "log"].map((name) => import(`./loopback/${name}.mjs`))))
-  .flatMap((module) => module.default)
-  .toSorted((a, b) => String(a.number).localeCompare(String(b.number), "en", { numeric: true }));
+const faults = await (values.cluster ? clusterFaults() : loopbackFaults());
 if (values.list) {
   for (const { number, title, quick } of faults) console.log(`${String(number).padStart(4)}  ${title}${quick ? "  (quick)" : ""}`);
   process.exit();
@@ -52,31 +53,52 @@ const settings = {
   around: values.around ? number("around") : values.quick ? 5 : 15,
 };
 
-const broker = await Broker.start();
+const run = await (values.cluster ? inCluster() : onLoopback());
 let status = 1;
 try {
-  const machine = `${cpus().length} x ${cpus()[0].model}, RabbitMQ ${await broker.version()}, Node ${process.versions.node}`;
-  console.log(`${binary()}; ${machine}; ${settings.senders} senders and ${settings.readers} readers on 3 servers, ${settings.rate} messages/s`);
+  console.log(`${run.machine}; ${settings.senders} senders and ${settings.readers} readers on 3 servers, ${settings.rate} messages/s`);
   const rows = [];
   for (const fault of chosen) {
     process.stdout.write(`${String(fault.number).padStart(4)}  ${fault.title} ... `);
-    const row = await loopback(fault, broker, settings);
+    const row = await run.make(fault);
     rows.push(row);
     console.log(row.ok ? `ok (${row.seconds} s)` : "FAILED");
     for (const line of row.faults) console.log(`        ${line}`);
   }
-  const text = table(rows, settings, machine);
+  const text = table(rows, settings, run.machine);
   console.log(`\n${text}`);
+  const name = values.cluster ? "cluster" : "loopback";
   mkdirSync(values.out, { recursive: true });
-  writeFileSync(`${values.out}/faults.md`, text);
-  writeFileSync(`${values.out}/faults.json`, JSON.stringify({ machine, settings, rows }, null, 2));
+  writeFileSync(`${values.out}/${name}.md`, text);
+  writeFileSync(`${values.out}/${name}.json`, JSON.stringify({ machine: run.machine, settings, rows }, null, 2));
   const passed = rows.filter(({ ok }) => ok).length;
   console.log(`${passed} passed, ${rows.length - passed} failed`);
   status = passed === rows.length && passed > 0 ? 0 : 1;
 } finally {
-  await broker.stop();
+  await run.end();
 }
 process.exit(status);
+
+async function onLoopback() {
+  const broker = await Broker.start();
+  return {
+    machine: `${cpus().length} x ${cpus()[0].model}, RabbitMQ ${await broker.version()}, Node ${process.versions.node}, ${binary()}`,
+    make: (fault) => trial(fault, settings, { broker }, (flags) => Loopback.start(broker, flags)),
+    end: () => broker.stop(),
+  };
+}
+
+/** The chart is installed as the end-to-end tests do it; both need the same of a cluster. */
+async function inCluster() {
+  const [{ Cluster }, { install, uninstall }, { kubectl }] = await Promise.all(["./lib/cluster.mjs", "../e2e/lib/release.mjs", "../e2e/lib/kubectl.mjs"].map((module) => import(module)));
+  await install();
+  const { serverVersion } = JSON.parse(await kubectl("version", "-o", "json"));
+  return {
+    machine: `Kubernetes ${serverVersion.gitVersion} on ${cpus().length} x ${cpus()[0].model}`,
+    make: (fault) => trial(fault, settings, {}, () => Cluster.start(`fault-${fault.number}`)),
+    end: uninstall,
+  };
+}
 
 function parse() {
   try {

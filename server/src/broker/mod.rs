@@ -82,6 +82,8 @@ pub struct Signal {
 pub enum Publishing {
     /// Connected; confirmations are coming.
     Up,
+    /// The broker is short of memory or disk and takes nothing for now, in its own words. The past can be read.
+    Blocked(String),
     /// Not possible at present, and why, in the broker's own words.
     Down(String),
 }

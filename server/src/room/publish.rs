@@ -124,7 +124,8 @@ fn trace_context(span: &tracing::Span) -> Option<TraceContext> {
     (!context.parent.is_empty()).then_some(context)
 }
 
-/// Keeps readiness in step with the adapter's publisher.
+/// Keeps readiness in step with the adapter's publisher. A broker that blocks publishers blocks all servers' alike, so that
+/// sending people elsewhere gains nothing: they stay, read, and are told when they send.
 pub(super) async fn watch_publisher<B: Broker, S: Sink>(room: &Room<B, S>, latch: Latch) {
     let mut publishing = room.broker.publishing();
     loop {
@@ -133,7 +134,7 @@ pub(super) async fn watch_publisher<B: Broker, S: Sink>(room: &Room<B, S>, latch
             .broker_up
             .set(i64::from(state == Publishing::Up));
         match state {
-            Publishing::Up => latch.ready(),
+            Publishing::Up | Publishing::Blocked(_) => latch.ready(),
             Publishing::Down(reason) => latch.not_ready(reason),
         }
         if publishing.changed().await.is_err() {

@@ -4,8 +4,6 @@ import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 
-import { connect } from "amqplib";
-
 import { until } from "./wait.mjs";
 
 const SCRIPT = fileURLToPath(new URL("../../rabbitmq/rabbitmq", import.meta.url));
@@ -53,29 +51,4 @@ export class Broker {
       const [node] = await this.api("nodes");
       return node[kind === "memory" ? "mem_alarm" : "disk_free_alarm"] === on;
     });
-
-  /** All records of a log, at least up to the offset `last`; `head` is the first offset that is retained. */
-  async log(stream, last) {
-    const connection = await connect(this.url);
-    try {
-      const channel = await connection.createChannel();
-      await channel.prefetch(1000);
-      const records = [];
-      let end = -1;
-      await channel.consume(
-        stream,
-        (delivery) => {
-          const { headers, messageId } = delivery.properties;
-          end = Number(headers["x-stream-offset"]);
-          records.push({ offset: end, sender: String(headers["papo-sender"]), id: messageId });
-          channel.ack(delivery);
-        },
-        { arguments: { "x-stream-offset": "first" } },
-      );
-      await until(`the log ${stream} was read up to ${last}`, () => end >= last, 60);
-      return { records, head: records[0]?.offset ?? 0 };
-    } finally {
-      await connection.close();
-    }
-  }
 }

@@ -2,7 +2,7 @@
 // says what was lost, repeated, out of order, or missing without a word. The invariants are those of docs/promises.md.
 //
 // A history:
-//   members: [{ name, sender, sent, shown, notices }]
+//   members: [{ name, sender, sent, shown, notices, left? }]; `left`: it was not there any more at the end
 //     sent:    [{ id, at, attempts, connection, acknowledged?: { epoch, offset, at } }], in the order they were sent
 //     shown:   [{ epoch, offset, sender, id, at }], in the order they were shown
 //     notices: [{ before, kind: "page" | "gap", epoch, from?, to? }]; `before`: the index in `shown` they came before
@@ -60,7 +60,7 @@ function stored(acknowledged, logs, verdict) {
 }
 
 /** I1, second half, and I2 to I4: one member's sequence is the log's, contiguous but for what it was told. */
-function follow({ name, shown, notices }, logs, verdict) {
+function follow({ name, shown, notices, left }, logs, verdict) {
   const seen = new Set();
   const told = new Map();
   for (const notice of notices) told.set(notice.before, [...(told.get(notice.before) ?? []), notice]);
@@ -94,7 +94,7 @@ function follow({ name, shown, notices }, logs, verdict) {
     last = { offset: message.offset, place };
   }
   const log = logs.get(epoch);
-  if (log?.whole && last?.place !== undefined) missing(name, log, last.place + 1, log.order.length, [], verdict);
+  if (!left && log?.whole && last?.place !== undefined) missing(name, log, last.place + 1, log.order.length, [], verdict);
 }
 
 /** Messages of the log that a member was not shown, and whether it was told so. */
@@ -129,22 +129,23 @@ function wrong(verdict, kind, line) {
 
 /**
  * Seconds from `end` until each member had caught up: had been shown all that was acknowledged by then, and the first
- * message sent after it. Infinity for those who never did.
+ * message sent after it. Nobody waits for what came before the page it was last given. Infinity for those who never did.
  */
 export function catchingUp({ members }, end) {
-  const acknowledged = members.flatMap(({ sender, sent }) => sent.filter((message) => message.acknowledged).map((message) => ({ ...message, key: keyOf({ sender, id: message.id }) })));
-  const due = acknowledged.filter((message) => message.acknowledged.at <= end);
-  const next = acknowledged.filter(({ at }) => at >= end).toSorted((a, b) => a.at - b.at)[0];
-  const wanted = [...due, ...(next ? [next] : [])];
+  const acknowledged = members.flatMap(({ sender, sent }) =>
+    sent.filter((message) => message.acknowledged).map(({ id, at, acknowledged }) => ({ key: keyOf({ sender, id }), sentAt: at, answered: acknowledged.at, epoch: acknowledged.epoch, offset: acknowledged.offset })),
+  );
+  const due = acknowledged.filter(({ answered }) => answered <= end);
+  const after = acknowledged.filter(({ sentAt }) => sentAt >= end).toSorted((a, b) => a.sentAt - b.sentAt);
   return members.map(({ shown, notices }) => {
     const times = new Map();
     for (const message of shown) if (!times.has(keyOf(message))) times.set(keyOf(message), message.at);
-    // Nobody waits for what was there before the page it was last given, or is gone from the log.
-    const page = notices.findLast(({ kind }) => kind === "page");
-    const begun = shown[page?.before ?? 0];
+    const begun = shown[notices.findLast(({ kind }) => kind === "page")?.before ?? 0];
     const gone = (offset) => notices.some((notice) => notice.kind === "gap" && notice.from <= offset && offset <= notice.to);
-    const awaited = wanted.filter(({ acknowledged: { epoch, offset } }) => epoch === begun?.epoch && offset >= begun.offset && !gone(offset));
-    if (!next || awaited.some(({ key }) => !times.has(key)) || !times.has(next.key)) return Infinity;
+    const waits = ({ epoch, offset }) => epoch === begun?.epoch && offset >= begun.offset && !gone(offset);
+    const next = after.find(waits);
+    const awaited = [...due.filter(waits), next];
+    if (!next || awaited.some(({ key }) => !times.has(key))) return Infinity;
     return awaited.reduce((most, { key }) => Math.max(most, times.get(key) - end), 0) / 1000;
   });
 }

@@ -50,6 +50,7 @@ describe("the judge", () => {
 
   test("I1: the last messages count for those who stayed", () => {
     assert.deepEqual(counts(after((_, ana, rui) => rui.shown.splice(8, 2))), { ...none, holes: 2 });
+    assert.equal(after((_, ana, rui) => (rui.shown.splice(8, 2), (rui.left = true))).ok, true);
   });
 
   test("I2: a message shown twice is repeated, at once or later", () => {

@@ -8,11 +8,14 @@ import { createWriteStream, existsSync, mkdirSync, readFileSync } from "node:fs"
 import { createServer } from "node:net";
 import { fileURLToPath } from "node:url";
 
+import { readLog } from "./log.mjs";
 import { Proxy } from "./proxy.mjs";
 import { until } from "./wait.mjs";
 
 const root = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 const PROBE_MS = 250;
+/** Short drains, and limits that the traffic of a trial stays below. */
+const FLAGS = ["--drain-period", "3", "--message-burst", "200", "--max-messages-per-second", "50"];
 
 /** PAPO_SERVER, or what cargo built. */
 export function binary() {
@@ -23,14 +26,14 @@ export function binary() {
 }
 
 export class Loopback {
-  /** Starts `count` servers of a new room, ready; `flags` come on top of what they need. */
-  static async start(broker, { count = 3, flags = [] } = {}) {
+  /** Starts three servers of a new room, ready; `flags` come on top of what they need. */
+  static async start(broker, flags = []) {
     const place = new Loopback();
     place.broker = broker;
     place.room = `faults/r-${randomBytes(5).toString("hex")}`;
     place.exchange = `papo.${place.room.replace("/", ".")}`;
     place.servers = [];
-    for (let n = 0; n < count; n++) place.servers.push(await Server.create(place, n, flags));
+    for (let n = 0; n < 3; n++) place.servers.push(await Server.create(place, n, [...FLAGS, ...flags]));
     await Promise.all(place.servers.map((server) => server.start()));
     let turn = 0;
     place.front = await Proxy.to(() => {
@@ -42,6 +45,7 @@ export class Loopback {
   }
 
   stream = (epoch) => `${this.exchange}.log.${epoch}`;
+  log = (epoch, last) => readLog(this.broker.url, this.stream(epoch), last);
 
   async stop() {
     this.front.close();

@@ -28,6 +28,8 @@ export class Member {
     /** Why connections ended, and why they were not made. */
     this.cuts = [];
     this.connections = 0;
+    /** How often a server said that it was going. */
+    this.drained = 0;
     this.socket = io(url, {
       transports: ["websocket"],
       forceNew: true,
@@ -60,6 +62,7 @@ export class Member {
   }
 
   async #leaveWithin(ms) {
+    this.drained += 1;
     const connection = this.connections;
     await lasting((Math.random() * ms) / 1000);
     if (this.connections !== connection || !this.socket.connected) return;
@@ -108,17 +111,24 @@ export class Member {
     await new Promise((connected) => this.socket.once("connect", connected));
   }
 
+  /** Comes back after having left. */
+  comeBack() {
+    this.left = false;
+    this.socket.connect();
+  }
+
   /** Its TCP connection. */
   get tcp() {
     return this.socket.io.engine.transport.ws._socket;
   }
 
   leave() {
+    this.left = true;
     this.socket.disconnect();
   }
 
   get history() {
-    const { name, sender, sent, shown, notices } = this;
-    return { name, sender, sent, shown, notices };
+    const { name, sender, sent, shown, notices, left } = this;
+    return { name, sender, sent, shown, notices, left };
   }
 }

@@ -40,14 +40,18 @@ export class Proxy {
   }
 
   #pipe(from, into, way) {
-    let last = 0;
+    // Pieces on their way, each with the time at which it arrives: never before what was sent before it.
+    const held = [];
+    const arrive = () => {
+      while (held.length && held[0].at <= Date.now()) write(from, into, held.shift().bytes);
+      if (held.length) setTimeout(arrive, held[0].at - Date.now());
+    };
     from.on("data", (bytes) => {
       if (this.#silence[way]) return;
       const delay = this.#delay();
-      if (delay === 0 && Date.now() >= last) return void write(from, into, bytes);
-      // Later, and never before what came earlier.
-      last = Math.max(Date.now() + delay, last);
-      setTimeout(() => write(from, into, bytes), last - Date.now());
+      if (delay === 0 && held.length === 0) return void write(from, into, bytes);
+      held.push({ bytes, at: Math.max(Date.now() + Math.round(delay), held.at(-1)?.at ?? 0) });
+      if (held.length === 1) arrive();
     });
   }
 

@@ -1,17 +1,15 @@
 // One fault under traffic: members join, talk, the fault happens, everybody catches up, and the judge reads it all.
 
 import { catchingUp, judge, percentile } from "./checker.mjs";
-import { Loopback } from "./loopback.mjs";
 import { Member } from "./member.mjs";
 import { Traffic } from "./traffic.mjs";
 import { lasting, until } from "./wait.mjs";
 
 /** Seconds within which 99 % of the clients must have caught up. */
 const CAUGHT_UP_WITHIN = 10;
-const FLAGS = ["--drain-period", "3", "--message-burst", "200", "--max-messages-per-second", "50"];
 
-/** Makes a fault in a room of its own on this machine. A row of the table. */
-export async function loopback(fault, broker, settings) {
+/** Makes a fault in the room that `open` opens; a row of the table. */
+export async function trial(fault, settings, context, open) {
   const begun = Date.now();
   const expectations = [];
   const expect = (holds, otherwise) => holds || expectations.push(otherwise);
@@ -19,19 +17,20 @@ export async function loopback(fault, broker, settings) {
   let place;
   let row = {};
   try {
-    const prepared = (await fault.prepare?.({ broker })) ?? {};
-    place = await Loopback.start(broker, { flags: [...FLAGS, ...(fault.flags ?? []), ...(prepared.flags ?? [])] });
-    const names = [...numbered("sender", settings.senders), ...numbered("reader", settings.readers)];
-    members.push(...(await Promise.all(names.map((name) => Member.join(place.url, name)))));
+    const prepared = (await fault.prepare?.(context)) ?? {};
+    place = await open([...(fault.flags ?? []), ...(prepared.flags ?? [])]);
+    members.push(...(await joined(place, settings)));
     const traffic = new Traffic(members.slice(0, settings.senders), settings.rate, fault.text);
     await lasting(settings.around);
-    const { end, note, others = [] } = await fault.run({ place, broker, members, traffic, prepared, expect });
+    const { end, note, others = [] } = await fault.run({ ...context, place, members, prepared, expect });
+    row = { note };
     members.push(...others);
-    await until("somebody's message after the fault was acknowledged", () => members.some(({ sent }) => sent.some(({ at, acknowledged }) => at >= end && acknowledged)), 60);
-    await lasting(settings.around);
-    await traffic.stop();
-    const history = await settled(place, broker, members);
-    row = { ...conclude(fault, history, end, expect), note };
+    if (!fault.ends) {
+      await talksAgain(members, end);
+      await lasting(settings.around);
+      await traffic.stop();
+      row = { ...row, ...conclude(fault, await settled(place, members), end, expect) };
+    }
   } catch (error) {
     expectations.push(error.stack);
   } finally {
@@ -42,14 +41,24 @@ export async function loopback(fault, broker, settings) {
   return { number: fault.number, title: fault.title, ...row, faults, ok: faults.length === 0, seconds: Math.round((Date.now() - begun) / 1000) };
 }
 
-/** Waits until every member was shown all that was acknowledged, as far as it will be, and reads the logs. */
-export async function settled(place, broker, members) {
+/** The senders, then those who only read. */
+export function joined(place, { senders, readers }) {
+  const names = [...numbered("sender", senders), ...numbered("reader", readers)];
+  return Promise.all(names.map((name) => Member.join(place.url, name, place.memberOptions)));
+}
+
+/** Waits until a message that was sent after the fault was acknowledged. */
+export const talksAgain = (members, end) =>
+  until("a message sent after the fault was acknowledged", () => members.some(({ sent }) => sent.some(({ at, acknowledged }) => at >= end && acknowledged)), 60);
+
+/** Waits until every member was shown all that was acknowledged, as far as it will be, and reads the log. */
+export async function settled(place, members) {
   const [{ epoch }] = members;
   const last = members.flatMap(({ sent }) => sent).reduce((most, { acknowledged }) => (acknowledged?.epoch === epoch ? Math.max(most, acknowledged.offset) : most), -1);
   // Whoever is not shown it will be found wanting by the judge, which says more than a time-out.
-  await until("all were shown the last message", () => members.every((member) => member.epoch === epoch && member.offset >= last), 30).catch(() => {});
+  await until("all were shown the last message", () => members.every((member) => member.left || (member.epoch === epoch && member.offset >= last)), 30).catch(() => {});
   const shown = members.reduce((most, member) => (member.epoch === epoch ? Math.max(most, member.offset) : most), last);
-  const logs = { [epoch]: { ...(await broker.log(place.stream(epoch), shown)), whole: true } };
+  const logs = { [epoch]: { ...(await place.log(epoch, shown)), whole: true } };
   for (const { notices } of members) for (const notice of notices) logs[notice.epoch] ??= { records: [], whole: false };
   return { members: members.map(({ history }) => history), logs };
 }

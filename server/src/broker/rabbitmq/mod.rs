@@ -61,7 +61,7 @@ impl RabbitMq {
         let signals = broadcast::Sender::new(SIGNAL_BUFFER);
         let tasks = TaskTracker::new();
         let timeout = Duration::from_secs(launch.publish_timeout.into());
-        let (publisher, work) = Publisher::new(connector, &launch.room, timeout, tasks.clone());
+        let (publisher, work) = Publisher::new(connector, topology.clone(), timeout, tasks.clone());
         let (hear, heard) = (
             signals::hear(topology.clone(), signals.clone()),
             publisher.closed(),

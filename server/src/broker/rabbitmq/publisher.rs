@@ -4,10 +4,14 @@
 //! connection is lost, all unconfirmed are written again first, in their order and with their ids: whether the broker had
 //! them is unknown, and readers hide second copies. Each caller waits no longer than the publish timeout; one that has
 //! stopped waiting is not written any more.
+//!
+//! A broker that blocks publishers (a memory or disk alarm) is waited for on the connection there is: it may store what
+//! it was handed as soon as the alarm is over, and every further connection would hand it the same records once more.
 
 use std::{
     collections::BTreeMap,
     future::Future,
+    pin::pin,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,12 +19,16 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt, future::BoxFuture, stream::FuturesUnordered};
+use futures::{
+    FutureExt, StreamExt,
+    future::BoxFuture,
+    stream::{BoxStream, FuturesUnordered},
+};
 use lapin::{
-    Channel, Confirmation, Connection, Event,
+    Channel, Confirmation, Connection, ErrorKind, Event,
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
-use papo_protocol::{Record, RoomName, topology};
+use papo_protocol::{Record, topology};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     time::{Instant, sleep, timeout, timeout_at},
@@ -31,6 +39,7 @@ use tracing::{info, warn};
 use super::{
     codec,
     connection::{Connector, METHOD_TIMEOUT},
+    topology::{NOT_FOUND, Topology},
 };
 use crate::{
     backoff::Backoff,
@@ -41,6 +50,10 @@ use crate::{
 const QUEUE: usize = 16_384;
 /// Records written and not confirmed: what has to be written again after a cut.
 const UNCONFIRMED: usize = 4_096;
+/// A connection that lasted longer did work, and the next one need not be waited for.
+const LASTING: Duration = Duration::from_secs(5);
+/// How often a publisher that is to leave looks whether anybody still waits for it.
+const LEAVING: Duration = Duration::from_millis(100);
 /// Signals that may wait; more are lost.
 const SIGNALS: usize = 256;
 
@@ -70,22 +83,49 @@ struct Job {
 /// The task's side.
 struct Work {
     connector: Arc<Connector>,
+    topology: Arc<Topology>,
     exchange: String,
     jobs: mpsc::Receiver<Job>,
     signals: mpsc::Receiver<Signal>,
     unconfirmed: BTreeMap<u64, Job>,
     sequence: u64,
+    /// The broker has said that it takes no messages for now.
+    blocked: bool,
     state: watch::Sender<Publishing>,
     closing: CancellationToken,
 }
 
+/// Why a connection is of no use any more.
+enum Failure {
+    /// It ended, or the broker does not do its part.
+    Broken(String),
+    /// Messages lead nowhere: exchange, binding or stream is not there.
+    NoLog,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Broken(reason)
+    }
+}
+
+impl From<lapin::Error> for Failure {
+    fn from(error: lapin::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ProtocolError(protocol) if protocol.get_id() == NOT_FOUND => Self::NoLog,
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+type Events = BoxStream<'static, Event>;
 type Confirms = FuturesUnordered<BoxFuture<'static, (u64, lapin::Result<Confirmation>)>>;
 
 impl Publisher {
     /// The handle, and the work that the caller runs as a task among `tasks`.
     pub(super) fn new(
         connector: Arc<Connector>,
-        room: &RoomName,
+        topology: Arc<Topology>,
         timeout: Duration,
         tasks: TaskTracker,
     ) -> (Self, impl Future<Output = ()> + Send + use<>) {
@@ -96,11 +136,13 @@ impl Publisher {
         let closing = CancellationToken::new();
         let work = Work {
             connector,
-            exchange: topology::exchange(room),
+            exchange: topology::exchange(&topology.room),
+            topology,
             jobs: job_queue,
             signals: signal_queue,
             unconfirmed: BTreeMap::new(),
             sequence: 0,
+            blocked: false,
             state: report,
             closing: closing.clone(),
         };
@@ -190,7 +232,7 @@ async fn wait(
         return Err(PublishError::Unknown);
     }
     Err(PublishError::Unavailable(match &*state.borrow() {
-        Publishing::Down(reason) => reason.clone(),
+        Publishing::Down(reason) | Publishing::Blocked(reason) => reason.clone(),
         Publishing::Up => "the broker takes messages too slowly".to_owned(),
     }))
 }
@@ -200,23 +242,44 @@ impl Work {
     async fn run(mut self) {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
         while !self.is_done() {
-            let reason = match self.connector.connect("publisher").await {
-                Err(error) => error.to_string(),
-                Ok(connection) => {
-                    backoff.reset();
-                    match self.serve(&connection).await {
-                        Ok(()) => return close(&connection).await,
-                        Err(error) => error,
-                    }
-                }
+            let begun = Instant::now();
+            let failure = match self.connector.connect("publisher").await {
+                Err(error) => Failure::Broken(error.to_string()),
+                Ok(connection) => match self.serve(&connection).await {
+                    Ok(()) => return close(&connection).await,
+                    Err(failure) => failure,
+                },
             };
-            self.pause(reason, backoff.delay()).await;
+            if begun.elapsed() > LASTING {
+                backoff.reset();
+            }
+            self.recover(failure, backoff.delay()).await;
         }
     }
 
+    async fn recover(&mut self, failure: Failure, wait: Duration) {
+        match failure {
+            Failure::Broken(reason) => self.pause(reason, wait).await,
+            Failure::NoLog => {
+                let missing = format!("exchange {} leads to no log", self.exchange);
+                self.pause(missing, wait).await;
+                if let Err(error) = self.topology.restore().await {
+                    warn!(%error, "cannot restore what the room needs on the broker");
+                }
+            }
+        }
+    }
+
+    /// Closed, and nobody waits for anything any more.
     fn is_done(&mut self) -> bool {
+        if !self.closing.is_cancelled() {
+            return false;
+        }
+        if self.blocked {
+            self.keep_all();
+        }
         self.unconfirmed.retain(|_, job| !job.tell.is_closed());
-        self.closing.is_cancelled() && self.unconfirmed.is_empty() && self.jobs.is_empty()
+        self.unconfirmed.is_empty() && self.jobs.is_empty()
     }
 
     /// Not connected: who waits goes on waiting, signals are lost.
@@ -226,42 +289,44 @@ impl Work {
         sleep(wait).await;
         while self.signals.try_recv().is_ok() {}
         if self.closing.is_cancelled() {
-            while let Ok(job) = self.jobs.try_recv() {
-                self.keep(job);
-            }
+            self.keep_all();
         }
     }
 
     /// Publishes on one connection until it fails (`Err`), or all is done (`Ok`).
-    async fn serve(&mut self, connection: &Connection) -> Result<(), String> {
+    async fn serve(&mut self, connection: &Connection) -> Result<(), Failure> {
         let (channel, signalling) = (open(connection).await?, open(connection).await?);
         let selected = timeout(
             METHOD_TIMEOUT,
             channel.confirm_select(ConfirmSelectOptions::default()),
         )
         .await;
-        selected
-            .map_err(|_| "the broker does not answer".to_owned())?
-            .map_err(|error| error.to_string())?;
+        selected.map_err(|_| "the broker does not answer".to_owned())??;
         let mut confirms = Confirms::new();
-        let mut events = Box::pin(connection.events_listener());
-        self.write_again(&channel, &mut confirms).await?;
+        let mut events: Events = connection.events_listener().boxed();
+        self.blocked = false;
         info!("publishing");
         self.state.send_replace(Publishing::Up);
+        self.write_again(&channel, &mut confirms, &mut events)
+            .await?;
         loop {
-            if self.closing.is_cancelled() && confirms.is_empty() && self.jobs.is_empty() {
+            if self.is_done() {
                 return Ok(());
             }
             tokio::select! {
                 biased;
                 Some((sequence, confirmation)) = confirms.next() => self.settle(sequence, confirmation)?,
                 event = events.next() => self.notice(event)?,
-                Some(job) = self.jobs.recv(), if confirms.len() < UNCONFIRMED => {
+                Some(job) = self.jobs.recv(), if !self.blocked && confirms.len() < UNCONFIRMED => {
                     let sequence = self.keep(job);
-                    self.write(sequence, &channel, &mut confirms).await?;
+                    self.write(sequence, &channel, &mut confirms, &mut events).await?;
                 }
-                Some(signal) = self.signals.recv() => send(&signalling, &self.exchange, signal).await?,
+                Some(signal) = self.signals.recv() => if !self.blocked {
+                    self.send(signal, &signalling, &mut events).await?;
+                },
                 () = self.closing.cancelled(), if !self.closing.is_cancelled() => {}
+                // Nothing else tells that the last caller has stopped waiting.
+                () = sleep(LEAVING), if self.closing.is_cancelled() => {}
             }
         }
     }
@@ -272,14 +337,22 @@ impl Work {
         self.sequence
     }
 
+    /// Takes what waits to be written among the unconfirmed, where one sees who has stopped waiting.
+    fn keep_all(&mut self) {
+        while let Ok(job) = self.jobs.try_recv() {
+            self.keep(job);
+        }
+    }
+
     async fn write_again(
         &mut self,
         channel: &Channel,
         confirms: &mut Confirms,
-    ) -> Result<(), String> {
+        events: &mut Events,
+    ) -> Result<(), Failure> {
         let sequences: Vec<u64> = self.unconfirmed.keys().copied().collect();
         for sequence in sequences {
-            self.write(sequence, channel, confirms).await?;
+            self.write(sequence, channel, confirms, events).await?;
         }
         Ok(())
     }
@@ -289,7 +362,8 @@ impl Work {
         sequence: u64,
         channel: &Channel,
         confirms: &mut Confirms,
-    ) -> Result<(), String> {
+        events: &mut Events,
+    ) -> Result<(), Failure> {
         let Some(job) = self.unconfirmed.get_mut(&sequence) else {
             return Ok(());
         };
@@ -305,18 +379,12 @@ impl Work {
             ..Default::default()
         };
         let properties = codec::properties(&job.record, job.trace.as_ref());
+        let record = job.record.clone();
+        let exchange = self.exchange.as_str().into();
         let key = topology::MESSAGE_KEY.into();
-        let written = channel.basic_publish(
-            self.exchange.as_str().into(),
-            key,
-            options,
-            job.record.text.as_bytes(),
-            properties,
-        );
-        let confirm = timeout(METHOD_TIMEOUT, written)
-            .await
-            .map_err(|_| "the broker takes nothing".to_owned())?;
-        let confirm = confirm.map_err(|error| error.to_string())?;
+        let written =
+            channel.basic_publish(exchange, key, options, record.text.as_bytes(), properties);
+        let confirm = self.taken(written, events).await?;
         confirms.push(
             confirm
                 .map(move |confirmation| (sequence, confirmation))
@@ -325,21 +393,59 @@ impl Work {
         Ok(())
     }
 
+    async fn send(
+        &mut self,
+        signal: Signal,
+        channel: &Channel,
+        events: &mut Events,
+    ) -> Result<(), Failure> {
+        let exchange = self.exchange.as_str().into();
+        let sent = channel.basic_publish(
+            exchange,
+            signal.key.as_str().into(),
+            BasicPublishOptions::default(),
+            &signal.body,
+            lapin::BasicProperties::default(),
+        );
+        self.taken(sent, events).await.map(drop)
+    }
+
+    /// Waits until something is written. While the broker blocks, only the end of the connection (which heartbeats
+    /// watch over) ends the wait.
+    async fn taken<T>(
+        &mut self,
+        written: impl Future<Output = lapin::Result<T>>,
+        events: &mut Events,
+    ) -> Result<T, Failure> {
+        let mut written = pin!(written);
+        loop {
+            tokio::select! {
+                biased;
+                written = &mut written => return Ok(written?),
+                event = events.next() => self.notice(event)?,
+                () = sleep(METHOD_TIMEOUT), if !self.blocked => {
+                    return Err("the broker takes nothing".to_owned().into());
+                }
+            }
+        }
+    }
+
     /// What the broker says of a record. Anything but a confirmation ends the connection: everything unconfirmed is
     /// written again, in order, for as long as somebody waits for it.
     fn settle(
         &mut self,
         sequence: u64,
         confirmation: lapin::Result<Confirmation>,
-    ) -> Result<(), String> {
-        match confirmation {
-            Ok(Confirmation::Ack(None)) => {}
-            Ok(Confirmation::Ack(Some(_))) => return Err(self.returned(sequence)),
-            Ok(Confirmation::Nack(_)) => {
-                return Err("the broker could not store a message".to_owned());
+    ) -> Result<(), Failure> {
+        match confirmation? {
+            Confirmation::Ack(None) => {}
+            Confirmation::Ack(Some(_)) => return Err(self.returned(sequence)),
+            Confirmation::Nack(_) => {
+                return Err("the broker could not store a message".to_owned().into());
             }
-            Ok(Confirmation::NotRequested) => return Err("the channel confirms nothing".to_owned()),
-            Err(error) => return Err(error.to_string()),
+            Confirmation::NotRequested => {
+                return Err("the channel confirms nothing".to_owned().into());
+            }
         }
         if let Some(job) = self.unconfirmed.remove(&sequence) {
             // One who has stopped waiting will ask again.
@@ -349,52 +455,38 @@ impl Work {
     }
 
     /// A record that came back is certainly not stored, unless an earlier try was.
-    fn returned(&self, sequence: u64) -> String {
+    fn returned(&self, sequence: u64) -> Failure {
         if let Some(job) = self.unconfirmed.get(&sequence).filter(|job| !job.again) {
             job.written.store(false, Ordering::SeqCst);
         }
-        format!("exchange {} leads to no log", self.exchange)
+        Failure::NoLog
     }
 
-    fn notice(&self, event: Option<Event>) -> Result<(), String> {
+    fn notice(&mut self, event: Option<Event>) -> Result<(), Failure> {
         match event {
             Some(Event::ConnectionBlocked(reason)) => {
                 warn!(reason, "the broker blocks publishing");
-                self.state.send_replace(Publishing::Down(format!(
+                self.blocked = true;
+                self.state.send_replace(Publishing::Blocked(format!(
                     "the broker blocks publishing: {reason}"
                 )));
             }
             Some(Event::ConnectionUnblocked) => {
                 info!("the broker takes messages again");
+                self.blocked = false;
                 self.state.send_replace(Publishing::Up);
             }
-            Some(Event::Error(error)) => return Err(error.to_string()),
-            None => return Err("the connection has ended".to_owned()),
+            Some(Event::Error(error)) => return Err(error.into()),
+            None => return Err("the connection has ended".to_owned().into()),
             Some(_) => {}
         }
         Ok(())
     }
 }
 
-async fn open(connection: &Connection) -> Result<Channel, String> {
+async fn open(connection: &Connection) -> Result<Channel, Failure> {
     let channel = timeout(METHOD_TIMEOUT, connection.create_channel()).await;
-    channel
-        .map_err(|_| "the broker does not answer".to_owned())?
-        .map_err(|error| error.to_string())
-}
-
-async fn send(channel: &Channel, exchange: &str, signal: Signal) -> Result<(), String> {
-    let sent = channel.basic_publish(
-        exchange.into(),
-        signal.key.as_str().into(),
-        BasicPublishOptions::default(),
-        &signal.body,
-        lapin::BasicProperties::default(),
-    );
-    let sent = timeout(METHOD_TIMEOUT, sent)
-        .await
-        .map_err(|_| "the broker takes nothing".to_owned())?;
-    sent.map(drop).map_err(|error| error.to_string())
+    Ok(channel.map_err(|_| "the broker does not answer".to_owned())??)
 }
 
 async fn close(connection: &Connection) {

@@ -22,7 +22,7 @@ use super::{
 use crate::broker::ReadError;
 
 /// AMQP's reply code for what is not there.
-const NOT_FOUND: u16 = 404;
+pub(super) const NOT_FOUND: u16 = 404;
 /// How long a stream that has records may take to deliver the next one of them.
 const IDLE: Duration = Duration::from_millis(300);
 /// How long to follow a stream's last chunk at most.
@@ -73,6 +73,14 @@ impl Topology {
         let epoch = epochs::agree(self).await?;
         self.bind_log(&epoch).await?;
         Ok(epoch)
+    }
+
+    /// Puts back what was deleted behind our back, if that is ours to do (`--declare`) and not the operator's.
+    pub(super) async fn restore(&self) -> Result<(), ReadError> {
+        if self.declare {
+            self.current_epoch().await?;
+        }
+        Ok(())
     }
 
     async fn check_exchange(&self) -> Result<(), ReadError> {

@@ -1,0 +1,141 @@
+// What happens in clusters: to pods, to the broker's pod, to the operator, to the room itself.
+
+import { Broker, logOf } from "../../e2e/lib/broker.mjs";
+import { get, inRooms, kubectl, list } from "../../e2e/lib/kubectl.mjs";
+import { childOf, children, pods, podsReady, ready, remove, status } from "../../e2e/lib/room.mjs";
+import { RELEASE, SYSTEM } from "../../e2e/lib/settings.mjs";
+import { lasting, until } from "../lib/wait.mjs";
+
+export default [
+  {
+    number: 1,
+    title: "a pod killed without grace",
+    within: 5,
+    async run({ place: { name } }) {
+      const [{ metadata }] = await pods(name);
+      const end = Date.now();
+      await inRooms("delete", "pod", metadata.name, "--grace-period=0", "--force", "--wait=false");
+      await replaced(name, [metadata.uid]);
+      return { end };
+    },
+  },
+  {
+    number: 2,
+    title: "a pod deleted",
+    within: 5,
+    async run({ place: { name } }) {
+      const [{ metadata }] = await pods(name);
+      await inRooms("delete", "pod", metadata.name);
+      const end = Date.now();
+      await replaced(name, [metadata.uid]);
+      return { end };
+    },
+  },
+  {
+    number: 3,
+    title: "the broker's pod killed without grace",
+    async run() {
+      const pod = `${RELEASE}-rabbitmq-0`;
+      const { metadata } = await get("pod", pod, SYSTEM);
+      await kubectl("-n", SYSTEM, "delete", "pod", pod, "--grace-period=0", "--force", "--wait=false");
+      await until("another one has come", async () => ((await get("pod", pod, SYSTEM))?.metadata.uid ?? metadata.uid) !== metadata.uid, 60);
+      await kubectl("-n", SYSTEM, "wait", "--for=condition=Ready", `pod/${pod}`, "--timeout=180s");
+      return { end: Date.now() };
+    },
+  },
+  {
+    number: 18,
+    title: "rolling restart of all pods",
+    async run({ place: { name } }) {
+      const old = (await pods(name)).map(({ metadata }) => metadata.uid);
+      await inRooms("rollout", "restart", `deployment/${childOf(name)}`);
+      await replaced(name, old);
+      return { end: Date.now() };
+    },
+  },
+  {
+    number: 20,
+    title: "the room deleted while in use",
+    ends: true,
+    async run({ place: { name }, members, expect }) {
+      await remove(name, 120);
+      const broker = await Broker.open();
+      try {
+        const left = await broker.belongings(name);
+        expect(left.length === 0, `left on the broker: ${left}`);
+      } finally {
+        broker.close();
+      }
+      const silent = members.filter(({ drained }) => drained === 0);
+      expect(silent.length === 0, `${silent.length} members were not told that their server was going`);
+      return { note: "all were told, nothing is left on the broker" };
+    },
+  },
+  {
+    number: "21a",
+    title: "the room's exchange deleted behind our back",
+    async run({ place: { name, broker } }) {
+      await broker.deleteExchange(name);
+      await until("the exchange is back", () => broker.exchange(name), 90);
+      return { end: Date.now() };
+    },
+  },
+  {
+    number: "21b",
+    title: "the room's log deleted behind our back",
+    async run({ place: { name, broker }, members }) {
+      const { epoch } = await status(name);
+      await broker.deleteQueue(logOf(name, epoch));
+      const begun = Date.now();
+      await until("all were given the new log", () => members.every((member) => member.epoch !== epoch), 120);
+      return { end: Date.now(), note: `all were in the new epoch after ${((Date.now() - begun) / 1000).toFixed(1)} s` };
+    },
+  },
+  {
+    number: 22,
+    title: "the operator killed again and again while it works",
+    async run({ place: { name }, expect }) {
+      const selector = `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component=operator`;
+      for (let round = 1; round <= 6; round++) {
+        const spec = { title: `Round ${round}`, retention: { maxBytes: `${50 + round}M` } };
+        await inRooms("patch", "chatroom", name, "--type=merge", "-p", JSON.stringify({ spec }));
+        // In the middle of what the change asks for, at another point each time.
+        await lasting(round * 0.15);
+        await kubectl("-n", SYSTEM, "delete", "pod", "-l", selector, "--grace-period=0", "--force", "--wait=false");
+        await until("an operator runs", async () => (await list("pods", selector, SYSTEM)).some(({ status, metadata }) => status.phase === "Running" && !metadata.deletionTimestamp), 60);
+      }
+      const { metadata } = await get("chatroom", name);
+      await until("the last change has been taken up", async () => (await status(name)).conditions?.find(({ type }) => type === "Ready")?.observedGeneration === metadata.generation, 120);
+      await ready(name);
+      await podsReady(name, 3);
+      const kinds = (await children(name)).map(({ kind }) => kind);
+      expect(new Set(kinds).size === kinds.length, `there are several of a kind: ${kinds}`);
+      return { end: Date.now() };
+    },
+  },
+  {
+    number: 23,
+    title: "the room's broker password lost and drawn anew",
+    async run({ place: { name } }) {
+      const secret = (await children(name)).find(({ kind }) => kind === "Secret").metadata;
+      await inRooms("delete", "secret", secret.name);
+      await until("there is another", async () => ((await get("secret", secret.name))?.metadata.uid ?? secret.uid) !== secret.uid, 60);
+      const broker = await Broker.open();
+      try {
+        // Connections from before were opened with the old password, and end here.
+        for (const { name: connection, user } of await broker.call("GET", "connections")) {
+          if (user.includes(name)) await broker.call("DELETE", `connections/${encodeURIComponent(connection)}`);
+        }
+      } finally {
+        broker.close();
+      }
+      await until("the servers are ready with it", () => podsReady(name, 3), 150);
+      return { end: Date.now() };
+    },
+  },
+];
+
+/** These pods are gone, and three others are ready. */
+async function replaced(name, old) {
+  await until("they were replaced", async () => (await podsReady(name, 3)).every(({ metadata }) => !old.includes(metadata.uid)), 180);
+}

@@ -1,0 +1,44 @@
+// A room in the cluster that KUBECONFIG names, behind its ingress, on the quick-start broker of the chart.
+
+import { Agent } from "node:http";
+
+import { Broker, logOf } from "../../e2e/lib/broker.mjs";
+import { forward, get } from "../../e2e/lib/kubectl.mjs";
+import { create, podsReady, remove, roomWithIngress, urlOf } from "../../e2e/lib/room.mjs";
+import { ADDRESS, RELEASE, SYSTEM } from "../../e2e/lib/settings.mjs";
+import { readLog } from "./log.mjs";
+
+const decode = (text) => Buffer.from(text, "base64").toString();
+
+export class Cluster {
+  /** Creates a room with three servers, ready. */
+  static async start(name) {
+    const place = new Cluster();
+    place.name = name;
+    await create(roomWithIngress(name, { replicas: 3, limits: { messagesPerSecond: 50, messageBurst: 200 } }));
+    await podsReady(name, 3);
+    place.broker = await Broker.open();
+    place.url = urlOf(name);
+    // Connects to the ingress whatever the host's name is.
+    const lookup = (_host, { all }, done) => (all ? done(null, [{ address: ADDRESS, family: 4 }]) : done(null, ADDRESS, 4));
+    place.memberOptions = { agent: new Agent({ lookup }) };
+    return place;
+  }
+
+  /** Through a tunnel of its own: a fault may have ended the last one. */
+  async log(epoch, last) {
+    const { data } = await get("secret", `${RELEASE}-rabbitmq-default-user`, SYSTEM);
+    const tunnel = await forward(SYSTEM, `service/${RELEASE}-rabbitmq`, 5672);
+    const credentials = [data.username, data.password].map((part) => encodeURIComponent(decode(part))).join(":");
+    try {
+      return await readLog(`amqp://${credentials}@127.0.0.1:${tunnel.port}/%2f`, logOf(this.name, epoch), last);
+    } finally {
+      tunnel.stop();
+    }
+  }
+
+  async stop() {
+    this.broker.close();
+    await remove(this.name);
+  }
+}

@@ -69,15 +69,20 @@ function follow({ name, shown, notices, left }, logs, verdict) {
     const key = `${message.epoch} ${keyOf(message)}`;
     const noticed = told.get(at) ?? [];
     const paged = noticed.some(({ kind }) => kind === "page");
-    if (message.epoch !== epoch && !paged) wrong(verdict, "holes", `${name}: epoch ${message.epoch} began without a word`);
-    if (message.epoch !== epoch || paged) last = undefined;
+    if (message.epoch !== epoch) {
+      if (!paged) wrong(verdict, "holes", `${name}: epoch ${message.epoch} began without a word`);
+      last = undefined;
+    }
     epoch = message.epoch;
-    if (seen.has(key) && !paged) {
+    // A page begun anew may show again what was there before it. What came between is missing all the same.
+    if (paged) {
+      seen.clear();
+      if (last !== undefined && message.offset <= last.offset) last = undefined;
+    }
+    if (seen.has(key)) {
       wrong(verdict, "repeated", `${name}: ${message.id} at ${message.offset} was shown twice`);
       continue;
     }
-    // A page begun anew may show again what was there before it.
-    if (paged) seen.clear();
     seen.add(key);
     const log = logs.get(epoch);
     const place = log?.place.get(message.offset);

@@ -14,8 +14,8 @@ import { until } from "./wait.mjs";
 
 const root = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 const PROBE_MS = 250;
-/** Short drains, and limits that the traffic of a trial stays below. */
-const FLAGS = ["--drain-period", "3", "--message-burst", "200", "--max-messages-per-second", "50"];
+/** Short drains, limits that the traffic of a trial stays below, and pages too short to make up for a lost resume. */
+const DEFAULTS = { PAPO_HISTORY_PAGE: "5", PAPO_DRAIN_PERIOD: "3", PAPO_MESSAGE_BURST: "200", PAPO_MAX_MESSAGES_PER_SECOND: "50" };
 
 /** PAPO_SERVER, or what cargo built. */
 export function binary() {
@@ -33,7 +33,7 @@ export class Loopback {
     place.room = `faults/r-${randomBytes(5).toString("hex")}`;
     place.exchange = `papo.${place.room.replace("/", ".")}`;
     place.servers = [];
-    for (let n = 0; n < 3; n++) place.servers.push(await Server.create(place, n, [...FLAGS, ...flags]));
+    for (let n = 0; n < 3; n++) place.servers.push(await Server.create(place, n, flags));
     await Promise.all(place.servers.map((server) => server.start()));
     let turn = 0;
     place.front = await Proxy.to(() => {
@@ -84,7 +84,7 @@ export class Server {
   /** Starts it (again), and waits until it is ready. */
   async start() {
     const addresses = ["--listen", `127.0.0.1:${this.port}`, "--admin-listen", `127.0.0.1:${this.adminPort}`];
-    this.#process = spawn(binary(), [...addresses, ...this.flags], { stdio: ["ignore", "pipe", "pipe"] });
+    this.#process = spawn(binary(), [...addresses, ...this.flags], { env: { ...process.env, ...DEFAULTS }, stdio: ["ignore", "pipe", "pipe"] });
     const child = this.#process;
     for (const output of [child.stdout, child.stderr]) output.pipe(this.log, { end: false });
     clearInterval(this.#probe);

@@ -72,7 +72,7 @@ export class Member {
 
   #page({ epoch, messages, recovered, gap, you }) {
     this.sender = you.sender;
-    if (epoch !== this.epoch || !recovered) this.notices.push({ before: this.shown.length, kind: "page", epoch });
+    if (epoch !== this.epoch || !recovered) this.notices.push({ before: this.shown.length, kind: "page", epoch, recovered });
     if (gap) this.notices.push({ before: this.shown.length, kind: "gap", epoch, ...gap });
     this.epoch = epoch;
     for (const message of messages) this.#show({ epoch, ...message });

@@ -9,13 +9,13 @@ use serde_json::{Value, json};
 use crate::{
     broker::{Broker, Publishing},
     room::Room,
-    socket::{Edge, EngineSink},
+    socket::{Edge, SocketSink},
 };
 
 struct Stats<B: Broker> {
     launch: Arc<Launch>,
     edge: Arc<Edge<B>>,
-    room: Arc<Room<B, EngineSink>>,
+    room: Arc<Room<B, SocketSink>>,
     broker: B,
 }
 
@@ -23,7 +23,7 @@ struct Stats<B: Broker> {
 pub(crate) fn stats_router<B: Broker>(
     launch: Arc<Launch>,
     edge: Arc<Edge<B>>,
-    room: Arc<Room<B, EngineSink>>,
+    room: Arc<Room<B, SocketSink>>,
     broker: B,
 ) -> Router {
     Router::new()

@@ -7,6 +7,7 @@ mod admin;
 mod backoff;
 pub mod broker;
 pub mod chat;
+mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod metrics;

@@ -13,7 +13,7 @@ use papo_protocol::Launch;
 use papo_telemetry::{Latch, Readiness, admin_router, shutdown_signal};
 use prometheus_client::registry::Registry;
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
@@ -22,6 +22,11 @@ use crate::{
     web,
 };
 
+/// Connections that the kernel may have accepted for us and we have not taken: everybody comes at once after a failure.
+const BACKLOG: u32 = 4_096;
+/// What the kernel may keep of what a client could not be sent yet. The rest stays in the log, where it is kept once for
+/// all: the default would be megabytes for each client that does not read.
+const NOT_SENT: u32 = 64 * 1024;
 /// How much longer than a slow reader a connection may go without its peer acknowledging anything before the kernel gives
 /// it up. Longer, because the reader is to be closed for a reason first.
 const STUCK: Duration = Duration::from_secs(30);
@@ -29,8 +34,8 @@ const STUCK: Duration = Duration::from_secs(30);
 /// Serves until told to stop (`Ok`), or until a part ends by itself.
 pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Result<()> {
     let stop = shutdown_signal().context("cannot listen for signals")?;
-    let public = listen(launch.listen, "--listen").await?;
-    let admin = listen(launch.admin_listen, "--admin-listen").await?;
+    let public = listen(launch.listen, "--listen")?;
+    let admin = listen(launch.admin_listen, "--admin-listen")?;
     let launch = Arc::new(launch);
     let readiness = Readiness::default();
     let going = readiness.latch("draining");
@@ -87,8 +92,17 @@ async fn drain<B: Broker>(edge: &Edge<B>, going: &Latch, launch: &Launch) {
     }
 }
 
-async fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
+    let bound = || -> io::Result<TcpListener> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4(),
+            SocketAddr::V6(_) => TcpSocket::new_v6(),
+        }?;
+        socket.set_reuseaddr(true)?;
+        socket.bind(address)?;
+        socket.listen(BACKLOG)
+    };
+    bound().map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!("cannot listen on {address}: another program does; stop it, or choose another address with {flag}"),
         io::ErrorKind::PermissionDenied => anyhow::anyhow!("cannot listen on {address}: not permitted; choose a port above 1023 with {flag}"),
         _ => anyhow::anyhow!("cannot listen on {address}: {error}; choose another address with {flag}"),
@@ -106,6 +120,7 @@ fn prepare(stream: &TcpStream, write_timeout: Duration) {
     let socket = SockRef::from(stream);
     let set = socket
         .set_tcp_nodelay(true)
+        .and_then(|()| socket.set_tcp_notsent_lowat(NOT_SENT))
         .and_then(|()| socket.set_tcp_user_timeout(Some(write_timeout)));
     if let Err(error) = set {
         tracing::debug!(%error, "cannot set the options of a connection");

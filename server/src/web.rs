@@ -20,7 +20,10 @@ use papo_protocol::ports::SOCKET_IO_PATH;
 use rust_embed::{EmbeddedFile, RustEmbed};
 use tower_http::services::ServeDir;
 
-use crate::{broker::Broker, socket::Edge};
+use crate::{
+    broker::Broker,
+    socket::{Edge, upgrade},
+};
 
 /// Nothing inline, nothing from elsewhere, no framing. A WebSocket to the page's own host is `'self'` (CSP level 3).
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
@@ -39,6 +42,7 @@ pub(crate) fn router<B: Broker>(
     let origins = Arc::new(allow_origin.to_vec());
     let socket_io = Router::new()
         .fallback_service(edge.service())
+        .layer(middleware::from_fn_with_state(edge.clone(), upgrade::<B>))
         .layer(middleware::from_fn_with_state(origins, same_origin));
     let page = match web_root {
         Some(folder) => Router::new().fallback_service(ServeDir::new(folder)),

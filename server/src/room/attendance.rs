@@ -6,7 +6,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use engineioxide::Str;
 use papo_protocol::{
     UserName, event,
     topology::{PRESENCE_KEY, TYPING_KEY},
@@ -27,6 +26,7 @@ use super::{
 use crate::{
     broker::{Broker, Signal},
     chat::Member,
+    frame::Frame,
 };
 
 /// How long changes are gathered before they are told: a storm of arrivals is one event, not one each.
@@ -101,7 +101,7 @@ impl<B: Broker, S: Sink> Room<B, S> {
     }
 
     /// The first `presence` event of one who has just come.
-    pub fn presence(&self) -> Str {
+    pub fn presence(&self) -> Frame {
         packet(
             event::PRESENCE,
             &self.attendance.with(|roster| roster.all()),
@@ -172,7 +172,7 @@ pub(super) async fn keep<B: Broker, S: Sink>(room: &Room<B, S>) {
     }
 }
 
-fn packet(event: &str, body: &impl Serialize) -> Str {
+fn packet(event: &str, body: &impl Serialize) -> Frame {
     let body = serde_json::to_string(body).expect("names and numbers always encode");
     format!(r#"2["{event}",{body}]"#).into()
 }

@@ -13,7 +13,6 @@ use std::{
     time::Duration,
 };
 
-use engineioxide::Str;
 use papo_protocol::SenderId;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
@@ -22,7 +21,7 @@ use super::{
     attendance::Attendance,
     shard::{Command, Shard},
 };
-use crate::{metrics::Metrics, parts::Parts};
+use crate::{frame::Frame, metrics::Metrics, parts::Parts};
 
 /// Most tasks that share the members between them.
 const MOST_SHARDS: usize = 8;
@@ -32,7 +31,19 @@ const SIGNAL_BUFFER: usize = 64;
 /// Where a member's packets go.
 pub trait Sink: Clone + Send + Sync + 'static {
     /// Takes a packet if there is room; never waits.
-    fn push(&self, packet: &Str) -> Push;
+    fn push(&self, frame: &Frame) -> Push;
+    /// Takes packets one after the other as long as there is room, and says how many.
+    fn push_all<'a>(&self, mut frames: impl Iterator<Item = &'a Frame>) -> (usize, Push) {
+        let mut taken = 0;
+        let ended = frames.find_map(|frame| match self.push(frame) {
+            Push::Taken => {
+                taken += 1;
+                None
+            }
+            other => Some(other),
+        });
+        (taken, ended.unwrap_or(Push::Taken))
+    }
     /// Ends the connection.
     fn close(&self, why: Closing);
     /// Is this one of the sender's connections?
@@ -87,7 +98,7 @@ impl MemberId {
 /// What is told to all members and may be lost.
 #[derive(Clone, Debug)]
 pub(super) struct Tell {
-    pub(super) packet: Str,
+    pub(super) packet: Frame,
     /// Who needs not hear it: the one it is about.
     pub(super) except: Option<SenderId>,
 }
@@ -143,7 +154,7 @@ impl<S: Sink> Fanout<S> {
     }
 
     /// Sends a packet to all members, then closes them one by one over `period`; done when the last is closed.
-    pub async fn drain(&self, packet: Str, period: Duration) {
+    pub async fn drain(&self, packet: Frame, period: Duration) {
         let done = self.shards.iter().map(|shard| {
             let (done, drained) = oneshot::channel();
             // A shard that has ended has no members.

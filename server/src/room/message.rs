@@ -1,8 +1,9 @@
 //! A message as clients get it: encoded once, when it is read from the log, and shared by every socket.
 
-use engineioxide::Str;
 use papo_protocol::{Record, event};
 use serde::Serialize;
+
+use crate::frame::Frame;
 
 /// The encoded form of one record at its offset.
 ///
@@ -10,7 +11,7 @@ use serde::Serialize;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
     offset: u64,
-    packet: Str,
+    frame: Frame,
     text_end: usize,
 }
 
@@ -41,7 +42,7 @@ impl Message {
         packet.push(']');
         Self {
             offset,
-            packet: packet.into(),
+            frame: packet.into(),
             text_end,
         }
     }
@@ -52,14 +53,15 @@ impl Message {
     }
 
     /// The Socket.IO packet, ready to send. Cloning it copies nothing.
-    pub fn packet(&self) -> &Str {
-        &self.packet
+    pub fn frame(&self) -> &Frame {
+        &self.frame
     }
 
     /// Appends the entry of a `history` page.
     pub fn write_entry(&self, page: &mut String) {
-        let text = &self.packet[packet_head().len()..self.text_end];
-        let meta_fields = &self.packet[self.text_end + ",{".len()..self.packet.len() - "]".len()];
+        let packet = self.frame.packet();
+        let text = &packet[packet_head().len()..self.text_end];
+        let meta_fields = &packet[self.text_end + ",{".len()..packet.len() - "]".len()];
         *page += r#"{"text":"#;
         *page += text;
         page.push(',');
@@ -68,7 +70,7 @@ impl Message {
 
     /// What it costs to keep, in bytes.
     pub fn size(&self) -> usize {
-        self.packet.len() + size_of::<Self>()
+        self.frame.bytes().len() + size_of::<Self>()
     }
 }
 
@@ -102,7 +104,7 @@ mod tests {
     fn the_bare_text_comes_first_as_the_original_had_it() {
         let message = Message::encode(7, &record("olá", "Ana"));
         assert_eq!(
-            message.packet().as_str(),
+            message.frame().packet(),
             r#"2["message","olá",{"id":"m-1","offset":7,"user":"Ana","sender":"abc","at":1700000000123}]"#
         );
     }
@@ -111,7 +113,7 @@ mod tests {
         #[test]
         fn packet_and_history_entry_say_the_same(text in ".{0,60}", user in "[a-zçé\"\\\\]{1,10}") {
             let message = Message::encode(3, &record(&text, &user));
-            let arguments: Value = serde_json::from_str(&message.packet()[1..]).expect("JSON");
+            let arguments: Value = serde_json::from_str(&message.frame().packet()[1..]).expect("JSON");
             let mut entry = String::new();
             message.write_entry(&mut entry);
             let entry: Value = serde_json::from_str(&entry).expect("JSON");

@@ -22,13 +22,12 @@ mod window;
 
 use std::{sync::Arc, time::Duration};
 
-use engineioxide::Str;
 use papo_protocol::{Launch, UserName};
 use papo_telemetry::Readiness;
 use parking_lot::RwLock;
 use tokio::sync::{Semaphore, watch};
 
-use crate::{broker::Broker, metrics::Metrics, parts::Parts};
+use crate::{broker::Broker, frame::Frame, metrics::Metrics, parts::Parts};
 use attendance::Attendance;
 use outcome::Outcomes;
 use window::Window;
@@ -141,7 +140,7 @@ impl<B: Broker, S: Sink> Room<B, S> {
     }
 
     /// Tells every member of this server that it is going, and closes them one by one over `period`.
-    pub async fn drain(&self, packet: Str, period: Duration) {
+    pub async fn drain(&self, packet: Frame, period: Duration) {
         self.fanout.drain(packet, period).await;
         self.broker.close().await;
     }

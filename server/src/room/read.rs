@@ -271,7 +271,7 @@ impl<B: Broker, S: Sink> Room<B, S> {
 async fn push_in_time<S: Sink>(sink: &S, message: &Message, stall: Duration) -> Option<()> {
     let pushed = async {
         loop {
-            match sink.push(message.packet()) {
+            match sink.push(message.frame()) {
                 Push::Taken => return Some(()),
                 Push::Gone => return None,
                 Push::Full => tokio::time::sleep(RETRY).await,
@@ -312,18 +312,18 @@ mod tests {
     use tokio_util::sync::CancellationToken;
 
     use super::*;
+    use crate::frame::Frame;
     use crate::{broker::local::Local, metrics::Metrics, parts::Parts, room::Closing};
-    use engineioxide::Str;
 
     /// More than a window holds.
     const LONG: u64 = 30_000;
 
     /// Counts the packets it is given.
     #[derive(Clone, Default)]
-    struct Reader(Arc<Mutex<Vec<Str>>>);
+    struct Reader(Arc<Mutex<Vec<Frame>>>);
 
     impl Sink for Reader {
-        fn push(&self, packet: &Str) -> Push {
+        fn push(&self, packet: &Frame) -> Push {
             self.0.lock().push(packet.clone());
             Push::Taken
         }
@@ -408,8 +408,9 @@ mod tests {
             .await
             .expect("caught up");
         let packets = reader.0.lock().clone();
-        let offset = |packet: &Str| {
+        let offset = |packet: &Frame| {
             packet
+                .packet()
                 .split("\"offset\":")
                 .nth(1)
                 .and_then(|rest| rest.split(',').next()?.parse::<u64>().ok())

@@ -2,7 +2,6 @@
 
 use std::{collections::HashMap, future, sync::Arc, time::Duration};
 
-use engineioxide::Str;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
@@ -12,9 +11,10 @@ use super::{
     Log, Tail,
     attendance::Attendance,
     fanout::{Closing, MemberId, Push, Sink, Tell},
+    message::Message,
     window::{Slice, Window},
 };
-use crate::metrics::Metrics;
+use crate::{frame::Frame, metrics::Metrics};
 
 /// Messages handed to one member before the next one has its turn.
 const TURN: usize = 64;
@@ -32,7 +32,7 @@ pub(super) enum Command<S> {
     },
     Leave(MemberId),
     Drain {
-        packet: Str,
+        packet: Frame,
         period: Duration,
         done: oneshot::Sender<()>,
     },
@@ -222,7 +222,7 @@ impl<S: Sink> Shard<S> {
         }
     }
 
-    fn begin_drain(&mut self, packet: &Str, period: Duration, done: oneshot::Sender<()>) {
+    fn begin_drain(&mut self, packet: &Frame, period: Duration, done: oneshot::Sender<()>) {
         for member in self.members.values() {
             member.sink.push(packet);
         }
@@ -279,19 +279,24 @@ enum Handed {
 
 /// Gives a member the messages of a slice that begins at its cursor, as far as they fit.
 fn hand_over<S: Sink>(member: &mut Member<S>, slice: &Slice) -> Handed {
-    let mut count = 0;
-    for message in &slice.messages {
-        match member.sink.push(message.packet()) {
-            Push::Taken => count += 1,
-            Push::Full => {
-                member.cursor = message.offset();
-                return Handed::Some(count);
-            }
-            Push::Gone => return Handed::Gone,
+    let frames = slice.messages.iter().map(Message::frame);
+    let (taken, push) = member.sink.push_all(frames);
+    let count = taken as u64;
+    match (push, slice.messages.get(taken)) {
+        (Push::Gone, _) => Handed::Gone,
+        (Push::Full, Some(next)) => {
+            member.cursor = next.offset();
+            Handed::Some(count)
+        }
+        (Push::Full, None) => {
+            member.cursor = slice.next;
+            Handed::Some(count)
+        }
+        (Push::Taken, _) => {
+            member.cursor = slice.next;
+            Handed::All(count)
         }
     }
-    member.cursor = slice.next;
-    Handed::All(count)
 }
 
 async fn wait_until(at: Option<Instant>) {
@@ -331,7 +336,7 @@ mod tests {
     #[derive(Default)]
     struct Buffer {
         room: usize,
-        waiting: VecDeque<Str>,
+        waiting: VecDeque<Frame>,
         seen: Vec<String>,
         closed: Option<Closing>,
     }
@@ -346,7 +351,11 @@ mod tests {
         fn read(&self) {
             let mut buffer = self.0.lock();
             let Buffer { waiting, seen, .. } = &mut *buffer;
-            seen.extend(waiting.drain(..).map(|packet| packet.to_string()));
+            seen.extend(
+                waiting
+                    .drain(..)
+                    .map(|frame: Frame| frame.packet().to_owned()),
+            );
         }
 
         /// The texts it has been sent.
@@ -365,7 +374,7 @@ mod tests {
     }
 
     impl Sink for Socket {
-        fn push(&self, packet: &Str) -> Push {
+        fn push(&self, packet: &Frame) -> Push {
             let mut buffer = self.0.lock();
             if buffer.waiting.len() >= buffer.room {
                 return Push::Full;

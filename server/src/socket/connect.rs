@@ -2,64 +2,77 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
-use engineioxide::{DisconnectReason, Str};
+use engineioxide::Str;
 use papo_protocol::event::Code;
 use serde_json::{Value as Json, json};
+use tokio::time::sleep;
 
-use super::{Edge, EngineSink, EngineSocket, State, packet, session::Session, sink::push_or_close};
+use super::{
+    Connection, Edge, Ending, SocketSink, State, packet, session::Session, sink::push_or_close,
+};
 use crate::{
     broker::Broker,
     chat::{Hello, Member, Refusal},
+    frame::Frame,
     room::Opening,
 };
 
 impl<B: Broker> Edge<B> {
     /// Answers a CONNECT packet: with CONNECT and what the member needs first, or with `CONNECT_ERROR`. A second CONNECT
     /// packet on a connection that has one is ignored.
-    pub(super) fn connect(self: &Arc<Self>, auth: Option<Str>, socket: &Arc<EngineSocket>) {
+    pub(super) fn connect(self: &Arc<Self>, auth: Option<Str>, connection: &Arc<Connection>) {
         {
-            let mut state = socket.data.state.lock();
+            let mut state = connection.state.lock();
             if !matches!(*state, State::Opened) {
                 return;
             }
             *state = State::Connecting;
         }
-        let (edge, socket) = (self.clone(), socket.clone());
+        let (edge, connection) = (self.clone(), connection.clone());
         self.tasks.spawn(async move {
-            if let Err(refusal) = edge.admit(auth.as_deref(), &socket).await {
+            if let Err(refusal) = edge.admit(auth.as_deref(), &connection).await {
                 edge.metrics.refused(refusal.code);
-                let mut state = socket.data.state.lock();
+                let mut state = connection.state.lock();
                 if matches!(*state, State::Connecting) {
                     *state = State::Opened;
                 }
                 drop(state);
-                push_or_close(&socket, packet::connect_error(&refusal));
+                push_or_close(&connection, &packet::connect_error(&refusal));
             }
         });
     }
 
-    async fn admit(&self, auth: Option<&str>, socket: &Arc<EngineSocket>) -> Result<(), Refusal> {
+    async fn admit(&self, auth: Option<&str>, connection: &Arc<Connection>) -> Result<(), Refusal> {
         self.has_room()?;
         let Hello { member, resume } = Hello::parse(auth, &self.launch.room, &self.launch.limits)?;
+        self.wait_for_turn().await;
         let opening = self.room.open(resume.as_ref()).await?;
         let session = Arc::new(Session::new(member, &self.launch.limits));
-        if !enter(socket, &session) {
+        if !enter(connection, &session) {
             return Ok(());
         }
         self.room.arrive(session.id, &session.member.user);
         let first = [
-            packet::connected(socket.id.as_str()),
+            packet::connected(connection.sid.as_str()),
             self.history(&opening, &session.member),
             self.room.presence(),
         ];
         for packet in first {
-            push_or_close(socket, packet);
+            push_or_close(connection, &packet);
         }
-        self.join(socket, &session, opening).await;
+        self.join(connection, &session, opening).await;
         Ok(())
+    }
+
+    /// Newcomers queue here, first come first served.
+    async fn wait_for_turn(&self) {
+        let mut arrivals = self.arrivals.lock().await;
+        while let Err(wait) = arrivals.take(Instant::now()) {
+            sleep(wait).await;
+        }
     }
 
     fn has_room(&self) -> Result<(), Refusal> {
@@ -79,7 +92,7 @@ impl<B: Broker> Edge<B> {
         Ok(())
     }
 
-    fn history(&self, opening: &Opening, member: &Member) -> Str {
+    fn history(&self, opening: &Opening, member: &Member) -> Frame {
         let Opening {
             epoch,
             page,
@@ -103,8 +116,8 @@ impl<B: Broker> Edge<B> {
     }
 
     /// Lets the fan-out take over, once the member has been brought up to what is in memory.
-    async fn join(&self, socket: &Arc<EngineSocket>, session: &Session, opening: Opening) {
-        let sink = EngineSink::new(socket.clone(), session.member.sender.clone());
+    async fn join(&self, connection: &Arc<Connection>, session: &Session, opening: Opening) {
+        let sink = SocketSink::new(connection.clone(), session.member.sender.clone());
         let stall = Duration::from_secs(self.launch.slow_reader_timeout.into());
         match self
             .room
@@ -112,18 +125,18 @@ impl<B: Broker> Edge<B> {
             .await
         {
             Some(cursor) => self.room.join(session.id, sink, cursor),
-            None => socket.close(DisconnectReason::ClosingServer),
+            None => connection.close(Ending::GoingAway),
         }
         // It may have gone meanwhile, when there was nothing yet for it to leave.
-        if !matches!(*socket.data.state.lock(), State::Joined(_)) {
+        if !matches!(*connection.state.lock(), State::Joined(_)) {
             self.room.leave(session.id);
         }
     }
 }
 
 /// Marks a connection as a member's; false when it has ended meanwhile.
-fn enter(socket: &EngineSocket, session: &Arc<Session>) -> bool {
-    let mut state = socket.data.state.lock();
+fn enter(connection: &Connection, session: &Arc<Session>) -> bool {
+    let mut state = connection.state.lock();
     let waiting = matches!(*state, State::Connecting);
     if waiting {
         *state = State::Joined(session.clone());

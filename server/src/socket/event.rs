@@ -12,9 +12,9 @@ use papo_protocol::{
 use serde_json::{Value as Json, json};
 
 use super::{
-    Edge, EngineSocket, packet,
+    Connection, Edge, packet,
     session::Session,
-    sink::{push, push_in_time, push_or_close},
+    sink::{push_in_time, push_or_close},
 };
 use crate::{
     broker::Broker,
@@ -31,14 +31,14 @@ pub(super) fn handle<B: Broker>(
     session: &Arc<Session>,
     arguments: &[Json],
     ack: Option<i64>,
-    socket: &Arc<EngineSocket>,
+    connection: &Arc<Connection>,
 ) {
     let Some((name, arguments)) = arguments.split_first() else {
         return;
     };
     let handled = match name.as_str().unwrap_or_default() {
-        event::MESSAGE => message(edge, session, arguments, ack, socket),
-        event::HISTORY => history(edge, session, arguments, ack, socket),
+        event::MESSAGE => message(edge, session, arguments, ack, connection),
+        event::HISTORY => history(edge, session, arguments, ack, connection),
         event::TYPING => {
             typing(edge, session);
             Ok(())
@@ -50,7 +50,7 @@ pub(super) fn handle<B: Broker>(
     };
     if let Err(refusal) = handled {
         edge.metrics.refused(refusal.code);
-        answer(edge, session, ack, &packet::refusal(&refusal), socket);
+        answer(edge, session, ack, &packet::refusal(&refusal), connection);
     }
 }
 
@@ -59,7 +59,7 @@ fn message<B: Broker>(
     session: &Arc<Session>,
     arguments: &[Json],
     ack: Option<i64>,
-    socket: &Arc<EngineSocket>,
+    connection: &Arc<Connection>,
 ) -> Result<(), Refusal> {
     edge.metrics.received();
     session.may_send()?;
@@ -74,7 +74,7 @@ fn message<B: Broker>(
     // Called here and not in the task: this is where the message takes its place.
     let published = edge.room.publish(record);
     session.begin();
-    let (edge, session, socket) = (edge.clone(), session.clone(), socket.clone());
+    let (edge, session, connection) = (edge.clone(), session.clone(), connection.clone());
     edge.tasks.clone().spawn(async move {
         let body = match published.await {
             Ok(receipt) => {
@@ -83,7 +83,7 @@ fn message<B: Broker>(
             Err(refusal) => packet::refusal(&refusal),
         };
         session.finish();
-        answer(&edge, &session, ack, &body, &socket);
+        answer(&edge, &session, ack, &body, &connection);
     });
     Ok(())
 }
@@ -93,7 +93,7 @@ fn history<B: Broker>(
     session: &Session,
     arguments: &[Json],
     ack: Option<i64>,
-    socket: &Arc<EngineSocket>,
+    connection: &Arc<Connection>,
 ) -> Result<(), Refusal> {
     session.may_read()?;
     let (before, limit) = history_request(arguments, u64::from(edge.launch.history_page))?;
@@ -103,7 +103,7 @@ fn history<B: Broker>(
             "a history request needs an acknowledgement to answer to",
         )
     })?;
-    let (edge, socket) = (edge.clone(), socket.clone());
+    let (edge, connection) = (edge.clone(), connection.clone());
     edge.tasks.clone().spawn(async move {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let packet = match edge.room.page(before, limit).await {
@@ -114,7 +114,7 @@ fn history<B: Broker>(
             ),
             Err(refusal) => packet::ack(ack, &packet::refusal(&refusal)),
         };
-        push_or_close(&socket, packet);
+        push_or_close(&connection, &packet);
     });
     Ok(())
 }
@@ -156,21 +156,21 @@ fn answer<B: Broker>(
     session: &Arc<Session>,
     ack: Option<i64>,
     body: &Json,
-    socket: &Arc<EngineSocket>,
+    connection: &Arc<Connection>,
 ) {
     let Some(ack) = ack else { return };
     let packet = packet::ack(ack, body);
-    if push(socket, packet.clone()) != Push::Full {
+    if connection.push(&packet) != Push::Full {
         return;
     }
     if session.is_busy() {
-        return push_or_close(socket, packet);
+        return push_or_close(connection, &packet);
     }
     let patience = Duration::from_secs(edge.launch.slow_reader_timeout.into());
     session.begin();
-    let (session, socket) = (session.clone(), socket.clone());
+    let (session, connection) = (session.clone(), connection.clone());
     edge.tasks.spawn(async move {
-        push_in_time(&socket, packet, patience).await;
+        push_in_time(&connection, packet, patience).await;
         session.finish();
     });
 }

@@ -1,22 +1,25 @@
 //! The Socket.IO edge: packets in, chat rules and the room behind them, packets out.
 //!
-//! Built on socketioxide's engine (`engineioxide`) and its parser rather than on `socketioxide` itself, which cannot send
-//! `data` with a `CONNECT_ERROR`, runs each event of a socket as a task of its own (so that one sender's messages lose their
-//! order), and encodes a packet anew for every socket. Here events are handled in the order they arrive, a message is
-//! encoded once, and each answer either gets its place in the socket's buffer or ends the connection: never silence.
+//! Built on socketioxide's parser and, for long-polling, its engine (`engineioxide`), rather than on `socketioxide` itself,
+//! which cannot send `data` with a `CONNECT_ERROR`, runs each event of a socket as a task of its own (so that one sender's
+//! messages lose their order), and encodes a packet anew for every socket. Here events are handled in the order they
+//! arrive, a message is encoded once, and each answer either gets its place or ends the connection: never silence.
+//! WebSocket, which nearly everybody uses, is [`websocket`], where a message costs one copy into the kernel.
 
 mod connect;
+mod connection;
 mod event;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod packet;
 mod session;
 mod sink;
+mod websocket;
 
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
@@ -28,57 +31,44 @@ use engineioxide::{
     service::EngineIoService,
 };
 use papo_protocol::{Launch, ports::SOCKET_IO_PATH};
-use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::{broker::Broker, metrics::Metrics, room::Room};
-use packet::{Incoming, Malformed, Parser};
-use session::Session;
+use crate::{broker::Broker, chat::Rate, metrics::Metrics, room::Room};
+use connection::{State, Transport};
+use packet::{Incoming, Malformed};
+use websocket::Ending;
 
-pub(crate) use sink::EngineSink;
+pub(crate) use connection::Connection;
+pub(crate) use sink::SocketSink;
+pub(crate) use websocket::upgrade;
 
 /// How long a connection may take to send its CONNECT packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// Packets that may wait in a socket's own buffer; the room holds the rest.
+/// How many members may begin in a second, and at once; the others wait for their turn. So a storm of arrivals leaves those
+/// who are there their share.
+const ARRIVALS: (u32, u32) = (1_000, 200);
+/// Packets that may wait for one who polls; the room holds the rest.
 const SOCKET_BUFFER: usize = 512;
 
-type EngineSocket = engineioxide::Socket<Connection>;
+/// One of the engine's sockets, and the connection that it carries.
+type EngineSocket = engineioxide::Socket<OnceLock<Arc<Connection>>>;
 
 /// All connections of one server to one room.
 pub(crate) struct Edge<B: Broker> {
-    room: Arc<Room<B, EngineSink>>,
+    room: Arc<Room<B, SocketSink>>,
     launch: Arc<Launch>,
     metrics: Arc<Metrics>,
     connections: AtomicU32,
     draining: AtomicBool,
+    arrivals: tokio::sync::Mutex<Rate>,
     tasks: TaskTracker,
-}
-
-/// What the engine keeps for us beside each of its sockets.
-#[derive(Default)]
-pub(crate) struct Connection {
-    parser: Parser,
-    state: Mutex<State>,
-}
-
-#[derive(Default)]
-enum State {
-    /// No CONNECT packet yet.
-    #[default]
-    Opened,
-    /// It came; the answer is being prepared.
-    Connecting,
-    /// A member of the room.
-    Joined(Arc<Session>),
-    /// Over.
-    Closed,
 }
 
 impl<B: Broker> Edge<B> {
     /// An edge on a room.
     pub(crate) fn new(
-        room: Arc<Room<B, EngineSink>>,
+        room: Arc<Room<B, SocketSink>>,
         launch: Arc<Launch>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
@@ -88,11 +78,12 @@ impl<B: Broker> Edge<B> {
             metrics,
             connections: AtomicU32::new(0),
             draining: AtomicBool::new(false),
+            arrivals: Rate::new(ARRIVALS.0, ARRIVALS.1).into(),
             tasks: TaskTracker::new(),
         })
     }
 
-    /// The HTTP service that speaks Engine.IO under `/socket.io`.
+    /// The HTTP service that speaks Engine.IO under `/socket.io`, but for what [`upgrade`] takes.
     pub(crate) fn service(self: &Arc<Self>) -> EngineIoService<Self> {
         let frame_size = self.launch.limits.frame_size;
         let config = EngineIoConfig::builder()
@@ -123,22 +114,37 @@ impl<B: Broker> Edge<B> {
         self.connections.load(Ordering::Relaxed)
     }
 
+    fn opened(&self) {
+        self.connections.fetch_add(1, Ordering::Relaxed);
+        self.metrics.connections.inc();
+    }
+
+    fn left(&self, connection: &Connection) {
+        self.connections.fetch_sub(1, Ordering::Relaxed);
+        self.metrics.connections.dec();
+        if let State::Joined(session) =
+            std::mem::replace(&mut *connection.state.lock(), State::Closed)
+        {
+            self.room.leave(session.id);
+        }
+    }
+
     fn receive(
         self: &Arc<Self>,
         packet: Result<Option<Incoming>, Malformed>,
-        socket: &Arc<EngineSocket>,
+        connection: &Arc<Connection>,
     ) {
         match packet {
             Ok(None) => {}
-            Ok(Some(Incoming::Connect { auth })) => self.connect(auth, socket),
+            Ok(Some(Incoming::Connect { auth })) => self.connect(auth, connection),
             Ok(Some(Incoming::OtherNamespace)) => {
-                sink::push_or_close(socket, packet::invalid_namespace());
+                sink::push_or_close(connection, &packet::invalid_namespace());
             }
-            Ok(Some(Incoming::Event { arguments, ack })) => self.event(&arguments, ack, socket),
-            Ok(Some(Incoming::Disconnect)) => socket.close(DisconnectReason::TransportClose),
+            Ok(Some(Incoming::Event { arguments, ack })) => self.event(&arguments, ack, connection),
+            Ok(Some(Incoming::Disconnect)) => connection.close(Ending::Normal),
             Err(malformed) => {
-                debug!(sid = %socket.id, %malformed, "closing a connection");
-                socket.close(DisconnectReason::PacketParsingError);
+                debug!(sid = %connection.sid, %malformed, "closing a connection");
+                connection.close(Ending::ProtocolError);
             }
         }
     }
@@ -147,30 +153,37 @@ impl<B: Broker> Edge<B> {
         self: &Arc<Self>,
         arguments: &[serde_json::Value],
         ack: Option<i64>,
-        socket: &Arc<EngineSocket>,
+        connection: &Arc<Connection>,
     ) {
-        let session = match &*socket.data.state.lock() {
+        let session = match &*connection.state.lock() {
             State::Joined(session) => Some(session.clone()),
             State::Opened | State::Connecting | State::Closed => None,
         };
         match session {
-            Some(session) => event::handle(self, &session, arguments, ack, socket),
+            Some(session) => event::handle(self, &session, arguments, ack, connection),
             // No client does this: it may send once it was told that it is connected.
-            None => socket.close(DisconnectReason::PacketParsingError),
+            None => connection.close(Ending::ProtocolError),
         }
     }
 }
 
+/// The connection that an engine's socket carries.
+fn carried(socket: &Arc<EngineSocket>) -> &Arc<Connection> {
+    socket
+        .data
+        .get_or_init(|| Connection::new(socket.id, Transport::Polling(Arc::downgrade(socket))))
+}
+
 impl<B: Broker> EngineIoHandler for Edge<B> {
-    type Data = Connection;
+    type Data = OnceLock<Arc<Connection>>;
 
     fn on_connect(self: Arc<Self>, socket: Arc<EngineSocket>) {
-        self.connections.fetch_add(1, Ordering::Relaxed);
-        self.metrics.connections.inc();
+        self.opened();
+        let connection = carried(&socket).clone();
         self.tasks.spawn(async move {
             let connected = async {
                 tokio::time::sleep(CONNECT_TIMEOUT).await;
-                matches!(*socket.data.state.lock(), State::Joined(_) | State::Connecting)
+                connection.has_connected()
             };
             tokio::select! {
                 connected = connected => if !connected { socket.close(DisconnectReason::TransportClose) },
@@ -181,21 +194,17 @@ impl<B: Broker> EngineIoHandler for Edge<B> {
 
     fn on_disconnect(&self, socket: Arc<EngineSocket>, reason: DisconnectReason) {
         debug!(sid = %socket.id, ?reason, "disconnected");
-        self.connections.fetch_sub(1, Ordering::Relaxed);
-        self.metrics.connections.dec();
-        if let State::Joined(session) =
-            std::mem::replace(&mut *socket.data.state.lock(), State::Closed)
-        {
-            self.room.leave(session.id);
-        }
+        self.left(carried(&socket));
     }
 
     fn on_message(self: &Arc<Self>, text: Str, socket: Arc<EngineSocket>) {
-        self.receive(socket.data.parser.text(text), &socket);
+        let connection = carried(&socket);
+        self.receive(connection.parser.text(text), connection);
     }
 
     fn on_binary(self: &Arc<Self>, data: Bytes, socket: Arc<EngineSocket>) {
-        self.receive(socket.data.parser.binary(data), &socket);
+        let connection = carried(&socket);
+        self.receive(connection.parser.binary(data), connection);
     }
 }
 

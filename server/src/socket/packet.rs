@@ -14,7 +14,7 @@ use socketioxide_core::{
 };
 use socketioxide_parser_common::CommonParser;
 
-use crate::{chat::Refusal, room::Page};
+use crate::{chat::Refusal, frame::Frame, room::Page};
 
 /// Binary attachments are understood, in order to be refused; so few of them are enough.
 const PARSE: ParseConfig = ParseConfig {
@@ -109,12 +109,12 @@ fn event_of(payload: Value, ack: Option<i64>) -> Result<Incoming, Malformed> {
 }
 
 /// CONNECT: the client is in.
-pub(super) fn connected(sid: &str) -> Str {
+pub(super) fn connected(sid: &str) -> Frame {
     format!("0{}", json!({ "sid": sid })).into()
 }
 
 /// `CONNECT_ERROR` with `data`, so that programs need not read sentences.
-pub(super) fn connect_error(refusal: &Refusal) -> Str {
+pub(super) fn connect_error(refusal: &Refusal) -> Frame {
     format!(
         "4{}",
         json!({ "message": refusal.message, "data": refusal })
@@ -123,12 +123,12 @@ pub(super) fn connect_error(refusal: &Refusal) -> Str {
 }
 
 /// What Socket.IO says of a namespace that there is not.
-pub(super) fn invalid_namespace() -> Str {
+pub(super) fn invalid_namespace() -> Frame {
     r#"4{"message":"Invalid namespace"}"#.into()
 }
 
 /// ACK.
-pub(super) fn ack(id: i64, body: &impl Serialize) -> Str {
+pub(super) fn ack(id: i64, body: &impl Serialize) -> Frame {
     format!("3{id}[{}]", json_of(body)).into()
 }
 
@@ -138,18 +138,18 @@ pub(super) fn refusal(refusal: &Refusal) -> Json {
 }
 
 /// `draining`.
-pub(super) fn draining(after: Duration) -> Str {
+pub(super) fn draining(after: Duration) -> Frame {
     let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
     format!(r#"2["{}",{}]"#, event::DRAINING, json!({ "after": after })).into()
 }
 
 /// The `history` event: a page, and what else one who comes needs to know.
-pub(super) fn history(page: &Page, rest: &impl Serialize) -> Str {
+pub(super) fn history(page: &Page, rest: &impl Serialize) -> Frame {
     format!(r#"2["{}",{}]"#, event::HISTORY, with_page(page, rest)).into()
 }
 
 /// The answer to a `history` request.
-pub(super) fn history_ack(id: i64, page: &Page, rest: &impl Serialize) -> Str {
+pub(super) fn history_ack(id: i64, page: &Page, rest: &impl Serialize) -> Frame {
     format!("3{id}[{}]", with_page(page, rest)).into()
 }
 
@@ -241,7 +241,7 @@ mod tests {
     #[test]
     fn a_refused_connection_names_its_code() {
         let packet = connect_error(&Refusal::new(Code::ServerFull, "full"));
-        let body: Json = serde_json::from_str(&packet[1..]).expect("JSON");
+        let body: Json = serde_json::from_str(&packet.packet()[1..]).expect("JSON");
         assert_eq!(
             (&body["message"], &body["data"]["code"]),
             (&json!("full"), &json!("server_full"))

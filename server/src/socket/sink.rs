@@ -1,43 +1,46 @@
-//! Where packets for one connection go: the engine's buffer of that socket, never waiting for it.
+//! Where packets for one connection go, never waiting for it.
 
 use std::{fmt, sync::Arc, time::Duration};
 
-use engineioxide::{DisconnectReason, Str};
 use papo_protocol::SenderId;
-use tokio::{
-    sync::mpsc::error::TrySendError,
-    time::{sleep, timeout},
-};
+use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::EngineSocket;
-use crate::room::{Closing, Push, Sink};
+use super::{Connection, Ending};
+use crate::{
+    frame::Frame,
+    room::{Closing, Push, Sink},
+};
 
 /// How soon a full buffer is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// One member's connection.
 #[derive(Clone)]
-pub(crate) struct EngineSink {
-    socket: Arc<EngineSocket>,
+pub(crate) struct SocketSink {
+    connection: Arc<Connection>,
     sender: SenderId,
 }
 
-impl EngineSink {
-    pub(super) fn new(socket: Arc<EngineSocket>, sender: SenderId) -> Self {
-        Self { socket, sender }
+impl SocketSink {
+    pub(super) fn new(connection: Arc<Connection>, sender: SenderId) -> Self {
+        Self { connection, sender }
     }
 }
 
-impl Sink for EngineSink {
-    fn push(&self, packet: &Str) -> Push {
-        push(&self.socket, packet.clone())
+impl Sink for SocketSink {
+    fn push(&self, frame: &Frame) -> Push {
+        self.connection.push(frame)
+    }
+
+    fn push_all<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> (usize, Push) {
+        self.connection.push_all(frames)
     }
 
     /// Ends the transport, not the namespace: a client comes back by itself after the one, and not after the other.
     fn close(&self, why: Closing) {
-        debug!(sid = %self.socket.id, reason = why.as_str(), "closing a connection");
-        self.socket.close(DisconnectReason::ClosingServer);
+        debug!(sid = %self.connection.sid, reason = why.as_str(), "closing a connection");
+        self.connection.close(Ending::GoingAway);
     }
 
     fn is(&self, sender: &SenderId) -> bool {
@@ -45,39 +48,30 @@ impl Sink for EngineSink {
     }
 }
 
-impl fmt::Debug for EngineSink {
+impl fmt::Debug for SocketSink {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("EngineSink").field(&self.socket.id).finish()
-    }
-}
-
-pub(super) fn push(socket: &EngineSocket, packet: Str) -> Push {
-    match socket.reserve() {
-        Ok(permit) => {
-            permit.emit(packet);
-            Push::Taken
-        }
-        Err(TrySendError::Full(())) => Push::Full,
-        Err(TrySendError::Closed(())) => Push::Gone,
+        f.debug_tuple("SocketSink")
+            .field(&self.connection.sid)
+            .finish()
     }
 }
 
 /// For what a client needs before it can go on: one that does not take it is closed, and will ask again.
-pub(super) fn push_or_close(socket: &EngineSocket, packet: Str) {
-    if push(socket, packet) == Push::Full {
-        debug!(sid = %socket.id, "closing a connection that does not take its answers");
-        socket.close(DisconnectReason::ClosingServer);
+pub(super) fn push_or_close(connection: &Connection, frame: &Frame) {
+    if connection.push(frame) == Push::Full {
+        debug!(sid = %connection.sid, "closing a connection that does not take its answers");
+        connection.close(Ending::GoingAway);
     }
 }
 
 /// For answers to a client that asks faster than it listens: waits for it, and closes it if that takes longer than `patience`.
-pub(super) async fn push_in_time(socket: &EngineSocket, packet: Str, patience: Duration) {
+pub(super) async fn push_in_time(connection: &Connection, frame: Frame, patience: Duration) {
     let pushed = async {
-        while push(socket, packet.clone()) == Push::Full {
+        while connection.push(&frame) == Push::Full {
             sleep(RETRY).await;
         }
     };
     if timeout(patience, pushed).await.is_err() {
-        push_or_close(socket, packet);
+        push_or_close(connection, &frame);
     }
 }

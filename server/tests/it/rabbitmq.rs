@@ -255,28 +255,52 @@ async fn a_deleted_log_ends_its_readers_and_comes_back_with_another_epoch() {
 #[tokio::test]
 #[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
 async fn nothing_is_confirmed_that_reaches_no_log() {
-    let launch = launch(&amqp(), &["--declare", "--publish-timeout=2"]);
-    let broker = connect(&launch).await;
-    let epoch = attach(&broker, Start::BeforeEnd(1)).await.epoch;
+    let declaring = launch(&amqp(), &["--declare"]);
+    let epoch = attach(&connect(&declaring).await, Start::BeforeEnd(1))
+        .await
+        .epoch;
+    let mut told = declaring.clone();
+    (told.declare, told.epoch, told.publish_timeout) = (false, Some(epoch.clone()), 2);
+    let broker = connect(&told).await;
     publish(&broker, "a", ["first".to_owned()].into_iter()).await;
-    let log = topology::log(&launch.room, &epoch);
-    let administrator = Administrator::new().await;
-    administrator
-        .unbind(&log, &topology::exchange(&launch.room))
-        .await;
+    let (log, exchange) = (
+        topology::log(&told.room, &epoch),
+        topology::exchange(&told.room),
+    );
+    Administrator::new().await.unbind(&log, &exchange).await;
+    let mut state = broker.publishing();
     let refused = in_time(broker.publish(record("a", "1", "x"), None)).await;
     assert!(refused.is_err(), "{refused:?}");
-    let mut state = broker.publishing();
     let down = in_time(state.wait_for(
         |state| matches!(state, Publishing::Down(cause) if cause.contains("leads to no log")),
     ));
     down.await.expect("said why");
-    // A server that declares restores the binding when it attaches.
-    attach(&broker, Start::BeforeEnd(1)).await;
+    // Whoever looks after the topology restores the binding.
+    connect(&declaring).await;
     until("publishing", async || {
         broker.publish(record("a", "2", "x"), None).await.ok()
     })
     .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn a_server_that_declares_restores_what_is_deleted_while_messages_wait() {
+    let launch = launch(&amqp(), &["--declare", "--publish-timeout=60"]);
+    let broker = connect(&launch).await;
+    let mut attached = attach(&broker, Start::BeforeEnd(1)).await;
+    let administrator = Administrator::new().await;
+    let exchange = topology::exchange(&launch.room);
+    administrator
+        .unbind(&topology::log(&launch.room, &attached.epoch), &exchange)
+        .await;
+    publish(&broker, "a", ["without a binding".to_owned()].into_iter()).await;
+    administrator.delete_exchange(&exchange).await;
+    publish(&broker, "a", ["without an exchange".to_owned()].into_iter()).await;
+    assert_eq!(
+        texts(&take(&mut attached.reader, 2).await),
+        ["without a binding", "without an exchange"]
+    );
 }
 
 #[tokio::test]

@@ -1,0 +1,219 @@
+//! Engine.IO over WebSocket (protocol 4, RFC 6455), without anything between a frame and the kernel.
+//!
+//! A room has one log, so its sockets have no queues of messages: the fan-out writes the same bytes to each TCP socket
+//! itself, many messages with one system call, and what the kernel does not take stays in the log. Only the rest of a
+//! frame that was taken in part, and answers, wait here. An idle connection holds no buffer at all.
+
+mod incoming;
+mod outgoing;
+mod upgrade;
+
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use bytes::Bytes;
+use engineioxide::sid::Sid;
+use serde_json::json;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep, sleep, timeout},
+};
+use tracing::debug;
+
+use super::{Connection, Edge, Transport};
+use crate::{broker::Broker, frame::Frame};
+use incoming::{Incoming, Received, Violation};
+
+pub(super) use outgoing::Outgoing;
+pub(crate) use upgrade::upgrade;
+
+/// How often a client is asked whether it is there, and how long it may take to answer: Engine.IO's defaults.
+const PING_INTERVAL: Duration = Duration::from_secs(25);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+/// How much is read at once. Most packets of a chat are smaller, and nothing of it is kept.
+const READ_AT_ONCE: usize = 4_096;
+/// How long a client may take to close its side after this one was closed.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// Why a connection ends, as the code of WebSocket's close frame (RFC 6455, 7.4.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    Normal = 1000,
+    GoingAway = 1001,
+    ProtocolError = 1002,
+    InvalidData = 1007,
+    TooBig = 1009,
+}
+
+impl From<Violation> for Ending {
+    fn from(violation: Violation) -> Self {
+        match violation {
+            Violation::Frame => Self::ProtocolError,
+            Violation::Encoding => Self::InvalidData,
+            Violation::TooBig => Self::TooBig,
+        }
+    }
+}
+
+/// Serves one connection until it ends.
+async fn serve<B: Broker>(edge: Arc<Edge<B>>, stream: TcpStream, already_read: Bytes) {
+    let (sid, frame_size) = (Sid::new(), edge.launch.limits.frame_size);
+    let socket = Arc::new(Outgoing::new(stream));
+    let connection = Connection::new(sid, Transport::WebSocket(socket.clone()));
+    socket.push_raw(open_packet(sid, frame_size));
+    edge.opened();
+    let ended = Serving {
+        edge: &edge,
+        connection: &connection,
+        incoming: Incoming::new(frame_size as usize),
+        alive: AtomicBool::new(true),
+    }
+    .run(&socket, &already_read)
+    .await;
+    debug!(%sid, ?ended, "disconnected");
+    edge.left(&connection);
+    socket.close(ended);
+    // What the client has sent meanwhile is read and dropped: a reset would take from it what it has not read yet.
+    let _ = timeout(LINGER, socket.until_hung_up()).await;
+}
+
+/// Engine.IO's handshake.
+fn open_packet(sid: Sid, frame_size: u32) -> Bytes {
+    let open = json!({
+        "sid": sid.as_str(),
+        "upgrades": [],
+        "pingInterval": PING_INTERVAL.as_millis(),
+        "pingTimeout": PING_TIMEOUT.as_millis(),
+        "maxPayload": frame_size,
+    });
+    outgoing::text(&format!("0{open}"))
+}
+
+struct Serving<'a, B: Broker> {
+    edge: &'a Arc<Edge<B>>,
+    connection: &'a Arc<Connection>,
+    incoming: Incoming,
+    /// It has answered since it was last asked.
+    alive: AtomicBool,
+}
+
+impl<B: Broker> Serving<'_, B> {
+    async fn run(mut self, socket: &Outgoing, already_read: &[u8]) -> Ending {
+        if let Err(ending) = self.take(already_read) {
+            return ending;
+        }
+        let mut clock = Box::pin(sleep(super::CONNECT_TIMEOUT));
+        let mut beat = Beat::Connect;
+        loop {
+            tokio::select! {
+                read = socket.readable() => if let Err(ending) = read.map_err(|_| Ending::Normal).and_then(|()| self.read(socket)) {
+                    return ending;
+                },
+                _ = socket.flush() => return Ending::Normal,
+                ending = socket.ended() => return ending,
+                () = &mut clock => match self.beat(beat, socket, clock.as_mut()) {
+                    Some(next) => beat = next,
+                    None => return Ending::GoingAway,
+                },
+            }
+        }
+    }
+
+    /// What is due now; what comes next, or `None` when the client has been silent for too long.
+    fn beat(
+        &self,
+        beat: Beat,
+        socket: &Outgoing,
+        clock: std::pin::Pin<&mut Sleep>,
+    ) -> Option<Beat> {
+        let (next, wait) = match beat {
+            Beat::Connect if !self.connection.has_connected() => return None,
+            Beat::Connect => (
+                Beat::Ping,
+                PING_INTERVAL.saturating_sub(super::CONNECT_TIMEOUT),
+            ),
+            Beat::Ping => {
+                self.alive.store(false, Ordering::Relaxed);
+                socket.push_raw(outgoing::PING.clone());
+                (Beat::Pong, PING_TIMEOUT)
+            }
+            Beat::Pong if !self.alive.load(Ordering::Relaxed) => return None,
+            Beat::Pong => (Beat::Ping, PING_INTERVAL.saturating_sub(PING_TIMEOUT)),
+        };
+        clock.reset(Instant::now() + wait);
+        Some(next)
+    }
+
+    fn read(&mut self, socket: &Outgoing) -> Result<(), Ending> {
+        let mut buffer = [0; READ_AT_ONCE];
+        match socket.try_read(&mut buffer) {
+            Ok(0) => Err(Ending::Normal),
+            Ok(count) => self.take(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
+            Err(_) => Err(Ending::Normal),
+        }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Ending> {
+        self.incoming.extend(bytes);
+        while let Some(received) = self.incoming.next()? {
+            match received {
+                Received::Text(packet) => self.packet(&packet)?,
+                Received::Binary(data) => {
+                    let packet = self.connection.parser.binary(data);
+                    self.edge.receive(packet, self.connection);
+                }
+                Received::Ping(data) => self.connection.pong(&data),
+                Received::Pong => {}
+                Received::Close => return Err(Ending::Normal),
+            }
+        }
+        Ok(())
+    }
+
+    /// An Engine.IO packet.
+    fn packet(&self, packet: &str) -> Result<(), Ending> {
+        match packet.split_at_checked(1) {
+            Some(("4", message)) => {
+                let packet = self.connection.parser.text(message.to_owned().into());
+                self.edge.receive(packet, self.connection);
+                Ok(())
+            }
+            Some(("2" | "3", _)) => {
+                self.alive.store(true, Ordering::Relaxed);
+                Ok(())
+            }
+            Some(("1", _)) => Err(Ending::Normal),
+            _ => Err(Ending::ProtocolError),
+        }
+    }
+}
+
+/// What a connection's clock strikes next.
+#[derive(Clone, Copy)]
+enum Beat {
+    /// It must have sent its CONNECT packet.
+    Connect,
+    /// It is asked whether it is there.
+    Ping,
+    /// It must have answered.
+    Pong,
+}
+
+impl Connection {
+    /// Answers WebSocket's own ping.
+    fn pong(&self, data: &[u8]) {
+        if let Transport::WebSocket(socket) = &self.transport {
+            socket.push_raw(outgoing::pong(data));
+        }
+    }
+}
+
+/// For the compiler to check that a connection's task stays small: there are thousands.
+const _: () = assert!(size_of::<Frame>() <= 40);

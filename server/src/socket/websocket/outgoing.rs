@@ -1,0 +1,308 @@
+//! What goes out: straight into the kernel as long as it takes it.
+
+use std::{
+    collections::VecDeque,
+    io::{self, IoSlice},
+    net::Shutdown,
+    sync::{LazyLock, OnceLock},
+};
+
+use bytes::{Buf, Bytes};
+use parking_lot::Mutex;
+use socket2::SockRef;
+use tokio::{net::TcpStream, sync::Notify};
+
+use super::Ending;
+use crate::{
+    frame::{Frame, TEXT, encode},
+    room::Push,
+};
+
+/// Frames that may wait for the kernel: answers and what the fan-out need not keep in order. Messages wait in the log.
+const MOST_WAITING: usize = 512;
+/// Frames handed to the kernel at once.
+const AT_ONCE: usize = 64;
+
+/// The first bytes of final frames (RFC 6455, 5.2).
+const PONG: u8 = 0x8a;
+const CLOSE: u8 = 0x88;
+/// Engine.IO's ping, in its frame.
+pub(super) static PING: LazyLock<Bytes> = LazyLock::new(|| text("2"));
+
+/// The sending side of a connection.
+#[derive(Debug)]
+pub(in crate::socket) struct Outgoing {
+    stream: TcpStream,
+    waiting: Mutex<VecDeque<Bytes>>,
+    /// Something waits, or the end was asked for.
+    news: Notify,
+    end: Notify,
+    ending: OnceLock<Ending>,
+}
+
+impl Outgoing {
+    pub(super) fn new(stream: TcpStream) -> Self {
+        Self {
+            stream,
+            waiting: Mutex::new(VecDeque::new()),
+            news: Notify::new(),
+            end: Notify::new(),
+            ending: OnceLock::new(),
+        }
+    }
+
+    /// Takes a frame that has nowhere else to wait.
+    pub(in crate::socket) fn push(&self, frame: &Frame) -> Push {
+        self.push_raw(frame.bytes().clone())
+    }
+
+    pub(super) fn push_raw(&self, frame: Bytes) -> Push {
+        if self.ending.get().is_some() {
+            return Push::Gone;
+        }
+        let mut waiting = self.waiting.lock();
+        if waiting.len() >= MOST_WAITING {
+            return Push::Full;
+        }
+        let written = if waiting.is_empty() {
+            self.write(&[IoSlice::new(&frame)])
+        } else {
+            Ok(0)
+        };
+        let Ok(written) = written else {
+            return Push::Gone;
+        };
+        self.keep_rest(&mut waiting, frame, written);
+        Push::Taken
+    }
+
+    /// Takes as many frames as the kernel does, and the rest of one that it takes in part. While anything waits it takes
+    /// none: their place is in the log.
+    pub(in crate::socket) fn push_all<'a>(
+        &self,
+        frames: impl Iterator<Item = &'a Frame>,
+    ) -> (usize, Push) {
+        if self.ending.get().is_some() {
+            return (0, Push::Gone);
+        }
+        let mut waiting = self.waiting.lock();
+        if !waiting.is_empty() {
+            return (0, Push::Full);
+        }
+        let mut frames = frames.map(Frame::bytes);
+        let mut taken = 0;
+        loop {
+            let mut batch: [&[u8]; AT_ONCE] = [&[]; AT_ONCE];
+            let mut whole: [Option<&Bytes>; AT_ONCE] = [None; AT_ONCE];
+            let mut count = 0;
+            for frame in frames.by_ref().take(AT_ONCE) {
+                (batch[count], whole[count]) = (frame, Some(frame));
+                count += 1;
+            }
+            if count == 0 {
+                return (taken, Push::Taken);
+            }
+            let slices = batch.map(IoSlice::new);
+            let Ok(mut written) = self.write(&slices[..count]) else {
+                return (taken, Push::Gone);
+            };
+            for frame in whole.iter().take(count).copied().flatten() {
+                if written >= frame.len() {
+                    written -= frame.len();
+                    taken += 1;
+                } else {
+                    // Waits even if nothing of it was taken: so it is the kernel that says when to go on.
+                    self.keep_rest(&mut waiting, frame.clone(), written);
+                    return (taken + 1, Push::Full);
+                }
+            }
+        }
+    }
+
+    fn keep_rest(&self, waiting: &mut VecDeque<Bytes>, mut frame: Bytes, written: usize) {
+        frame.advance(written);
+        if !frame.is_empty() {
+            waiting.push_back(frame);
+            self.news.notify_one();
+        }
+    }
+
+    /// Writes what the kernel takes at once, which may be nothing.
+    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
+        let written = match slices {
+            [one] => self.stream.try_write(one),
+            many => self.stream.try_write_vectored(many),
+        };
+        match written {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
+            written => written,
+        }
+    }
+
+    /// Hands over what waits whenever the kernel has room; ends with an error when nothing can be written any more.
+    pub(super) async fn flush(&self) -> io::Error {
+        loop {
+            while self.waiting.lock().is_empty() {
+                self.news.notified().await;
+            }
+            if let Err(error) = self.stream.writable().await {
+                return error;
+            }
+            if let Err(error) = self.flush_now() {
+                return error;
+            }
+        }
+    }
+
+    fn flush_now(&self) -> io::Result<()> {
+        let mut waiting = self.waiting.lock();
+        while let Some(first) = waiting.front_mut() {
+            let written = self.write(&[IoSlice::new(first)])?;
+            if written == 0 {
+                return Ok(());
+            }
+            first.advance(written);
+            if first.is_empty() {
+                waiting.pop_front();
+            }
+        }
+        // Idle connections keep no memory for what they may have to say.
+        *waiting = VecDeque::new();
+        Ok(())
+    }
+
+    /// Asks the connection's task to end it.
+    pub(in crate::socket) fn end(&self, ending: Ending) {
+        if self.ending.set(ending).is_ok() {
+            self.end.notify_one();
+        }
+    }
+
+    /// Waits until the end was asked for.
+    pub(super) async fn ended(&self) -> Ending {
+        loop {
+            if let Some(ending) = self.ending.get() {
+                return *ending;
+            }
+            self.end.notified().await;
+        }
+    }
+
+    /// Says goodbye, unless a frame is under way that will never be whole, and closes this side.
+    pub(super) fn close(&self, ending: Ending) {
+        let _ = self.ending.set(ending);
+        // Whoever does not hear it sees the end of the connection.
+        if self.flush_now().is_ok() && self.waiting.lock().is_empty() {
+            let _ = self.write(&[IoSlice::new(&goodbye(ending))]);
+        }
+        let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
+    }
+
+    /// Reads and drops until the other side is closed too.
+    pub(super) async fn until_hung_up(&self) {
+        let mut dropped = [0; 1024];
+        while self.stream.readable().await.is_ok() {
+            match self.stream.try_read(&mut dropped) {
+                Ok(1..) => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Ok(0) | Err(_) => return,
+            }
+        }
+    }
+
+    pub(super) async fn readable(&self) -> io::Result<()> {
+        self.stream.readable().await
+    }
+
+    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+        self.stream.try_read(buffer)
+    }
+}
+
+/// A text frame.
+pub(super) fn text(payload: &str) -> Bytes {
+    encode(TEXT, &[], payload.as_bytes())
+}
+
+/// The answer to WebSocket's ping: the same data.
+pub(super) fn pong(data: &[u8]) -> Bytes {
+    encode(PONG, &[], data)
+}
+
+fn goodbye(ending: Ending) -> Bytes {
+    encode(CLOSE, &[], &(ending as u16).to_be_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use tokio::{io::AsyncReadExt, net::TcpListener, time::timeout};
+
+    use super::*;
+
+    /// A connection whose kernel buffers are as small as they may be, and its other end.
+    async fn pair() -> (Arc<Outgoing>, TcpStream) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let (client, server) = (client.expect("connected"), server.expect("accepted").0);
+        SockRef::from(&server).set_send_buffer_size(1).expect("set");
+        server.writable().await.expect("writable");
+        (Arc::new(Outgoing::new(server)), client)
+    }
+
+    #[tokio::test]
+    async fn frames_taken_in_part_are_continued_exactly() {
+        let (outgoing, mut client) = pair().await;
+        let frames: Vec<Frame> = (0..3_000)
+            .map(|n| Frame::new(&format!("{n}-{}", "x".repeat(n % 3_000))))
+            .collect();
+        let expected: Vec<u8> = frames
+            .iter()
+            .flat_map(|frame| frame.bytes().to_vec())
+            .collect();
+        let flushing = outgoing.clone();
+        let flush = tokio::spawn(async move { flushing.flush().await });
+        let length = expected.len();
+        let reading = tokio::spawn(async move {
+            let mut read = vec![0; length];
+            client.read_exact(&mut read).await.expect("read");
+            read
+        });
+        let mut next = 0;
+        let mut blocked = 0;
+        while next < frames.len() {
+            let (taken, push) = outgoing.push_all(frames[next..].iter());
+            next += taken;
+            if push == Push::Full {
+                blocked += 1;
+                tokio::task::yield_now().await;
+            }
+        }
+        let read = timeout(Duration::from_secs(30), reading)
+            .await
+            .expect("in time");
+        assert!(
+            read.expect("read") == expected,
+            "the same bytes in the same order"
+        );
+        assert!(blocked > 0, "the kernel took everything at once");
+        flush.abort();
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_bounded_and_messages_do_not_wait_here() {
+        let (outgoing, _client) = pair().await;
+        let frame = Frame::new(&"x".repeat(60_000));
+        let mut answers = 0;
+        while outgoing.push(&frame) == Push::Taken {
+            answers += 1;
+            assert!(answers < 10_000, "it never ends");
+        }
+        assert!(answers >= MOST_WAITING);
+        assert_eq!(outgoing.push_all([&frame].into_iter()), (0, Push::Full));
+        outgoing.end(Ending::GoingAway);
+        assert_eq!(outgoing.push(&frame), Push::Gone);
+    }
+}

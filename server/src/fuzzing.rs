@@ -15,7 +15,7 @@ use crate::chat::Hello;
 pub use crate::{
     broker::rabbitmq::fuzzing::{delivery, epochs},
     room::fuzzing::signal,
-    socket::fuzzing::{event, packet},
+    socket::fuzzing::{event, packet, websocket},
 };
 
 /// What separates the parts of an input that has several, as in a payload of Engine.IO.
@@ -49,6 +49,11 @@ mod tests {
     #[test]
     fn packets_of_the_corpus_are_survived() {
         replay("packet", packet);
+    }
+
+    #[test]
+    fn frames_of_the_corpus_are_survived() {
+        replay("websocket", websocket);
     }
 
     #[test]

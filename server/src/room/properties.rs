@@ -3,7 +3,6 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use engineioxide::Str;
 use papo_protocol::{Epoch, Record, SenderId, topology::DEDUP_WINDOW};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -20,6 +19,7 @@ use super::{
 use crate::{
     broker::{Broker, Start, Stored, local::Local},
     chat::Resume,
+    frame::Frame,
     metrics::Metrics,
     parts::Parts,
 };
@@ -121,8 +121,9 @@ impl Socket {
 }
 
 impl Sink for Socket {
-    fn push(&self, packet: &Str) -> Push {
-        let arguments: serde_json::Value = serde_json::from_str(&packet[1..]).expect("an event");
+    fn push(&self, packet: &Frame) -> Push {
+        let arguments: serde_json::Value =
+            serde_json::from_str(&packet.packet()[1..]).expect("an event");
         let mut buffer = self.0.lock();
         if buffer.waiting.len() >= buffer.room {
             return Push::Full;

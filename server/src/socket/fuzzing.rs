@@ -10,7 +10,8 @@ use serde_json::Value as Json;
 
 use super::{
     event::history_request,
-    packet::{Incoming, Parser},
+    packet::{self, Parser},
+    websocket::incoming::Incoming,
 };
 use crate::{
     chat::{Draft, Hello},
@@ -28,11 +29,11 @@ pub fn packet(data: &[u8]) {
             (_, Err(_)) => continue,
         };
         match incoming {
-            Ok(Some(Incoming::Event { arguments, ack: _ })) => {
+            Ok(Some(packet::Incoming::Event { arguments, ack: _ })) => {
                 assert!(arguments.first().is_some_and(Json::is_string));
                 handle(&arguments[1..]);
             }
-            Ok(Some(Incoming::Connect { auth })) => {
+            Ok(Some(packet::Incoming::Connect { auth })) => {
                 let room = "geral".parse().expect("valid");
                 let _ = Hello::parse(auth.as_deref(), &room, &Limits::default());
             }
@@ -41,6 +42,30 @@ pub fn packet(data: &[u8]) {
             Err(_) => return,
         }
     }
+}
+
+/// What a client's TCP connection carries after the upgrade, cut anywhere: frames are the same however they arrive, and
+/// no message is longer than allowed.
+pub fn websocket(data: &[u8]) {
+    const LIMIT: usize = 1_024;
+    let (cut, data) = data.split_first().unwrap_or((&0, &[]));
+    let received = |chunk: usize| {
+        let mut incoming = Incoming::new(LIMIT);
+        let mut all = Vec::new();
+        for bytes in data.chunks(chunk) {
+            incoming.extend(bytes);
+            loop {
+                match incoming.next() {
+                    Ok(Some(one)) => all.push(one),
+                    Ok(None) => break,
+                    Err(violation) => return (all, Some(violation)),
+                }
+            }
+        }
+        (all, None)
+    };
+    let (whole, ended) = received(usize::MAX);
+    assert_eq!(received(usize::from(*cut).max(1)), (whole, ended));
 }
 
 /// The arguments of one event, as a JSON list.
@@ -69,7 +94,7 @@ fn handle(arguments: &[Json]) {
         at: 0,
     };
     let message = Message::encode(7, &record);
-    let sent: Json = serde_json::from_str(&message.packet()[1..]).expect("an EVENT packet");
+    let sent: Json = serde_json::from_str(&message.frame().packet()[1..]).expect("an EVENT packet");
     assert_eq!(sent[1], record.text);
     assert_eq!(sent[2]["id"], record.id.as_str());
 }

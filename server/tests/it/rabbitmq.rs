@@ -294,12 +294,12 @@ async fn a_server_that_declares_restores_what_is_deleted_while_messages_wait() {
     administrator
         .unbind(&topology::log(&launch.room, &attached.epoch), &exchange)
         .await;
-    publish(&broker, "a", ["without a binding".to_owned()].into_iter()).await;
+    publish(&broker, "a", ["unbound".to_owned()].into_iter()).await;
     administrator.delete_exchange(&exchange).await;
-    publish(&broker, "a", ["without an exchange".to_owned()].into_iter()).await;
+    publish(&broker, "a", ["without-exchange".to_owned()].into_iter()).await;
     assert_eq!(
         texts(&take(&mut attached.reader, 2).await),
-        ["without a binding", "without an exchange"]
+        ["unbound", "without-exchange"]
     );
 }
 

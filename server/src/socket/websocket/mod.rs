@@ -4,7 +4,7 @@
 //! itself, many messages with one system call, and what the kernel does not take stays in the log. Only the rest of a
 //! frame that was taken in part, and answers, wait here. An idle connection holds no buffer at all.
 
-mod incoming;
+pub(super) mod incoming;
 mod outgoing;
 mod upgrade;
 

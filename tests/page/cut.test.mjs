@@ -136,9 +136,10 @@ test("the page says that the server is going, and comes back to the next one", a
     const element = document.getElementById("connection");
     new MutationObserver(() => window.noteState(element.dataset.state)).observe(element, { attributes: true });
   });
-  await server.terminate();
+  const ended = server.terminate();
   await ana.connection("reconnecting");
   assert.equal(states[0], "draining");
+  await ended;
   await server.start();
   await ana.connection("connected");
 });

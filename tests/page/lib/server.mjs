@@ -65,9 +65,11 @@ export class PapoServer {
     await this.#end("SIGKILL");
   }
 
-  /** As Kubernetes does; does not wait. */
+  /** As Kubernetes does. What it returns resolves when the server has ended. */
   terminate() {
+    const ended = once(this.#process, "exit");
     this.#process.kill("SIGTERM");
+    return ended;
   }
 
   async #end(signal) {

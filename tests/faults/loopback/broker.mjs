@@ -50,7 +50,6 @@ export default [
   {
     number: 8,
     title: "memory alarm for 10 s",
-    quick: true,
     run: (context) =>
       alarm(context, "memory", async (on) => context.broker.ctl("set_vm_memory_high_watermark", ...(on ? ["absolute", "1MB"] : ["0.6"]))),
   },

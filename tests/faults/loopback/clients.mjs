@@ -51,13 +51,11 @@ export default [
   {
     number: 14,
     title: "resume with the epoch of another log",
-    quick: true,
     run: ({ place, expect }) => strangers(place, expect, [{ epoch: "0123456789abcdef", offset: 3 }]),
   },
   {
     number: 15,
     title: "resume with an offset that cannot be",
-    quick: true,
     run: ({ place, expect, members: [{ epoch }] }) => {
       const offsets = [1e15, 2 ** 53, 1e300, -1, -(2 ** 63), 1.5, "7", "abc", "", null, true, [], {}, [1], "18446744073709551616"];
       return strangers(place, expect, offsets.map((offset) => ({ epoch, offset })));
@@ -83,7 +81,6 @@ export default [
   {
     number: 24,
     title: "64 MiB frame, malformed packets, 10,000 events a second from one client",
-    quick: true,
     async run({ place: { servers }, expect }) {
       const [server] = servers;
       const { pid } = server;

@@ -22,7 +22,6 @@ export default [
   {
     number: 2,
     title: "SIGTERM a server",
-    quick: true,
     within: 5,
     async run({ place: { servers }, members, expect }) {
       const refused = refusals(members);
@@ -38,7 +37,6 @@ export default [
   {
     number: 17,
     title: "three servers, concurrent senders: one order",
-    quick: true,
     run: async () => ({ end: Date.now() }),
   },
   {
@@ -74,7 +72,6 @@ export default [
   {
     number: 19,
     title: "all clients cut off at once",
-    quick: true,
     async run({ place: { front }, members }) {
       const before = members.map(({ connections }) => connections);
       const end = Date.now();

@@ -56,9 +56,13 @@ def three(number):
 
 ROWS = [
     ("highest deliveries/s, p99 < 50 ms, none missing", "load", ("highest", "deliveries_per_s"), 1),
+    ("CPU µs per delivery at the highest", "load", ("highest", "server_us_per_delivery"), 1),
     ("CPU µs per delivery at 100 messages/s", "load", ("at", "100", "server_us_per_delivery"), 1),
     ("CPU µs per delivery at 1000 messages/s", "load", ("at", "1000", "server_us_per_delivery"), 1),
-    ("CPU µs per delivery at the highest", "load", ("highest", "server_us_per_delivery"), 1),
+    ("CPU µs per delivery at 100 messages/s to 100 sockets", "load", ("at_few", "100", "server_us_per_delivery"), 1),
+    ("CPU µs per delivery at 1000 messages/s to 100 sockets", "load", ("at_few", "1000", "server_us_per_delivery"), 1),
+    ("where no rate is within 50 ms: p99 at 2 messages/s, ms", "load", ("slow", "delivery", "p99_ms"), 1),
+    ("  CPU µs per delivery at it", "load", ("slow", "server_us_per_delivery"), 1),
     ("share of the server's core at the highest, %", "load", ("highest", "server_share"), 100),
     ("memory per idle connection, kB", "idle", ("bytes_per_connection",), 1e-3),
     ("all back with what they missed, s", "reconnect", ("all_s",), 1),
@@ -106,7 +110,10 @@ def _rooms(results):
 RATIOS = [
     ("deliveries per core, Papo : Node", "load", "papo", "node", ("highest", "deliveries_per_s"), "at least 5"),
     ("CPU per delivery at the highest, Papo : floor", "load", "papo", "floor", ("highest", "server_us_per_delivery"), "at most 1.5"),
-    ("CPU per delivery at 100 messages/s, Papo : floor", "load", "papo", "floor", ("at", "100", "server_us_per_delivery"), "at most 2"),
+    ("CPU per delivery at 100 messages/s to 100 sockets, Papo : floor", "load", "papo", "floor",
+     ("at_few", "100", "server_us_per_delivery"), "at most 2"),
+    ("CPU per delivery at 100 messages/s to 1000 sockets, Papo : floor", "load", "papo", "floor",
+     ("at", "100", "server_us_per_delivery"), "at most 2"),
     ("memory per idle connection, Papo : Node", "idle", "papo", "node", ("bytes_per_connection",), "at most 0.5"),
     ("CPU per delivery at the highest, Papo on RabbitMQ : embedded", "load", "papo-rabbitmq", "papo",
      ("highest", "server_us_per_delivery"), "0.8 to 1.2"),
@@ -138,8 +145,8 @@ def _circumstances(results):
 
 def bars(results):
     """What is drawn: for each panel its title and (label, median, lowest, highest) of each contender."""
-    panels = [("deliveries per second, on one core", ROWS[0]), ("CPU µs per delivery, at the highest rate", ROWS[3]),
-              ("kB per idle connection", ROWS[5])]
+    panels = [("deliveries per second, on one core", ROWS[0]), ("CPU µs per delivery, at the highest rate", ROWS[1]),
+              ("kB per idle connection", next(row for row in ROWS if row[1] == "idle"))]
     drawn = []
     for title, (_, part, path, scale) in panels:
         of_all = [(label, [value * scale for value in values(results, part, name, *path)]) for name, label in results["contenders"].items()]

@@ -3,9 +3,10 @@
 
 use std::{
     io::{ErrorKind, Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     ops::ControlFlow,
     os::fd::{AsFd, BorrowedFd},
+    time::Duration,
 };
 
 use anyhow::{Context, Result, bail};
@@ -21,8 +22,6 @@ use crate::{
 const END_OF_HEAD: &[u8] = b"\r\n\r\n";
 /// Larger than any frame a server sends to one socket, but for histories: those make it grow.
 const SCRATCH: usize = 256 * 1024;
-/// So many connections share one source address: a source address has some 28,000 ports.
-const PER_SOURCE: usize = 5_000;
 
 /// A connection and what it has not been able to read or write yet.
 pub struct Connection {
@@ -41,11 +40,12 @@ pub fn scratch() -> Vec<u8> {
 }
 
 impl Connection {
-    /// Connects the `number`th socket, and asks for a WebSocket. Once Engine.IO is open, `auth` (JSON or nothing) is said.
-    pub fn open(number: usize, server: SocketAddr, auth: &str) -> Result<Self> {
+    /// Connects, and asks for a WebSocket. Once Engine.IO is open, `auth` (JSON or nothing) is said.
+    pub fn open(server: SocketAddr, auth: &str) -> Result<Self> {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None)?;
-        let host = u8::try_from(2 + number / PER_SOURCE).context("too many sockets")?;
-        socket.bind(&SocketAddr::from((Ipv4Addr::new(127, 0, 0, host), 0)).into())?;
+        // Closing resets: a port that lingers in TIME_WAIT is missing in the next run, and with many the kernel searches
+        // long for a free one, on our time.
+        socket.set_linger(Some(Duration::ZERO))?;
         socket
             .connect(&server.into())
             .with_context(|| format!("cannot connect to {server}"))?;

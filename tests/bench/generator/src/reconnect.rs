@@ -112,7 +112,11 @@ pub fn reconnect(
     say(&mut swarm, MISSED, messages)?;
 
     let mut back = Back::new(sockets, messages)?;
-    let (cpu, began) = (process::cpu_time(pids)?, swarm.now());
+    let (cpu, own, began) = (
+        process::cpu_time(pids)?,
+        process::own_cpu_time()?,
+        swarm.now(),
+    );
     swarm.open(
         &servers[1..],
         |index| place.auth(recovery, index + 1),
@@ -126,13 +130,15 @@ pub fn reconnect(
         })?;
     }
     let cpu = process::cpu_time(pids)?.saturating_sub(cpu);
+    let own = process::own_cpu_time()?.saturating_sub(own);
+    let elapsed = swarm.now() - began;
     let seconds = |quantile| back.times.value_at_quantile(quantile) as f64 / 1e6;
     Ok(json!({
         "sockets": sockets, "messages": messages, "complete": back.complete, "connected_s": connected as f64 / 1e6,
         "p50_s": seconds(0.5), "p99_s": seconds(0.99), "all_s": seconds(1.0),
         "missing": back.got.iter().skip(1).map(|got| messages.saturating_sub(*got)).sum::<u64>(),
         "surplus": back.got.iter().map(|got| got.saturating_sub(messages)).sum::<u64>(),
-        "server_s": cpu.as_secs_f64(),
+        "server_s": cpu.as_secs_f64(), "generator_share": own.as_secs_f64() * 1e6 / elapsed as f64,
     }))
 }
 

@@ -74,7 +74,7 @@ impl Swarm {
         while connected < servers.len() {
             while begun < servers.len() && begun - connected < IN_HANDSHAKE {
                 let number = self.connections.len();
-                let connection = Connection::open(number, servers[begun], &auth(begun))?;
+                let connection = Connection::open(servers[begun], &auth(begun))?;
                 let data = EventData::new_u64(number as u64);
                 epoll::add(
                     &self.epoll,

@@ -18,7 +18,7 @@ use crate::{
 
 /// Follows the log for ever. The latch is ready while this server has all there is.
 pub(super) async fn follow<B: Broker, S: Sink>(room: &Room<B, S>, latch: Latch) {
-    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(3));
+    let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     latch.not_ready("the log has not been read yet");
     loop {
         let before = *room.log.tail.borrow();

@@ -240,7 +240,7 @@ async fn wait(
 impl Work {
     /// Publishes until closed and nothing is left.
     async fn run(mut self) {
-        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
         while !self.is_done() {
             let begun = Instant::now();
             let failure = match self.connector.connect("publisher").await {

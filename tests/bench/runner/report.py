@@ -131,6 +131,7 @@ def _ratios(results):
 
 def _circumstances(results):
     machine, versions, size = results["machine"], results["versions"], results["size"]
+    limited = [name for name in results["contenders"] if any(values(results, "load", name, "generators_limit"))]
     failures = [f"{part} {name}: {run['failed'].strip().splitlines()[-1]}" for part, runs in results["runs"].items() for name, all_of_it in runs.items()
                 for run in all_of_it if "failed" in run]
     busy = f"{max(results['busy'], default=0):.0%}"
@@ -140,6 +141,7 @@ def _circumstances(results):
         f"{size['reconnect']} reconnect and missed {size['missed']}. "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, {machine['date']}; "
         f"at most {busy} busy with something else before a repetition. " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
+        *[f"\nThe highest of {name} is in part the generator's limit: it can do more." for name in limited],
         *[f"\nFailed: {failure}" for failure in failures]]
 
 

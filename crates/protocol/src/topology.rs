@@ -28,7 +28,7 @@ pub const STREAM_OFFSET_HEADER: &str = "x-stream-offset";
 /// Segment size of a log, in bytes: retention removes whole segments, and RabbitMQ's default is 500 MB.
 pub const SEGMENT_BYTES: u64 = 1_000_000;
 /// How many records back a second copy of a record is recognised. The same for every reader, or they would not agree.
-pub const DEDUP_WINDOW: u64 = 8_192;
+pub const DEDUP_WINDOW: u64 = 32_768;
 
 /// `papo.NS.NAME`: the room's exchange.
 pub fn exchange(room: &RoomName) -> String {

@@ -9,7 +9,7 @@
 //   logs: { EPOCH: { records: [{ offset, sender, id }], head, whole } }, from the broker; `whole`: nothing was deleted
 
 /** How many offsets back a second copy is hidden: `DEDUP_WINDOW` of the server. */
-const DEDUP_WINDOW = 8192;
+const DEDUP_WINDOW = 32_768;
 
 const keyOf = ({ sender, id }) => `${sender} ${id}`;
 

@@ -5,7 +5,7 @@ DOCKER ?= docker
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench e2e faults soak kind image generate
+.PHONY: help run test bench e2e faults soak crowd kind image generate
 
 help: ## List the commands
 	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -28,8 +28,11 @@ faults: ## Make every fault under traffic and judge what clients saw (ARGS="--qu
 soak: ## Make random faults for 20 minutes (ARGS="--minutes 60 --seed 7")
 	@$(FAULTS) && node soak.mjs $(ARGS)
 
+crowd: ## Stop 100 of 1000 readers, and kill the server of 5000 (ARGS="--only storm")
+	@$(FAULTS) && node crowd.mjs $(ARGS)
+
 # The server as it is, unless PAPO_SERVER names another.
-FAULTS = { [ -n "$$PAPO_SERVER" ] || cargo build --release -p papo-server; } && cd tests/faults && npm ci --no-audit --no-fund --silent
+FAULTS = { [ -n "$$PAPO_SERVER" ] || cargo build --release -p papo-server -p papo-crowd; } && cd tests/faults && npm ci --no-audit --no-fund --silent
 
 kind: ## Make a kind cluster with Papo and a first room in it
 	@manifests/kind.sh

@@ -33,21 +33,29 @@ pub trait Sink: Clone + Send + Sync + 'static {
     /// Takes a packet if there is room; never waits.
     fn push(&self, frame: &Frame) -> Push;
     /// Takes packets one after the other as long as there is room, and says how many.
-    fn push_all<'a>(&self, mut frames: impl Iterator<Item = &'a Frame>) -> (usize, Push) {
-        let mut taken = 0;
-        let ended = frames.find_map(|frame| match self.push(frame) {
-            Push::Taken => {
-                taken += 1;
-                None
-            }
-            other => Some(other),
-        });
-        (taken, ended.unwrap_or(Push::Taken))
+    fn push_all<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> (usize, Push) {
+        push_each(frames, |frame| self.push(frame))
     }
     /// Ends the connection.
     fn close(&self, why: Closing);
     /// Is this one of the sender's connections?
     fn is(&self, sender: &SenderId) -> bool;
+}
+
+/// Pushes packets one after the other as long as they are taken, and says how many were.
+pub fn push_each<'a>(
+    mut frames: impl Iterator<Item = &'a Frame>,
+    push: impl Fn(&Frame) -> Push,
+) -> (usize, Push) {
+    let mut taken = 0;
+    let ended = frames.find_map(|frame| match push(frame) {
+        Push::Taken => {
+            taken += 1;
+            None
+        }
+        other => Some(other),
+    });
+    (taken, ended.unwrap_or(Push::Taken))
 }
 
 /// What became of a packet.

@@ -32,7 +32,7 @@ use attendance::Attendance;
 use outcome::Outcomes;
 use window::Window;
 
-pub use fanout::{Closing, Fanout, MemberId, Push, Sink};
+pub use fanout::{Closing, Fanout, MemberId, Push, Sink, push_each};
 pub use message::Message;
 pub use publish::Receipt;
 pub use read::{Opening, Page};

@@ -7,7 +7,10 @@ use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
 
 use super::{Ending, EngineSocket, packet::Parser, session::Session, websocket::Outgoing};
-use crate::{frame::Frame, room::Push};
+use crate::{
+    frame::Frame,
+    room::{Push, push_each},
+};
 
 /// One client's connection.
 pub(crate) struct Connection {
@@ -63,22 +66,11 @@ impl Connection {
     }
 
     /// Pushes one after the other as long as they are taken; says how many were.
-    pub(super) fn push_all<'a>(
-        &self,
-        mut frames: impl Iterator<Item = &'a Frame>,
-    ) -> (usize, Push) {
-        if let Transport::WebSocket(socket) = &self.transport {
-            return socket.push_all(frames);
+    pub(super) fn push_all<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> (usize, Push) {
+        match &self.transport {
+            Transport::WebSocket(socket) => socket.push_all(frames),
+            Transport::Polling(_) => push_each(frames, |frame| self.push(frame)),
         }
-        let mut taken = 0;
-        let ended = frames.find_map(|frame| match self.push(frame) {
-            Push::Taken => {
-                taken += 1;
-                None
-            }
-            other => Some(other),
-        });
-        (taken, ended.unwrap_or(Push::Taken))
     }
 
     pub(super) fn close(&self, ending: Ending) {

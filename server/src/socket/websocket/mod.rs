@@ -8,14 +8,7 @@ pub(super) mod incoming;
 mod outgoing;
 mod upgrade;
 
-use std::{
-    io,
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
-    time::Duration,
-};
+use std::{io, pin::Pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use engineioxide::sid::Sid;
@@ -27,7 +20,7 @@ use tokio::{
 use tracing::debug;
 
 use super::{Connection, Edge, Transport};
-use crate::{broker::Broker, frame::Frame};
+use crate::broker::Broker;
 use incoming::{Incoming, Received, Violation};
 
 pub(super) use outgoing::Outgoing;
@@ -71,10 +64,11 @@ async fn serve<B: Broker>(edge: Arc<Edge<B>>, stream: TcpStream, already_read: B
     let ended = Serving {
         edge: &edge,
         connection: &connection,
+        socket: &socket,
         incoming: Incoming::new(frame_size as usize),
-        alive: AtomicBool::new(true),
+        alive: true,
     }
-    .run(&socket, &already_read)
+    .run(&already_read)
     .await;
     debug!(%sid, ?ended, "disconnected");
     edge.left(&connection);
@@ -98,26 +92,28 @@ fn open_packet(sid: Sid, frame_size: u32) -> Bytes {
 struct Serving<'a, B: Broker> {
     edge: &'a Arc<Edge<B>>,
     connection: &'a Arc<Connection>,
+    socket: &'a Outgoing,
     incoming: Incoming,
     /// It has answered since it was last asked.
-    alive: AtomicBool,
+    alive: bool,
 }
 
 impl<B: Broker> Serving<'_, B> {
-    async fn run(mut self, socket: &Outgoing, already_read: &[u8]) -> Ending {
+    async fn run(mut self, already_read: &[u8]) -> Ending {
         if let Err(ending) = self.take(already_read) {
             return ending;
         }
+        let socket = self.socket;
         let mut clock = Box::pin(sleep(super::CONNECT_TIMEOUT));
         let mut beat = Beat::Connect;
         loop {
             tokio::select! {
-                read = socket.readable() => if let Err(ending) = read.map_err(|_| Ending::Normal).and_then(|()| self.read(socket)) {
+                read = socket.readable() => if let Err(ending) = read.map_err(|_| Ending::Normal).and_then(|()| self.read()) {
                     return ending;
                 },
                 _ = socket.flush() => return Ending::Normal,
                 ending = socket.ended() => return ending,
-                () = &mut clock => match self.beat(beat, socket, clock.as_mut()) {
+                () = &mut clock => match self.beat(beat, clock.as_mut()) {
                     Some(next) => beat = next,
                     None => return Ending::GoingAway,
                 },
@@ -126,12 +122,7 @@ impl<B: Broker> Serving<'_, B> {
     }
 
     /// What is due now; what comes next, or `None` when the client has been silent for too long.
-    fn beat(
-        &self,
-        beat: Beat,
-        socket: &Outgoing,
-        clock: std::pin::Pin<&mut Sleep>,
-    ) -> Option<Beat> {
+    fn beat(&mut self, beat: Beat, clock: Pin<&mut Sleep>) -> Option<Beat> {
         let (next, wait) = match beat {
             Beat::Connect if !self.connection.has_connected() => return None,
             Beat::Connect => (
@@ -139,20 +130,20 @@ impl<B: Broker> Serving<'_, B> {
                 PING_INTERVAL.saturating_sub(super::CONNECT_TIMEOUT),
             ),
             Beat::Ping => {
-                self.alive.store(false, Ordering::Relaxed);
-                socket.push_raw(outgoing::PING.clone());
+                self.alive = false;
+                self.socket.push_raw(outgoing::PING.clone());
                 (Beat::Pong, PING_TIMEOUT)
             }
-            Beat::Pong if !self.alive.load(Ordering::Relaxed) => return None,
+            Beat::Pong if !self.alive => return None,
             Beat::Pong => (Beat::Ping, PING_INTERVAL.saturating_sub(PING_TIMEOUT)),
         };
         clock.reset(Instant::now() + wait);
         Some(next)
     }
 
-    fn read(&mut self, socket: &Outgoing) -> Result<(), Ending> {
+    fn read(&mut self) -> Result<(), Ending> {
         let mut buffer = [0; READ_AT_ONCE];
-        match socket.try_read(&mut buffer) {
+        match self.socket.try_read(&mut buffer) {
             Ok(0) => Err(Ending::Normal),
             Ok(count) => self.take(&buffer[..count]),
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(()),
@@ -169,7 +160,7 @@ impl<B: Broker> Serving<'_, B> {
                     let packet = self.connection.parser.binary(data);
                     self.edge.receive(packet, self.connection);
                 }
-                Received::Ping(data) => self.connection.pong(&data),
+                Received::Ping(data) => drop(self.socket.push_raw(outgoing::pong(&data))),
                 Received::Pong => {}
                 Received::Close => return Err(Ending::Normal),
             }
@@ -178,7 +169,7 @@ impl<B: Broker> Serving<'_, B> {
     }
 
     /// An Engine.IO packet.
-    fn packet(&self, packet: &str) -> Result<(), Ending> {
+    fn packet(&mut self, packet: &str) -> Result<(), Ending> {
         match packet.split_at_checked(1) {
             Some(("4", message)) => {
                 let packet = self.connection.parser.text(message.to_owned().into());
@@ -186,7 +177,7 @@ impl<B: Broker> Serving<'_, B> {
                 Ok(())
             }
             Some(("2" | "3", _)) => {
-                self.alive.store(true, Ordering::Relaxed);
+                self.alive = true;
                 Ok(())
             }
             Some(("1", _)) => Err(Ending::Normal),
@@ -205,15 +196,3 @@ enum Beat {
     /// It must have answered.
     Pong,
 }
-
-impl Connection {
-    /// Answers WebSocket's own ping.
-    fn pong(&self, data: &[u8]) {
-        if let Transport::WebSocket(socket) = &self.transport {
-            socket.push_raw(outgoing::pong(data));
-        }
-    }
-}
-
-/// For the compiler to check that a connection's task stays small: there are thousands.
-const _: () = assert!(size_of::<Frame>() <= 40);

@@ -23,6 +23,8 @@ const MOST_WAITING: usize = 512;
 /// Frames handed to the kernel at once.
 const AT_ONCE: usize = 64;
 
+/// Fills up a batch.
+static NOTHING: Bytes = Bytes::new();
 /// The first bytes of final frames (RFC 6455, 5.2).
 const PONG: u8 = 0x8a;
 const CLOSE: u8 = 0x88;
@@ -34,8 +36,9 @@ pub(super) static PING: LazyLock<Bytes> = LazyLock::new(|| text("2"));
 pub(in crate::socket) struct Outgoing {
     stream: TcpStream,
     waiting: Mutex<VecDeque<Bytes>>,
-    /// Something waits, or the end was asked for.
+    /// Something waits.
     news: Notify,
+    /// The end was asked for.
     end: Notify,
     ending: OnceLock<Ending>,
 }
@@ -92,27 +95,26 @@ impl Outgoing {
         let mut frames = frames.map(Frame::bytes);
         let mut taken = 0;
         loop {
-            let mut batch: [&[u8]; AT_ONCE] = [&[]; AT_ONCE];
-            let mut whole: [Option<&Bytes>; AT_ONCE] = [None; AT_ONCE];
+            let mut batch = [&NOTHING; AT_ONCE];
             let mut count = 0;
             for frame in frames.by_ref().take(AT_ONCE) {
-                (batch[count], whole[count]) = (frame, Some(frame));
+                batch[count] = frame;
                 count += 1;
             }
             if count == 0 {
                 return (taken, Push::Taken);
             }
-            let slices = batch.map(IoSlice::new);
+            let slices = batch.map(|frame| IoSlice::new(frame));
             let Ok(mut written) = self.write(&slices[..count]) else {
                 return (taken, Push::Gone);
             };
-            for frame in whole.iter().take(count).copied().flatten() {
+            for frame in &batch[..count] {
                 if written >= frame.len() {
                     written -= frame.len();
                     taken += 1;
                 } else {
                     // Waits even if nothing of it was taken: so it is the kernel that says when to go on.
-                    self.keep_rest(&mut waiting, frame.clone(), written);
+                    self.keep_rest(&mut waiting, Bytes::clone(frame), written);
                     return (taken + 1, Push::Full);
                 }
             }

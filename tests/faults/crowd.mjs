@@ -5,8 +5,9 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 
+import { binary } from "../page/lib/server.mjs";
 import { Broker } from "./lib/broker.mjs";
-import { Loopback, binary } from "./lib/loopback.mjs";
+import { Loopback } from "./lib/loopback.mjs";
 import { lasting, until } from "./lib/wait.mjs";
 
 const { values } = parseArgs({

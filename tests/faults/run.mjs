@@ -5,8 +5,9 @@ import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 
 import { clusterFaults, loopbackFaults } from "./faults.mjs";
+import { binary } from "../page/lib/server.mjs";
 import { Broker } from "./lib/broker.mjs";
-import { Loopback, binary } from "./lib/loopback.mjs";
+import { Loopback } from "./lib/loopback.mjs";
 import { table } from "./lib/report.mjs";
 import { trial } from "./lib/trial.mjs";
 

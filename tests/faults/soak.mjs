@@ -3,9 +3,10 @@
 
 import { parseArgs } from "node:util";
 
+import { binary } from "../page/lib/server.mjs";
 import { Broker } from "./lib/broker.mjs";
 import { judge } from "./lib/checker.mjs";
-import { Loopback, binary } from "./lib/loopback.mjs";
+import { Loopback } from "./lib/loopback.mjs";
 import { random } from "./lib/random.mjs";
 import { Traffic } from "./lib/traffic.mjs";
 import { joined, settled, talksAgain } from "./lib/trial.mjs";

@@ -1,19 +1,11 @@
 // A member of a room without a browser: sends, resumes, and remembers everything it was shown, in order.
 
 import { randomUUID } from "node:crypto";
-import { Agent } from "node:http";
-import { isIP } from "node:net";
 
 import { io } from "socket.io-client";
 
-import { ADDRESS } from "./settings.mjs";
+import { toIngress } from "./ingress.mjs";
 import { until } from "./wait.mjs";
-
-/** Connects to the ingress whatever the host's name is. */
-const toIngress = () =>
-  new Agent({
-    lookup: (_host, { all }, done) => (all ? done(null, [{ address: ADDRESS, family: isIP(ADDRESS) }]) : done(null, ADDRESS, isIP(ADDRESS))),
-  });
 
 export class Member {
   /** Joins and returns once the room has sent its history. */

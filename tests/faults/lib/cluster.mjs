@@ -1,11 +1,10 @@
 // A room in the cluster that KUBECONFIG names, behind its ingress, on the quick-start broker of the chart.
 
-import { Agent } from "node:http";
-
 import { Broker, logOf } from "../../e2e/lib/broker.mjs";
+import { toIngress } from "../../e2e/lib/ingress.mjs";
 import { forward, get } from "../../e2e/lib/kubectl.mjs";
 import { create, podsReady, remove, roomWithIngress, urlOf } from "../../e2e/lib/room.mjs";
-import { ADDRESS, RELEASE, SYSTEM } from "../../e2e/lib/settings.mjs";
+import { RELEASE, SYSTEM } from "../../e2e/lib/settings.mjs";
 import { readLog } from "./log.mjs";
 
 const decode = (text) => Buffer.from(text, "base64").toString();
@@ -19,9 +18,7 @@ export class Cluster {
     await podsReady(name, 3);
     place.broker = await Broker.open();
     place.url = urlOf(name);
-    // Connects to the ingress whatever the host's name is.
-    const lookup = (_host, { all }, done) => (all ? done(null, [{ address: ADDRESS, family: 4 }]) : done(null, ADDRESS, 4));
-    place.memberOptions = { agent: new Agent({ lookup }) };
+    place.memberOptions = { agent: toIngress() };
     return place;
   }
 

@@ -4,26 +4,16 @@
 import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
-import { createWriteStream, existsSync, mkdirSync, readFileSync } from "node:fs";
-import { createServer } from "node:net";
-import { fileURLToPath } from "node:url";
+import { createWriteStream, mkdirSync, readFileSync } from "node:fs";
 
+import { binary, freePort, root } from "../../page/lib/server.mjs";
 import { readLog } from "./log.mjs";
 import { Proxy } from "./proxy.mjs";
 import { until } from "./wait.mjs";
 
-const root = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 const PROBE_MS = 250;
 /** Short drains, limits that the traffic of a trial stays below, and pages too short to make up for a lost resume. */
 const DEFAULTS = { PAPO_HISTORY_PAGE: "5", PAPO_DRAIN_PERIOD: "3", PAPO_MESSAGE_BURST: "200", PAPO_MAX_MESSAGES_PER_SECOND: "50" };
-
-/** PAPO_SERVER, or what cargo built. */
-export function binary() {
-  const target = process.env.CARGO_TARGET_DIR ?? root("target");
-  const found = [process.env.PAPO_SERVER, `${target}/release/papo-server`, `${target}/debug/papo-server`].find((path) => path && existsSync(path));
-  if (!found) throw new Error("no papo-server: build it (cargo build --release -p papo-server) or name it in PAPO_SERVER");
-  return found;
-}
 
 export class Loopback {
   /** Starts three servers of a new room, ready; `flags` come on top of what they need. */
@@ -131,12 +121,4 @@ export class Server {
     this.link.close();
     this.log.end();
   }
-}
-
-async function freePort() {
-  const probe = createServer().listen(0, "127.0.0.1");
-  await once(probe, "listening");
-  const { port } = probe.address();
-  await new Promise((closed) => probe.close(closed));
-  return port;
 }

@@ -12,7 +12,7 @@ import { until } from "./wait.mjs";
 export const root = (path) => fileURLToPath(new URL(`../../../${path}`, import.meta.url));
 
 /** PAPO_SERVER, or what cargo built last. */
-function binary() {
+export function binary() {
   const target = process.env.CARGO_TARGET_DIR ?? root("target");
   const found = [process.env.PAPO_SERVER, `${target}/release/papo-server`, `${target}/debug/papo-server`].find((path) => path && existsSync(path));
   if (!found) throw new Error("no papo-server: build it (cargo build -p papo-server) or name it in PAPO_SERVER");

@@ -4,8 +4,8 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 
-import { apply, get, helm, inRooms, kubectl, list } from "./lib/kubectl.mjs";
-import { install } from "./lib/release.mjs";
+import { apply, get, helm, inRooms, kubectl } from "./lib/kubectl.mjs";
+import { install, operators } from "./lib/release.mjs";
 import { childOf, create, pods, ready, remove, room } from "./lib/room.mjs";
 import { RELEASE, ROOMS, SYSTEM } from "./lib/settings.mjs";
 
@@ -73,7 +73,8 @@ describe("the release", () => {
   });
 
   test("the operator serves probes and metrics", async () => {
-    const [pod] = await list("pods", `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component=operator`, SYSTEM);
+    // The one of before the last upgrade may still be on its way out.
+    const [pod] = await operators();
     const fetch = (path) => kubectl("get", "--raw", `/api/v1/namespaces/${SYSTEM}/pods/${pod.metadata.name}:8080/proxy${path}`);
     await fetch("/livez");
     await fetch("/readyz");

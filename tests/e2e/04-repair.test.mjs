@@ -6,6 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { Broker, logOf } from "./lib/broker.mjs";
 import { apply, get, inRooms, kubectl } from "./lib/kubectl.mjs";
 import { Member } from "./lib/member.mjs";
+import { OPERATOR, OPERATOR_LABELS } from "./lib/release.mjs";
 import { children, condition, create, pods, podsReady, isReady, ready, remove, room, roomWithGateway, roomWithIngress, status, urlOf } from "./lib/room.mjs";
 import { GATEWAY, RELEASE, SYSTEM } from "./lib/settings.mjs";
 import { until } from "./lib/wait.mjs";
@@ -88,8 +89,8 @@ describe("repair", () => {
   });
 
   test("an operator that is deleted comes back and catches up", async () => {
-    const operator = ["-n", SYSTEM, "get", "pods", "-l", `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component=operator`, "-o", "name"];
-    const deployment = `deployment/${RELEASE}-operator`;
+    const operator = ["-n", SYSTEM, "get", "pods", "-l", OPERATOR_LABELS, "-o", "name"];
+    const deployment = `deployment/${OPERATOR}`;
     await kubectl("-n", SYSTEM, "scale", deployment, "--replicas=0");
     await until("no operator runs", async () => (await kubectl(...operator)).trim() === "");
     await member.send("sem operador");

@@ -43,6 +43,11 @@ export async function list(kinds, selector = "", namespace = ROOMS) {
   return JSON.parse(text).items;
 }
 
+/** Pods that bear a label and are not on their way out. */
+export async function livePods(selector, namespace = ROOMS) {
+  return (await list("pods", selector, namespace)).filter(({ metadata }) => !metadata.deletionTimestamp);
+}
+
 /** Forwards a local port to `target` (such as service/x); returns the port and how to stop. */
 export async function forward(namespace, target, port) {
   const child = spawn("kubectl", ["-n", namespace, "port-forward", target, `:${port}`], { stdio: ["ignore", "pipe", "inherit"] });

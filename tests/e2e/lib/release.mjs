@@ -1,7 +1,14 @@
 // The release under test: the chart, installed the way a user does, in namespaces that enforce `restricted`.
 
-import { helm, kubectl } from "./kubectl.mjs";
+import { helm, kubectl, livePods } from "./kubectl.mjs";
 import { HELM_ARGS, RELEASE, ROOMS, SYSTEM } from "./settings.mjs";
+
+/** The operator's Deployment, and what its pods bear. */
+export const OPERATOR = `${RELEASE}-operator`;
+export const OPERATOR_LABELS = `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component=operator`;
+
+/** The operators that are not on their way out. */
+export const operators = () => livePods(OPERATOR_LABELS, SYSTEM);
 
 /** The chart as it is in the tree. */
 export const CHART = new URL("../../../charts/papo", import.meta.url).pathname;

@@ -1,6 +1,6 @@
 // Rooms: the resource, its children, and how to wait for it.
 
-import { apply, get, inRooms, list } from "./kubectl.mjs";
+import { apply, get, inRooms, list, livePods } from "./kubectl.mjs";
 import { DOMAIN, GATEWAY, INGRESS_ANNOTATIONS, INGRESS_CLASS, ROOMS } from "./settings.mjs";
 import { until } from "./wait.mjs";
 
@@ -59,8 +59,7 @@ export const condition = async (name, type) => (await status(name)).conditions?.
 
 /** The pods of a room that are not on their way out. */
 export async function pods(name) {
-  const selector = (await status(name)).selector;
-  return (await list("pods", selector)).filter((pod) => !pod.metadata.deletionTimestamp);
+  return livePods((await status(name)).selector);
 }
 
 /** Does this pod answer? */

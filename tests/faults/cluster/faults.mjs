@@ -1,7 +1,8 @@
 // What happens in clusters: to pods, to the broker's pod, to the operator, to the room itself.
 
 import { Broker, logOf } from "../../e2e/lib/broker.mjs";
-import { get, inRooms, kubectl, list } from "../../e2e/lib/kubectl.mjs";
+import { get, inRooms, kubectl } from "../../e2e/lib/kubectl.mjs";
+import { OPERATOR_LABELS, operators } from "../../e2e/lib/release.mjs";
 import { childOf, children, pods, podsReady, ready, remove, status } from "../../e2e/lib/room.mjs";
 import { RELEASE, SYSTEM } from "../../e2e/lib/settings.mjs";
 import { lasting, until } from "../lib/wait.mjs";
@@ -95,14 +96,13 @@ export default [
     number: 22,
     title: "the operator killed again and again while it works",
     async run({ place: { name }, expect }) {
-      const selector = `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component=operator`;
       for (let round = 1; round <= 6; round++) {
         const spec = { title: `Round ${round}`, retention: { maxBytes: `${50 + round}M` } };
         await inRooms("patch", "chatroom", name, "--type=merge", "-p", JSON.stringify({ spec }));
         // In the middle of what the change asks for, at another point each time.
         await lasting(round * 0.15);
-        await kubectl("-n", SYSTEM, "delete", "pod", "-l", selector, "--grace-period=0", "--force", "--wait=false");
-        await until("an operator runs", async () => (await list("pods", selector, SYSTEM)).some(({ status, metadata }) => status.phase === "Running" && !metadata.deletionTimestamp), 60);
+        await kubectl("-n", SYSTEM, "delete", "pod", "-l", OPERATOR_LABELS, "--grace-period=0", "--force", "--wait=false");
+        await until("an operator runs", async () => (await operators()).some(({ status }) => status.phase === "Running"), 60);
       }
       const { metadata } = await get("chatroom", name);
       await until("the last change has been taken up", async () => (await status(name)).conditions?.find(({ type }) => type === "Ready")?.observedGeneration === metadata.generation, 120);

@@ -6,7 +6,7 @@
 # fails.
 
 logs=${PAPO_TEST_LOGS:-$PWD/target/test-logs}
-passed=0 failed=0 suite_pid= rabbitmq_handle=
+passed=0 failed=0 failures=() suite_pid= rabbitmq_handle=
 mkdir -p "$logs"
 
 say() { echo "papo: $*"; }
@@ -42,7 +42,10 @@ preparation() { # NAME LIMIT COMMAND...
 
 report() { # NAME
     passed=$((passed + suite_passed)) failed=$((failed + suite_failed))
-    if [ "$suite_failed" != 0 ] && ! verbose; then tail -n 60 "$log" | sed 's/^/    /'; fi
+    if [ "$suite_failed" != 0 ]; then
+        verbose || tail -n 60 "$log" | sed 's/^/    /'
+        failures+=("$1")
+    fi
     local skipped=
     [ "$suite_skipped" = 0 ] || skipped=", $suite_skipped skipped"
     say "$1: $suite_passed passed, $suite_failed failed$skipped ($((SECONDS - begun)) s; $log)"
@@ -83,10 +86,15 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT TERM
 
-# The last line, and the status.
+# What failed once more, the last line, and the status.
 tally() {
     leave
     trap - EXIT
+    local name
+    for name in "${failures[@]}"; do
+        say "$name failed ($logs/$name.log):"
+        awk -f tests/lib/failures.awk "$logs/$name.log" | sed 's/^/    /'
+    done
     say "$passed passed, $failed failed"
     [ "$failed" = 0 ] && [ "$passed" != 0 ]
     exit

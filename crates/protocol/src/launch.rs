@@ -92,6 +92,10 @@ pub struct Launch {
     #[arg(long, env = "PAPO_RETENTION_BYTES", value_name = "BYTES", help_heading = "Broker", default_value_t = Self::default().retention_bytes, value_parser = clap::value_parser!(u64).range(1_000_000..))]
     pub retention_bytes: u64,
 
+    /// How long the log goes on being read after the last member of this server has left, in seconds
+    #[arg(long, env = "PAPO_READER_IDLE_TIMEOUT", value_name = "SECONDS", help_heading = "Broker", default_value_t = Self::default().reader_idle_timeout, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub reader_idle_timeout: u32,
+
     /// Limits on what clients may do
     #[command(flatten)]
     pub limits: Limits,
@@ -129,6 +133,7 @@ impl Default for Launch {
             epoch: None,
             publish_timeout: 15,
             retention_bytes: 100_000_000,
+            reader_idle_timeout: 60,
             limits: Limits::default(),
             history_page: 50,
             slow_reader_timeout: 15,
@@ -165,6 +170,7 @@ impl Launch {
             epoch,
             publish_timeout,
             retention_bytes,
+            reader_idle_timeout,
             limits,
             history_page,
             slow_reader_timeout,
@@ -195,6 +201,7 @@ impl Launch {
             ("PAPO_ROOM", room.to_string()),
             ("PAPO_PUBLISH_TIMEOUT", publish_timeout.to_string()),
             ("PAPO_RETENTION_BYTES", retention_bytes.to_string()),
+            ("PAPO_READER_IDLE_TIMEOUT", reader_idle_timeout.to_string()),
             ("PAPO_MAX_MESSAGE_LENGTH", limits.message_length.to_string()),
             ("PAPO_MAX_NAME_LENGTH", limits.name_length.to_string()),
             (
@@ -322,6 +329,7 @@ mod tests {
             drain_period: 14,
             publish_timeout: 16,
             slow_reader_timeout: 17,
+            reader_idle_timeout: 18,
             retention_bytes: 2_000_000,
             log_format: Some("json".to_owned()),
             ..Launch::default()

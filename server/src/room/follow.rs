@@ -1,13 +1,16 @@
 //! Following the log: one reader per server fills the window, and begins again where it was when it is cut off.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::{
+    pin::pin,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use papo_telemetry::Latch;
 use tokio::time::sleep;
 use tracing::{debug, info, warn};
 
 use super::{
-    Room, Tail,
+    Room,
     fanout::Sink,
     window::{Pushed, Size, Window},
 };
@@ -16,13 +19,29 @@ use crate::{
     broker::{Attached, Broker, ReadError, Reader, Start, Stored},
 };
 
-/// Follows the log for ever. The latch is ready while this server has all there is.
+/// Why the reading has ended.
+enum Ended {
+    /// The broker cannot or will not go on.
+    Failed(ReadError),
+    /// Nobody needs it.
+    Unwanted,
+}
+
+/// Follows the log for ever. The latch is ready while this server has all there is, or can have it when it is needed.
 pub(super) async fn follow<B: Broker, S: Sink>(room: &Room<B, S>, latch: Latch) {
     let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
     latch.not_ready("the log has not been read yet");
     loop {
         let before = *room.log.tail.borrow();
-        let error = follow_once(room, &latch).await;
+        let error = match follow_once(room, &latch).await {
+            Ended::Failed(error) => error,
+            Ended::Unwanted => {
+                debug!("nobody is here: the log is not read");
+                room.demand.wanted().await;
+                backoff.reset();
+                continue;
+            }
+        };
         latch.not_ready(format!("the log: {error}"));
         if *room.log.tail.borrow() != before {
             backoff.reset();
@@ -33,20 +52,30 @@ pub(super) async fn follow<B: Broker, S: Sink>(room: &Room<B, S>, latch: Latch) 
     }
 }
 
-/// Attaches where the window ends, and reads on until that fails.
-async fn follow_once<B: Broker, S: Sink>(room: &Room<B, S>, latch: &Latch) -> ReadError {
+/// Attaches where the window ends, and reads on until that fails or is not needed any more.
+async fn follow_once<B: Broker, S: Sink>(room: &Room<B, S>, latch: &Latch) -> Ended {
     let mut attached = match attach(room).await {
         Ok(attached) => attached,
-        Err(error) => return error,
+        Err(error) => return Ended::Failed(error),
     };
     info!(epoch = %attached.epoch, bounds = ?attached.bounds, from = attached.from, "reading the log");
+    let mut unwanted = pin!(room.demand.unwanted(room.reader_idle_timeout));
+    let mut caught_up = false;
     loop {
-        if room.log.tail.borrow().next >= Some(attached.bounds.end) {
+        if !caught_up && room.log.tail.borrow().next >= Some(attached.bounds.end) {
+            caught_up = true;
+            room.log.tail.send_modify(|tail| tail.asleep = false);
             latch.ready();
         }
-        match attached.reader.next().await {
-            Ok(records) => take_in(room, &records),
-            Err(error) => return error,
+        tokio::select! {
+            records = attached.reader.next() => match records {
+                Ok(records) => take_in(room, &records),
+                Err(error) => return Ended::Failed(error),
+            },
+            () = &mut unwanted, if caught_up => {
+                room.log.tail.send_modify(|tail| tail.asleep = true);
+                return Ended::Unwanted;
+            }
         }
     }
 }
@@ -63,23 +92,23 @@ async fn attach<B: Broker, S: Sink>(room: &Room<B, S>) -> Result<Attached<B::Rea
         Some((epoch, next)) => (Start::At(epoch, next), Some(next)),
         None => (Start::BeforeEnd(Window::WARM_UP), None),
     };
-    match room.broker.attach(start).await {
-        Ok(attached) if due == Some(attached.from) => Ok(attached),
-        Ok(attached) => {
-            begin_anew(room, &attached);
-            Ok(attached)
+    let asleep = room.log.tail.borrow().asleep;
+    let newest = Start::BeforeEnd(Window::WARM_UP);
+    let attached = match room.broker.attach(start).await {
+        // More has come while nobody was here than the window holds.
+        Ok(attached) if asleep && attached.bounds.end - attached.from > Window::WARM_UP => {
+            room.broker.attach(newest).await?
         }
+        Ok(attached) if due == Some(attached.from) => return Ok(attached),
+        Ok(attached) => attached,
         Err(error @ (ReadError::EpochChanged { .. } | ReadError::BeyondEnd { .. })) => {
             warn!(%error, "the window belongs to a log that is no more");
-            let attached = room
-                .broker
-                .attach(Start::BeforeEnd(Window::WARM_UP))
-                .await?;
-            begin_anew(room, &attached);
-            Ok(attached)
+            room.broker.attach(newest).await?
         }
-        Err(error) => Err(error),
-    }
+        Err(error) => return Err(error),
+    };
+    begin_anew(room, &attached);
+    Ok(attached)
 }
 
 fn begin_anew<B: Broker, S: Sink>(room: &Room<B, S>, attached: &Attached<B::Reader>) {
@@ -92,10 +121,8 @@ fn begin_anew<B: Broker, S: Sink>(room: &Room<B, S>, attached: &Attached<B::Read
     let next = Some(window.next());
     *room.log.window.write() = Some(window);
     room.log.tail.send_modify(|tail| {
-        *tail = Tail {
-            generation: tail.generation + 1,
-            next,
-        }
+        tail.generation += 1;
+        tail.next = next;
     });
 }
 

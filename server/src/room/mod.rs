@@ -6,6 +6,7 @@
 
 mod attendance;
 mod dedup;
+mod demand;
 mod fanout;
 mod follow;
 #[cfg(any(test, fuzzing))]
@@ -29,9 +30,11 @@ use tokio::sync::{Semaphore, watch};
 
 use crate::{broker::Broker, frame::Frame, metrics::Metrics, parts::Parts};
 use attendance::Attendance;
+use demand::Demand;
 use outcome::Outcomes;
 use window::Window;
 
+pub use demand::Claim;
 pub use fanout::{Closing, Fanout, MemberId, Push, Sink, push_each};
 pub use message::Message;
 pub use publish::Receipt;
@@ -44,6 +47,8 @@ const DEEP_READS: usize = 4;
 pub struct Room<B: Broker, S: Sink> {
     broker: B,
     log: Log,
+    demand: Demand,
+    reader_idle_timeout: Duration,
     outcomes: Outcomes,
     deep_reads: Semaphore,
     fanout: Fanout<S>,
@@ -67,6 +72,8 @@ struct Tail {
     generation: u64,
     /// The offset of the record that would come next; `None` until the log was found.
     next: Option<u64>,
+    /// Nobody has needed the log for a while: it may have grown since it was read.
+    asleep: bool,
 }
 
 /// Where and how big a room's log is, for `/stats`.
@@ -102,6 +109,8 @@ impl<B: Broker, S: Sink> Room<B, S> {
         let room = Arc::new(Self {
             broker,
             log,
+            demand: Demand::default(),
+            reader_idle_timeout: Duration::from_secs(launch.reader_idle_timeout.into()),
             outcomes: Outcomes::default(),
             deep_reads: Semaphore::new(DEEP_READS),
             fanout,
@@ -121,6 +130,11 @@ impl<B: Broker, S: Sink> Room<B, S> {
         let keeper = room.clone();
         parts.spawn("attendance", async move { attendance::keep(&keeper).await });
         room
+    }
+
+    /// Has the log read for as long as the claim is held. Every member, and whoever is about to become one, holds one.
+    pub fn claim(&self) -> Claim {
+        self.demand.claim()
     }
 
     /// Counts a member in; it gets nothing yet.

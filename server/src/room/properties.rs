@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     Closing, Fanout, Log, MemberId, Message, Push, Room, Sink, Tail,
     attendance::Attendance,
+    demand::Demand,
     outcome::Outcomes,
     window::{self, Size, Window},
 };
@@ -160,6 +161,8 @@ fn server(broker: Local, window: Window) -> Server {
     let room = Room {
         broker,
         log,
+        demand: Demand::default(),
+        reader_idle_timeout: patience,
         outcomes: Outcomes::default(),
         deep_reads: Semaphore::new(1),
         fanout,

@@ -18,7 +18,7 @@ use crate::{
 
 /// Most missed messages in the first `history`; what is missing beyond follows as `message`s.
 const MOST_RECOVERED: usize = 1_000;
-/// How long one who comes may wait for the log to be found.
+/// How long one who comes may wait for the log to be found, and to be read to its end if nobody needed it lately.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How long to wait for an offset that another server has already shown and this one has not read yet.
 const BEHIND_ANOTHER: Duration = Duration::from_secs(2);
@@ -57,7 +57,8 @@ struct Shown {
 }
 
 impl<B: Broker, S: Sink> Room<B, S> {
-    /// What a member gets first: what it has missed, if it says truly what it saw last, or else the newest page.
+    /// What a member gets first: what it has missed, if it says truly what it saw last, or else the newest page. Whoever
+    /// asks holds a [`Claim`](super::Claim).
     pub async fn open(&self, resume: Option<&Resume>) -> Result<Opening, Refusal> {
         self.wait_for_log().await?;
         if let Some(resume) = resume
@@ -70,13 +71,16 @@ impl<B: Broker, S: Sink> Room<B, S> {
 
     async fn wait_for_log(&self) -> Result<(), Refusal> {
         let mut tail = self.log.tail.subscribe();
-        let found = timeout(PATIENCE, tail.wait_for(|tail| tail.next.is_some())).await;
-        found.map(drop).map_err(|_| {
-            Refusal::new(
-                Code::Unavailable,
-                "the room's log cannot be reached yet; try again",
-            )
-        })
+        let awake = tail.wait_for(|tail| tail.next.is_some() && !tail.asleep);
+        let in_time = timeout(PATIENCE, awake).await.is_ok();
+        // Without the broker, what is in memory is better than nothing: the rest follows when the broker is back.
+        if in_time || self.log.tail.borrow().next.is_some() {
+            return Ok(());
+        }
+        Err(Refusal::new(
+            Code::Unavailable,
+            "the room's log cannot be reached yet; try again",
+        ))
     }
 
     /// Is this a position in the current log? One just beyond the end is given a moment: another server may be ahead.
@@ -313,7 +317,12 @@ mod tests {
 
     use super::*;
     use crate::frame::Frame;
-    use crate::{broker::local::Local, metrics::Metrics, parts::Parts, room::Closing};
+    use crate::{
+        broker::local::Local,
+        metrics::Metrics,
+        parts::Parts,
+        room::{Closing, Tail},
+    };
 
     /// More than a window holds.
     const LONG: u64 = 30_000;
@@ -335,13 +344,36 @@ mod tests {
 
     struct Fixture {
         room: Arc<Room<Local, Reader>>,
+        broker: Local,
         _parts: Parts,
     }
 
     /// A room in whose log there are this many messages already.
     async fn room_with(messages: u64, retention: u64) -> Fixture {
         let broker = Local::new(retention);
-        for number in 0..messages {
+        store(&broker, 0..messages).await;
+        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
+        let mut parts = Parts::new(CancellationToken::new());
+        let launch = Launch::default();
+        let room = Room::start(
+            broker.clone(),
+            &launch,
+            &Readiness::default(),
+            metrics,
+            &mut parts,
+        );
+        let fixture = Fixture {
+            room,
+            broker,
+            _parts: parts,
+        };
+        fixture.read_to(messages).await;
+        fixture
+    }
+
+    /// Messages that come by way of another server.
+    async fn store(broker: &Local, numbers: Range<u64>) {
+        for number in numbers {
             let record = Record {
                 id: format!("m{number}").parse().expect("valid"),
                 sender: SenderId::from_trusted("s"),
@@ -354,21 +386,31 @@ mod tests {
                 .await
                 .expect("stored");
         }
-        let metrics = Arc::new(Metrics::register(&mut Registry::default()));
-        let mut parts = Parts::new(CancellationToken::new());
-        let launch = Launch::default();
-        let room = Room::start(broker, &launch, &Readiness::default(), metrics, &mut parts);
-        let mut tail = room.log.tail.subscribe();
-        tail.wait_for(|tail| tail.next == Some(messages))
-            .await
-            .expect("followed");
-        Fixture {
-            room,
-            _parts: parts,
-        }
     }
 
     impl Fixture {
+        /// Waits until the log is not read any more, as nobody is here.
+        async fn fall_asleep(&self) {
+            self.wait_for(|tail| tail.asleep).await;
+        }
+
+        /// Nothing that takes longer than this on the paused clock happens at all.
+        async fn wait_for(&self, state: impl FnMut(&Tail) -> bool) {
+            let mut tail = self.room.log.tail.subscribe();
+            tokio::time::timeout(Duration::from_hours(1), tail.wait_for(state))
+                .await
+                .expect("in time")
+                .expect("followed");
+        }
+
+        async fn read_to(&self, next: u64) {
+            self.wait_for(|tail| tail.next == Some(next)).await;
+        }
+
+        fn read_up_to(&self) -> Option<u64> {
+            self.room.log.tail.borrow().next
+        }
+
         async fn resume(&self, offset: u64) -> Opening {
             let (epoch, _) = self.room.place().expect("found");
             let opening = self.room.open(Some(&Resume { epoch, offset })).await;
@@ -449,6 +491,43 @@ mod tests {
         }
         pages.reverse();
         assert_eq!(pages.concat(), (0..LONG).collect::<Vec<_>>());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn where_nobody_is_nothing_is_read_and_whoever_comes_misses_nothing() {
+        let fixture = room_with(10, u64::MAX).await;
+        let member = fixture.room.claim();
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        store(&fixture.broker, 10..20).await;
+        fixture.read_to(20).await;
+        drop(member);
+        fixture.fall_asleep().await;
+        store(&fixture.broker, 20..30).await;
+        tokio::time::sleep(Duration::from_hours(1)).await;
+        assert_eq!(fixture.read_up_to(), Some(20));
+        let _member = fixture.room.claim();
+        let opening = fixture.resume(15).await;
+        assert_eq!(
+            offsets(&opening.page.messages),
+            (16..30).collect::<Vec<_>>()
+        );
+        assert_eq!((opening.recovered, opening.cursor), (true, 30));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_server_that_slept_through_more_than_a_window_begins_near_the_end() {
+        let fixture = room_with(10, u64::MAX).await;
+        fixture.fall_asleep().await;
+        let end = 10 + 2 * window::Window::WARM_UP;
+        store(&fixture.broker, 10..end).await;
+        let _member = fixture.room.claim();
+        let opening = fixture.resume(end - 5).await;
+        assert_eq!(
+            offsets(&opening.page.messages),
+            (end - 4..end).collect::<Vec<_>>()
+        );
+        let generation = fixture.room.log.tail.borrow().generation;
+        assert_eq!(generation, 2, "all of it was read");
     }
 
     #[tokio::test(start_paused = true)]

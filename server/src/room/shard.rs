@@ -405,6 +405,7 @@ mod tests {
             tail: watch::Sender::new(Tail {
                 generation: 1,
                 next: Some(0),
+                asleep: false,
             }),
         };
         let metrics = Arc::new(Metrics::register(&mut Registry::default()));

@@ -49,8 +49,9 @@ impl<B: Broker> Edge<B> {
         self.has_room()?;
         let Hello { member, resume } = Hello::parse(auth, &self.launch.room, &self.launch.limits)?;
         self.wait_for_turn().await;
+        let claim = self.room.claim();
         let opening = self.room.open(resume.as_ref()).await?;
-        let session = Arc::new(Session::new(member, &self.launch.limits));
+        let session = Arc::new(Session::new(member, claim, &self.launch.limits));
         if !enter(connection, &session) {
             return Ok(());
         }

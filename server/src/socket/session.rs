@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 
 use crate::{
     chat::{Member, Rate, Refusal},
-    room::MemberId,
+    room::{Claim, MemberId},
 };
 
 /// Messages of one connection that may wait for the broker, and answers that may wait for it to listen, at once.
@@ -26,6 +26,8 @@ pub(super) struct Session {
     pub(super) id: MemberId,
     /// Who it is: fixed when it connected, so that no event can speak for another.
     pub(super) member: Member,
+    /// As long as it is here, the log is read.
+    _claim: Claim,
     rates: Mutex<Rates>,
     pending: AtomicU32,
 }
@@ -37,7 +39,7 @@ struct Rates {
 }
 
 impl Session {
-    pub(super) fn new(member: Member, limits: &Limits) -> Self {
+    pub(super) fn new(member: Member, claim: Claim, limits: &Limits) -> Self {
         let rates = Rates {
             messages: Rate::new(limits.messages_per_second, limits.message_burst),
             history: Rate::new(HISTORY_RATE.0, HISTORY_RATE.1),
@@ -46,6 +48,7 @@ impl Session {
         Self {
             id: MemberId::next(),
             member,
+            _claim: claim,
             rates: Mutex::new(rates),
             pending: AtomicU32::new(0),
         }

@@ -7,3 +7,4 @@ mod process;
 mod proxy;
 mod rabbitmq;
 mod traces;
+mod wire;

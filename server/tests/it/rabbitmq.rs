@@ -13,9 +13,12 @@ use papo_server::broker::{
     rabbitmq::{RabbitMq, StreamReader},
 };
 
+use serde_json::json;
+
 use crate::{
-    fixture::{amqp, in_time, launch, publish, record, take, texts, until},
+    fixture::{Server, amqp, in_time, launch, publish, record, room, take, texts, until},
     proxy::Proxy,
+    wire::Wire,
 };
 
 fn address(url: &str) -> SocketAddr {
@@ -329,7 +332,7 @@ async fn a_deleted_exchange_holds_messages_up_until_it_is_back() {
 #[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and its API in PAPO_TEST_MANAGEMENT"]
 async fn rotated_credentials_are_taken_from_their_files() {
     let api = std::env::var("PAPO_TEST_MANAGEMENT").expect("the management API");
-    let user = crate::fixture::room();
+    let user = room();
     let put = async |path: String, body: &str| {
         let request = reqwest::Client::new()
             .put(format!("{api}/api/{path}"))
@@ -369,6 +372,55 @@ async fn rotated_credentials_are_taken_from_their_files() {
     proxy.cut();
     publish(&broker, "a", ["after".to_owned()].into_iter()).await;
     fs::remove_dir_all(folder).expect("removed");
+}
+
+/// How many consume a queue, as the broker's management API has it.
+async fn consumers(queue: &str) -> usize {
+    let api = std::env::var("PAPO_TEST_MANAGEMENT").expect("the management API");
+    let request = reqwest::Client::new()
+        .get(format!("{api}/api/consumers/%2f"))
+        .basic_auth("guest", Some("guest"));
+    let answer = request.send().await.expect("an answer");
+    let answer = answer.text().await.expect("a list");
+    let all: Vec<serde_json::Value> = serde_json::from_str(&answer).expect("JSON");
+    all.iter()
+        .filter(|consumer| consumer["queue"]["name"] == queue)
+        .count()
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and its API in PAPO_TEST_MANAGEMENT"]
+async fn a_server_where_nobody_is_leaves_the_log_alone_until_somebody_comes() {
+    let (room, url) = (room(), amqp());
+    let arguments = [
+        "--room",
+        &room,
+        "--broker",
+        &url,
+        "--declare",
+        "--reader-idle-timeout=1",
+    ];
+    let busy = Server::start(&arguments, &[]).await;
+    let (mut talker, history) = Wire::join(&busy, json!({})).await;
+    let idle = Server::start(&arguments, &[]).await;
+    let epoch = history["epoch"].as_str().expect("an epoch");
+    let log = format!("papo.default.{room}.log.{epoch}");
+    let consumed_by = async |count: usize| {
+        until("right number of consumers", async || {
+            (consumers(&log).await == count).then_some(())
+        })
+        .await;
+    };
+    consumed_by(1).await;
+    let said = talker.ask(1, &json!(["message", "x"])).await;
+    assert_eq!(said["ok"], json!(true));
+    let (newcomer, history) = Wire::join(&idle, json!({})).await;
+    assert_eq!(history["messages"][0]["text"], json!("x"), "{history}");
+    consumed_by(2).await;
+    drop(newcomer);
+    consumed_by(1).await;
+    let ready = idle.get("/readyz").await.expect("an answer");
+    assert_eq!(ready.0, 200, "{}", ready.1);
 }
 
 #[tokio::test]

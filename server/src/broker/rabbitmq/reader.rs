@@ -14,9 +14,12 @@ use super::{
 };
 use crate::broker::{Attached, ReadError, Reader, Start, Stored};
 
-/// Deliveries under way that are not acknowledged: what keeps the broker from sending all at once.
+/// Deliveries that may be under way without being acknowledged: what keeps the broker from sending all at once.
 const PREFETCH: u16 = 2_000;
-/// Most records in one batch: acknowledged as one.
+/// Part of them after which all are acknowledged at once. To a stream an acknowledgement only says that more may come, so
+/// that one for each message would be work for nothing.
+const ACKNOWLEDGED_AT_ONCE: u16 = 4;
+/// Most records in one batch.
 const BATCH: usize = 500;
 
 /// How often the end of the log is looked for before an offset is believed to be beyond it.
@@ -117,7 +120,11 @@ pub struct StreamReader {
     batch: Vec<Stored>,
     /// An offset that was due and did not come, while it is not known why.
     missing: Option<u64>,
-    unacknowledged: Option<Acker>,
+    /// The latest delivery, and how many are not acknowledged, with it.
+    latest: Option<Acker>,
+    unacknowledged: u16,
+    /// How many of them are acknowledged at once.
+    most_unacknowledged: u16,
 }
 
 impl StreamReader {
@@ -141,7 +148,9 @@ impl StreamReader {
             due: from,
             batch: Vec::new(),
             missing: None,
-            unacknowledged: None,
+            latest: None,
+            unacknowledged: 0,
+            most_unacknowledged: (prefetch / ACKNOWLEDGED_AT_ONCE).max(1),
         })
     }
 
@@ -149,7 +158,8 @@ impl StreamReader {
     fn take(&mut self, delivery: Option<lapin::Result<Delivery>>) -> Result<(), ReadError> {
         let delivery = delivery.ok_or_else(|| cut("cancelled"))?;
         let delivery = delivery.map_err(|error| cut(&error.to_string()))?;
-        self.unacknowledged = Some(delivery.acker.clone());
+        self.latest = Some(delivery.acker.clone());
+        self.unacknowledged += 1;
         let stored = codec::stored(delivery).ok_or_else(|| cut("a delivery without an offset"))?;
         if stored.offset < self.due {
             return Ok(());
@@ -162,10 +172,15 @@ impl StreamReader {
         Ok(())
     }
 
+    /// Lets the broker send more, when it is time.
     async fn acknowledge(&mut self) -> Result<(), ReadError> {
-        let Some(acker) = self.unacknowledged.take() else {
+        if self.unacknowledged < self.most_unacknowledged {
+            return Ok(());
+        }
+        let Some(acker) = self.latest.take() else {
             return Ok(());
         };
+        self.unacknowledged = 0;
         let acknowledged = acker.ack(BasicAckOptions { multiple: true }).await;
         acknowledged
             .map(drop)
@@ -206,7 +221,7 @@ impl StreamReader {
 }
 
 impl Reader for StreamReader {
-    /// A batch is acknowledged when the next one is asked for.
+    /// What was handed over may be acknowledged when more is asked for.
     async fn next(&mut self) -> Result<Vec<Stored>, ReadError> {
         self.acknowledge().await?;
         self.fill_batch().await?;

@@ -68,7 +68,7 @@ async fn serve<B: Broker>(edge: Arc<Edge<B>>, stream: TcpStream, already_read: B
         incoming: Incoming::new(frame_size as usize),
         alive: true,
     }
-    .run(&already_read)
+    .run(already_read)
     .await;
     debug!(%sid, ?ended, "disconnected");
     edge.left(&connection);
@@ -99,10 +99,12 @@ struct Serving<'a, B: Broker> {
 }
 
 impl<B: Broker> Serving<'_, B> {
-    async fn run(mut self, already_read: &[u8]) -> Ending {
-        if let Err(ending) = self.take(already_read) {
+    async fn run(mut self, already_read: Bytes) -> Ending {
+        if let Err(ending) = self.take(&already_read) {
             return ending;
         }
+        // Empty or not, it holds the buffer that the HTTP request was read into.
+        drop(already_read);
         let socket = self.socket;
         let mut clock = Box::pin(sleep(super::CONNECT_TIMEOUT));
         let mut beat = Beat::Connect;

@@ -9,6 +9,7 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
+use smallvec::SmallVec;
 use socket2::SockRef;
 use tokio::{net::TcpStream, sync::Notify};
 
@@ -23,8 +24,6 @@ const MOST_WAITING: usize = 512;
 /// Frames handed to the kernel at once.
 const AT_ONCE: usize = 64;
 
-/// Fills up a batch.
-static NOTHING: Bytes = Bytes::new();
 /// The first bytes of final frames (RFC 6455, 5.2).
 const PONG: u8 = 0x8a;
 const CLOSE: u8 = 0x88;
@@ -95,20 +94,16 @@ impl Outgoing {
         let mut frames = frames.map(Frame::bytes);
         let mut taken = 0;
         loop {
-            let mut batch = [&NOTHING; AT_ONCE];
-            let mut count = 0;
-            for frame in frames.by_ref().take(AT_ONCE) {
-                batch[count] = frame;
-                count += 1;
-            }
-            if count == 0 {
+            let batch: SmallVec<[&Bytes; AT_ONCE]> = frames.by_ref().take(AT_ONCE).collect();
+            if batch.is_empty() {
                 return (taken, Push::Taken);
             }
-            let slices = batch.map(|frame| IoSlice::new(frame));
-            let Ok(mut written) = self.write(&slices[..count]) else {
+            let slices: SmallVec<[IoSlice<'_>; AT_ONCE]> =
+                batch.iter().map(|frame| IoSlice::new(frame)).collect();
+            let Ok(mut written) = self.write(&slices) else {
                 return (taken, Push::Gone);
             };
-            for frame in &batch[..count] {
+            for frame in batch {
                 if written >= frame.len() {
                     written -= frame.len();
                     taken += 1;
@@ -202,9 +197,8 @@ impl Outgoing {
 
     /// Reads and drops until the other side is closed too.
     pub(super) async fn until_hung_up(&self) {
-        let mut dropped = [0; 1024];
         while self.stream.readable().await.is_ok() {
-            match self.stream.try_read(&mut dropped) {
+            match self.stream.try_read(&mut [0; 1024]) {
                 Ok(1..) => {}
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Ok(0) | Err(_) => return,

@@ -119,7 +119,9 @@ fn begin_anew<B: Broker, S: Sink>(room: &Room<B, S>, attached: &Attached<B::Read
         Size::default(),
     );
     let next = Some(window.next());
-    *room.log.window.write() = Some(window);
+    // Held until the generation is told: no cursor of before may meet the window of now.
+    let mut current = room.log.window.write();
+    *current = Some(window);
     room.log.tail.send_modify(|tail| {
         tail.generation += 1;
         tail.next = next;

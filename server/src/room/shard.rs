@@ -1,9 +1,11 @@
 //! A shard: one task that owns some of the room's members and moves their cursors.
 
-use std::{collections::HashMap, future, sync::Arc, time::Duration};
+use std::{future, sync::Arc, time::Duration};
 
+use indexmap::IndexMap;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
+    task::yield_now,
     time::{Instant, Interval, MissedTickBehavior, interval_at, sleep_until},
 };
 
@@ -12,12 +14,15 @@ use super::{
     attendance::Attendance,
     fanout::{Closing, MemberId, Push, Sink, Tell},
     message::Message,
-    window::{Slice, Window},
+    window::Slice,
 };
 use crate::{frame::Frame, metrics::Metrics};
 
 /// Messages handed to one member before the next one has its turn.
 const TURN: usize = 64;
+/// Members served in a row. Then whatever else is ready runs: a pass over thousands takes tens of milliseconds, in which
+/// the broker's news would wait at each of their steps.
+const MEMBERS_IN_A_ROW: usize = 32;
 /// How soon a member whose buffer was full is tried again.
 const RETRY: Duration = Duration::from_millis(10);
 /// How often some members are closed while draining.
@@ -58,10 +63,18 @@ struct Drain {
     done: oneshot::Sender<()>,
 }
 
+/// What the last member was given: most members stand at the same place.
+struct Shared {
+    cursor: u64,
+    tail: Tail,
+    slice: Slice,
+}
+
 /// Some of the members, and what their cursors move along.
 pub(super) struct Shard<S> {
-    members: HashMap<MemberId, Member<S>>,
+    members: IndexMap<MemberId, Member<S>>,
     log: Log,
+    shared: Option<Shared>,
     stall: Duration,
     metrics: Arc<Metrics>,
     attendance: Attendance,
@@ -79,8 +92,9 @@ impl<S: Sink> Shard<S> {
         tells: broadcast::Receiver<Tell>,
     ) -> Self {
         Self {
-            members: HashMap::new(),
+            members: IndexMap::new(),
             log,
+            shared: None,
             stall,
             metrics,
             attendance,
@@ -99,9 +113,9 @@ impl<S: Sink> Shard<S> {
                     Some(command) => self.obey(command),
                     None => return,
                 },
-                Ok(()) = tail.changed() => self.deliver(|_| true),
-                told = self.tells.recv() => self.tell(told),
-                () = wait_until(self.retry_at) => self.deliver(|member| member.stalled.is_some()),
+                Ok(()) = tail.changed() => self.deliver(|_| true).await,
+                told = self.tells.recv() => self.tell(told).await,
+                () = wait_until(self.retry_at) => self.deliver(|member| member.stalled.is_some()).await,
                 () = next_step(&mut self.drain) => self.close_some(),
             }
         }
@@ -111,7 +125,7 @@ impl<S: Sink> Shard<S> {
         match command {
             Command::Join { id, sink, cursor } => self.join(id, sink, cursor),
             Command::Leave(id) => {
-                self.members.remove(&id);
+                self.members.swap_remove(&id);
             }
             Command::Drain {
                 packet,
@@ -130,52 +144,49 @@ impl<S: Sink> Shard<S> {
             generation,
             stalled: None,
         };
-        let window = self.log.window.clone();
-        let window = window.read();
-        if self.advance(&mut member, window.as_ref(), &mut None) {
+        if self.advance(&mut member) {
             self.members.insert(id, member);
         }
     }
 
     /// Moves the chosen members' cursors as far as their buffers take it, and closes those that cannot follow.
-    fn deliver(&mut self, chosen: impl Fn(&Member<S>) -> bool) {
+    async fn deliver(&mut self, chosen: impl Fn(&Member<S>) -> bool) {
         self.retry_at = None;
-        let window = self.log.window.clone();
-        let window = window.read();
         let mut members = std::mem::take(&mut self.members);
-        let mut shared = None;
-        members.retain(|_, member| {
-            !chosen(member) || self.advance(member, window.as_ref(), &mut shared)
-        });
+        let (mut next, mut in_a_row) = (0, 0);
+        while let Some((_, member)) = members.get_index_mut(next) {
+            if !chosen(member) || self.advance(member) {
+                next += 1;
+            } else {
+                members.swap_remove_index(next);
+            }
+            in_a_row += 1;
+            if in_a_row == MEMBERS_IN_A_ROW {
+                in_a_row = 0;
+                yield_now().await;
+            }
+        }
+        self.shared = None;
         if self.retry_at.is_none() && members.values().any(|member| member.stalled.is_some()) {
             self.retry_at = Some(Instant::now() + RETRY);
         }
         self.members = members;
     }
 
-    /// Moves one cursor; false when the member is no longer one. `shared` is what the last member was given: most
-    /// members stand at the same place.
-    fn advance(
-        &mut self,
-        member: &mut Member<S>,
-        window: Option<&Window>,
-        shared: &mut Option<(u64, Slice)>,
-    ) -> bool {
-        let Tail { generation, .. } = *self.log.tail.borrow();
-        let Some(window) = window.filter(|_| member.generation == generation) else {
-            return self.close(member, Closing::Resync);
-        };
-        while member.cursor < window.next() {
-            if shared
-                .as_ref()
-                .is_none_or(|(cursor, _)| *cursor != member.cursor)
-            {
-                *shared = window
-                    .after(member.cursor, TURN)
-                    .map(|slice| (member.cursor, slice));
+    /// Moves one cursor; false when the member is no longer one.
+    fn advance(&mut self, member: &mut Member<S>) -> bool {
+        loop {
+            let tail = *self.log.tail.borrow();
+            if member.generation != tail.generation {
+                return self.close(member, Closing::Resync);
             }
-            let Some((_, slice)) = shared else {
-                return self.close(member, Closing::SlowReader);
+            if tail.next.is_none_or(|next| member.cursor >= next) {
+                member.stalled = None;
+                return true;
+            }
+            let slice = match slice(&mut self.shared, &self.log, member.cursor, tail) {
+                Ok(slice) => slice,
+                Err(why) => return self.close(member, why),
             };
             match hand_over(member, slice) {
                 Handed::All(count) => self.metrics.delivered(count),
@@ -186,8 +197,6 @@ impl<S: Sink> Shard<S> {
                 Handed::Gone => return false,
             }
         }
-        member.stalled = None;
-        true
     }
 
     fn wait_for(&mut self, member: &mut Member<S>, progress: bool) -> bool {
@@ -209,7 +218,7 @@ impl<S: Sink> Shard<S> {
         false
     }
 
-    fn tell(&mut self, told: Result<Tell, broadcast::error::RecvError>) {
+    async fn tell(&self, told: Result<Tell, broadcast::error::RecvError>) {
         // Lagging means that signals were lost, which they may be.
         let Ok(Tell { packet, except }) = told else {
             return;
@@ -217,8 +226,11 @@ impl<S: Sink> Shard<S> {
         let hears = |member: &&Member<S>| {
             member.stalled.is_none() && except.as_ref().is_none_or(|one| !member.sink.is(one))
         };
-        for member in self.members.values().filter(hears) {
+        for (told, member) in self.members.values().filter(hears).enumerate() {
             member.sink.push(&packet);
+            if told % MEMBERS_IN_A_ROW == MEMBERS_IN_A_ROW - 1 {
+                yield_now().await;
+            }
         }
     }
 
@@ -258,7 +270,7 @@ impl<S: Sink> Shard<S> {
         let leaving: Vec<MemberId> = self.members.keys().take(due).copied().collect();
         drain.closed += leaving.len();
         for id in leaving {
-            if let Some(member) = self.members.remove(&id) {
+            if let Some(member) = self.members.swap_remove(&id) {
                 self.close(&member, Closing::Draining);
             }
         }
@@ -275,6 +287,32 @@ enum Handed {
     All(u64),
     Some(u64),
     Gone,
+}
+
+/// The messages from a cursor on, or why there are none: the window has left them behind, or is of another log by now.
+fn slice<'a>(
+    shared: &'a mut Option<Shared>,
+    log: &Log,
+    cursor: u64,
+    tail: Tail,
+) -> Result<&'a Slice, Closing> {
+    let current = |shared: &Shared| (shared.cursor, shared.tail) == (cursor, tail);
+    if !shared.as_ref().is_some_and(current) {
+        let window = log.window.read();
+        if log.tail.borrow().generation != tail.generation {
+            return Err(Closing::Resync);
+        }
+        *shared = window
+            .as_ref()
+            .and_then(|window| window.after(cursor, TURN))
+            .map(|slice| Shared {
+                cursor,
+                tail,
+                slice,
+            });
+    }
+    let shared = shared.as_ref().ok_or(Closing::SlowReader)?;
+    Ok(&shared.slice)
 }
 
 /// Gives a member the messages of a slice that begins at its cursor, as far as they fit.
@@ -325,7 +363,10 @@ mod tests {
     use tokio::{sync::watch, time::advance};
 
     use super::*;
-    use crate::{broker::Stored, room::window::Size};
+    use crate::{
+        broker::Stored,
+        room::window::{Size, Window},
+    };
 
     const STALL: Duration = Duration::from_secs(5);
 
@@ -421,7 +462,7 @@ mod tests {
     }
 
     impl Room {
-        fn say(&mut self, offsets: std::ops::Range<u64>) {
+        async fn say(&mut self, offsets: std::ops::Range<u64>) {
             for offset in offsets {
                 let record = Record {
                     id: format!("m{offset}").parse().expect("valid"),
@@ -435,14 +476,13 @@ mod tests {
                     record: Some(Arc::new(record)),
                     trace: None,
                 };
-                self.log
-                    .window
-                    .write()
-                    .as_mut()
-                    .expect("there")
-                    .push(&stored);
+                let mut window = self.log.window.write();
+                let window = window.as_mut().expect("there");
+                window.push(&stored);
+                let next = Some(window.next());
+                self.log.tail.send_modify(|tail| tail.next = next);
             }
-            self.shard.deliver(|_| true);
+            self.shard.deliver(|_| true).await;
         }
 
         fn join(&mut self, socket: &Socket, cursor: u64) -> MemberId {
@@ -455,8 +495,8 @@ mod tests {
             id
         }
 
-        fn retry(&mut self) {
-            self.shard.deliver(|member| member.stalled.is_some());
+        async fn retry(&mut self) {
+            self.shard.deliver(|member| member.stalled.is_some()).await;
         }
     }
 
@@ -467,10 +507,10 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_member_gets_everything_from_its_cursor_on() {
         let mut room = room(Size::default());
-        room.say(0..5);
+        room.say(0..5).await;
         let socket = Socket::with_room(1000);
         room.join(&socket, 3);
-        room.say(5..200);
+        room.say(5..200).await;
         assert_eq!(socket.seen(), texts(3..200));
     }
 
@@ -479,10 +519,10 @@ mod tests {
         let mut room = room(Size::default());
         let socket = Socket::with_room(3);
         room.join(&socket, 0);
-        room.say(0..50);
+        room.say(0..50).await;
         for _ in 0..50 {
             socket.read();
-            room.retry();
+            room.retry().await;
         }
         assert_eq!((socket.seen(), socket.closed()), (texts(0..50), None));
     }
@@ -493,13 +533,13 @@ mod tests {
         let (stalled, lively) = (Socket::with_room(2), Socket::with_room(1000));
         room.join(&stalled, 0);
         room.join(&lively, 0);
-        room.say(0..10);
+        room.say(0..10).await;
         assert_eq!(lively.seen(), texts(0..10));
         advance(STALL / 2).await;
-        room.retry();
+        room.retry().await;
         assert_eq!(stalled.closed(), None);
         advance(STALL).await;
-        room.retry();
+        room.retry().await;
         assert_eq!(stalled.closed(), Some(Closing::SlowReader));
         assert_eq!(room.shard.members.len(), 1);
     }
@@ -509,11 +549,11 @@ mod tests {
         let mut room = room(Size::default());
         let socket = Socket::with_room(1);
         room.join(&socket, 0);
-        room.say(0..10);
+        room.say(0..10).await;
         for _ in 0..10 {
             advance(STALL * 9 / 10).await;
             socket.read();
-            room.retry();
+            room.retry().await;
         }
         assert_eq!((socket.seen(), socket.closed()), (texts(0..10), None));
     }
@@ -526,10 +566,10 @@ mod tests {
         });
         let socket = Socket::with_room(2);
         room.join(&socket, 0);
-        room.say(0..5);
-        room.say(5..30);
+        room.say(0..5).await;
+        room.say(5..30).await;
         socket.read();
-        room.retry();
+        room.retry().await;
         assert_eq!(
             (socket.seen(), socket.closed()),
             (texts(0..2), Some(Closing::SlowReader))
@@ -542,8 +582,42 @@ mod tests {
         let socket = Socket::with_room(10);
         room.join(&socket, 0);
         room.log.tail.send_modify(|tail| tail.generation += 1);
-        room.shard.deliver(|_| true);
+        room.shard.deliver(|_| true).await;
         assert_eq!(socket.closed(), Some(Closing::Resync));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_cursor_never_meets_the_window_of_another_log() {
+        let mut room = room(Size::default());
+        room.say(0..5).await;
+        let before = *room.log.tail.borrow();
+        room.log.tail.send_modify(|tail| tail.generation += 1);
+        let mut shared = None;
+        let slice = slice(&mut shared, &room.log, 3, before);
+        assert_eq!(slice.err(), Some(Closing::Resync));
+    }
+
+    #[tokio::test]
+    async fn others_have_their_turn_during_a_pass() {
+        let mut room = room(Size::default());
+        let sockets: Vec<Socket> = (0..10 * MEMBERS_IN_A_ROW)
+            .map(|_| Socket::with_room(10))
+            .collect();
+        for socket in &sockets {
+            room.join(socket, 0);
+        }
+        let turns = Arc::new(Mutex::new(0));
+        let counted = turns.clone();
+        let other = tokio::spawn(async move {
+            loop {
+                *counted.lock() += 1;
+                yield_now().await;
+            }
+        });
+        room.say(0..1).await;
+        assert!(*turns.lock() >= 10, "{}", turns.lock());
+        assert!(sockets.iter().all(|socket| socket.seen() == ["0"]));
+        other.abort();
     }
 
     #[tokio::test(start_paused = true)]
@@ -552,7 +626,7 @@ mod tests {
         let socket = Socket::with_room(10);
         let id = room.join(&socket, 0);
         room.shard.obey(Command::Leave(id));
-        room.say(0..3);
+        room.say(0..3).await;
         assert!(socket.seen().is_empty());
     }
 
@@ -569,7 +643,7 @@ mod tests {
             };
             room.tells.send(told).expect("heard");
             let told = room.shard.tells.recv().await;
-            room.shard.tell(told);
+            room.shard.tell(told).await;
         }
         assert_eq!(socket.seen(), ["a", "c"]);
     }

@@ -17,12 +17,12 @@ def write(results, folder):
 
 
 def write_readme(results):
-    """The first table only, between its marks."""
+    """Figures, what a message costs the broker, and ratios, between their marks."""
     before, rest = README.read_text().split(BEGIN)
     _, after = rest.split(END)
-    table = markdown(results).split("\n\n")[0]
+    tables = "\n".join(_tables(results)).strip()
     picture = "![The same figures as bars](tests/bench/results/results.svg)"
-    README.write_text(f"{before}{BEGIN}\n{table}\n\n{picture}\n\n{_circumstances(results)[0]}\n{END}{after}")
+    README.write_text(f"{before}{BEGIN}\n{tables}\n\n{picture}\n\n{_circumstances(results)[0]}\n{END}{after}")
 
 
 def values(results, part, key, *path):
@@ -73,6 +73,10 @@ SHARES = ["0.25", "0.5", "0.75"]
 
 
 def markdown(results):
+    return "\n".join([*_tables(results), *_circumstances(results)]) + "\n"
+
+
+def _tables(results):
     contenders = results["contenders"]
     lines = ["| median (lowest–highest) | " + " | ".join(contenders.values()) + " |", "| --- |" + " --- |" * len(contenders)]
 
@@ -87,7 +91,7 @@ def markdown(results):
             row(f"{label} at {float(share):.0%}: p50 / p99 / p99.9, ms", [_latencies(results, name, share, kind) for name in contenders])
     label, part, path, scale = ROWS[-1]
     row(label, [shown(values(results, part, name, *path), scale) for name in contenders])
-    return "\n".join([*lines, "", *_rooms(results), *_ratios(results), *_circumstances(results)]) + "\n"
+    return [*lines, "", *_rooms(results), *_ratios(results)]
 
 
 def _latencies(results, name, share, kind):
@@ -99,10 +103,10 @@ def _rooms(results):
     if not results["runs"].get("rooms"):
         return []
     lines = ["| small rooms of the operator's making | broker CPU µs per message | broker's idle share of a core, % |", "| --- | --- | --- |"]
-    for servers in results["runs"]["rooms"]:
-        count = max(values(results, "rooms", servers, "rooms"), default="?")
-        lines.append(f"| {count} rooms, {servers} servers each | {shown(values(results, 'rooms', servers, 'broker_us_per_message'))} | "
-                     f"{shown(values(results, 'rooms', servers, 'broker_idle_share'), 100)} |")
+    for deployed in results["runs"]["rooms"]:
+        count = max(values(results, "rooms", deployed, "rooms"), default="?")
+        lines.append(f"| {count} rooms, {deployed} | {shown(values(results, 'rooms', deployed, 'broker_us_per_message'))} | "
+                     f"{shown(values(results, 'rooms', deployed, 'broker_idle_share'), 100)} |")
     return [*lines, ""]
 
 
@@ -115,6 +119,10 @@ RATIOS = [
     ("CPU per delivery at 100 messages/s to 1000 sockets, Papo : floor", "load", "papo", "floor",
      ("at", "100", "server_us_per_delivery"), "at most 2"),
     ("memory per idle connection, Papo : Node", "idle", "papo", "node", ("bytes_per_connection",), "at most 0.5"),
+    ("CPU per delivery at 100 messages/s to 1000 sockets, Papo on RabbitMQ : embedded", "load", "papo-rabbitmq", "papo",
+     ("at", "100", "server_us_per_delivery"), "0.8 to 1.2"),
+    ("CPU per delivery at 1000 messages/s to 1000 sockets, Papo on RabbitMQ : embedded", "load", "papo-rabbitmq", "papo",
+     ("at", "1000", "server_us_per_delivery"), "0.8 to 1.2"),
     ("CPU per delivery at the highest, Papo on RabbitMQ : embedded", "load", "papo-rabbitmq", "papo",
      ("highest", "server_us_per_delivery"), "0.8 to 1.2"),
 ]

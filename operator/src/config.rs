@@ -29,9 +29,9 @@ pub enum Command {
     Crd,
 }
 
-/// Whose rooms are let go.
+/// Whose rooms are meant.
 #[derive(Args, Clone, Debug)]
-pub struct Release {
+pub struct Namespaces {
     /// Only rooms of these namespaces; repeat or separate by commas. All namespaces if not given
     #[arg(
         long,
@@ -40,6 +40,14 @@ pub struct Release {
         value_delimiter = ','
     )]
     pub watch_namespaces: Vec<String>,
+}
+
+/// Whose rooms are let go.
+#[derive(Args, Clone, Debug)]
+pub struct Release {
+    /// Whose rooms are let go
+    #[command(flatten)]
+    pub namespaces: Namespaces,
 }
 
 /// Settings of the operator.
@@ -51,15 +59,10 @@ pub struct Run {
     /// Which of several operators works
     #[command(flatten)]
     pub lease: Lease,
+    /// Whose rooms are served
+    #[command(flatten)]
+    pub namespaces: Namespaces,
 
-    /// Serve the rooms of these namespaces only; repeat or separate by commas. All namespaces if not given
-    #[arg(
-        long,
-        env = "PAPO_OPERATOR_WATCH_NAMESPACES",
-        value_name = "NAMESPACE",
-        value_delimiter = ','
-    )]
-    pub watch_namespaces: Vec<String>,
     /// How long until a room in which nothing has changed is compared with its broker again, in seconds
     #[arg(long, env = "PAPO_OPERATOR_RESYNC_PERIOD", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub resync_period: u32,
@@ -268,7 +271,7 @@ mod tests {
         let Command::Run(run) = cli.command else {
             panic!("run was asked for");
         };
-        assert!(run.watch_namespaces.is_empty());
+        assert!(run.namespaces.watch_namespaces.is_empty());
         assert!(run.defaults.gateway_parent_refs.0.is_empty());
     }
 }

@@ -106,6 +106,7 @@ fn election(lease: &config::Lease, client: &Client) -> Election {
 /// Waits for somebody to install the definition of the resource, and says so.
 async fn wait_for_crd(settings: &Run, client: &Client, crd: &Latch) {
     let api: Api<ChatRoom> = match settings
+        .namespaces
         .watch_namespaces
         .iter()
         .find(|name| !name.is_empty())
@@ -135,6 +136,7 @@ fn scopes(settings: &Run) -> Vec<Scope> {
         concurrency: settings.concurrency,
     };
     let named = settings
+        .namespaces
         .watch_namespaces
         .iter()
         .filter(|name| !name.is_empty());

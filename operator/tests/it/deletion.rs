@@ -19,6 +19,15 @@ async fn deleted(spec: Value, seconds_ago: i64) -> Lab {
     lab
 }
 
+/// By an event.
+fn assert_somebody_is_told(lab: &Lab) {
+    let writes = lab.cluster.writes();
+    assert!(
+        writes.iter().any(|write| write.contains("/events")),
+        "{writes:?}"
+    );
+}
+
 #[tokio::test]
 async fn nothing_is_left_on_the_broker() {
     let mut lab = deleted(json!({}), 0).await;
@@ -78,13 +87,7 @@ async fn a_room_whose_broker_secret_is_gone_goes_at_once() {
     lab.pass().await.expect("the servers are told to go");
     lab.pass().await.expect("there is nothing to wait for");
     assert!(lab.cluster.get(ROOM).is_none());
-    assert!(
-        lab.cluster
-            .writes()
-            .iter()
-            .any(|write| write.contains("/events")),
-        "somebody is told"
-    );
+    assert_somebody_is_told(&lab);
 }
 
 #[tokio::test]
@@ -143,13 +146,7 @@ async fn an_operator_that_is_uninstalled_lets_its_rooms_go_and_keeps_finalizers_
     let left = &lab.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"];
     assert_eq!(left, &json!(["others/theirs"]));
     assert_eq!(lab.broker.all(), before);
-    assert!(
-        lab.cluster
-            .writes()
-            .iter()
-            .any(|write| write.contains("/events")),
-        "somebody is told"
-    );
+    assert_somebody_is_told(&lab);
     lab.pass().await.expect("an operator is back");
     let held = lab.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"].to_string();
     assert!(held.contains("papo.chat/broker"), "{held}");

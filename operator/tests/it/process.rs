@@ -168,8 +168,8 @@ async fn an_operator_that_cannot_renew_ends_before_another_may_begin() {
     );
 }
 
-#[tokio::test]
-async fn of_two_operators_one_works_and_the_other_takes_over_at_once_when_it_is_told_to_stop() {
+/// Two operators, both ready, of whom the first works.
+async fn a_pair() -> (Lab, Operator, Operator) {
     let lab = Lab::new(room(json!({}))).await;
     let first = Operator::start(&lab.cluster, "first").await;
     until_held_by(&lab.cluster, "first").await;
@@ -181,6 +181,12 @@ async fn of_two_operators_one_works_and_the_other_takes_over_at_once_when_it_is_
             .is_some_and(|answer| answer.contains("200 OK"))
     })
     .await;
+    (lab, first, second)
+}
+
+#[tokio::test]
+async fn of_two_operators_one_works_and_the_other_takes_over_at_once_when_it_is_told_to_stop() {
+    let (lab, first, second) = a_pair().await;
     until_deployed(&lab.cluster, "geral").await;
     // It has looked whether the definition is there, and for nothing else.
     assert_eq!(second.requests.load(Ordering::SeqCst), 1);
@@ -202,17 +208,7 @@ async fn of_two_operators_one_works_and_the_other_takes_over_at_once_when_it_is_
 
 #[tokio::test]
 async fn an_operator_that_dies_is_followed_when_its_lease_has_run_out_and_not_before() {
-    let lab = Lab::new(room(json!({}))).await;
-    let first = Operator::start(&lab.cluster, "first").await;
-    until_held_by(&lab.cluster, "first").await;
-    let second = Operator::start(&lab.cluster, "second").await;
-    until("the second is ready", async || {
-        second
-            .get("/readyz")
-            .await
-            .is_some_and(|answer| answer.contains("200 OK"))
-    })
-    .await;
+    let (lab, first, second) = a_pair().await;
     first.running.abort();
     let waited = until_held_by(&lab.cluster, "second").await;
     // It renews every sixth of the duration: so long ago the last time may have been.

@@ -14,12 +14,7 @@ const LIMIT: Duration = Duration::from_secs(30);
 pub fn idle(server: SocketAddr, sockets: usize, pids: &[u32]) -> Result<Value> {
     let before = process::resident(pids)?;
     let mut swarm = Swarm::new()?;
-    swarm.open(
-        &vec![server; sockets],
-        |_| String::new(),
-        LIMIT,
-        |_, _, _| {},
-    )?;
+    swarm.open_all(server, sockets, LIMIT)?;
     let connected = swarm.now();
     let settled = swarm.settle(QUIET, LIMIT)?;
     let after = process::resident(pids)?;

@@ -22,12 +22,7 @@ const RUN: u64 = 1;
 /// Sends the messages, each to all sockets, and says how many deliveries that was.
 pub fn steps(server: SocketAddr, sockets: usize, messages: u64) -> Result<Value> {
     let mut swarm = Swarm::new()?;
-    swarm.open(
-        &vec![server; sockets],
-        |_| String::new(),
-        LIMIT,
-        |_, _, _| {},
-    )?;
+    swarm.open_all(server, sockets, LIMIT)?;
     if !swarm.settle(Duration::from_secs(1), LIMIT)? {
         bail!("the server never came to rest");
     }

@@ -61,6 +61,12 @@ impl Swarm {
         u64::try_from(self.clock.elapsed().as_micros()).unwrap_or(u64::MAX)
     }
 
+    /// Opens so many connections to one server, as strangers whose packets do not matter yet.
+    pub fn open_all(&mut self, server: SocketAddr, count: usize, limit: Duration) -> Result<()> {
+        let servers = vec![server; count];
+        self.open(&servers, |_| String::new(), limit, |_, _, _| {})
+    }
+
     /// Opens a connection for each of `servers`, with the `auth` that is told for its number, a hundred handshakes at a
     /// time. Packets meanwhile go to `on`. Fails if no connection gets further for `limit`.
     pub fn open(

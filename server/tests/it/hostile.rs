@@ -1,6 +1,6 @@
 //! Clients that do what no client should: the process stays up, and others feel nothing.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::{SinkExt, StreamExt};
 use serde_json::json;
@@ -261,4 +261,25 @@ async fn resume_positions_that_cannot_be_get_the_newest_page() {
         (&exact["recovered"], &exact["messages"]),
         (&json!(true), &json!([]))
     );
+}
+
+/// A server lets 200 begin at once and 1,000 a second after that.
+#[tokio::test]
+async fn a_storm_of_arrivals_is_let_in_at_a_bounded_rate() {
+    const STORM: u32 = 700;
+    let server = server(&[]).await;
+    let mut wires = Vec::new();
+    for _ in 0..STORM {
+        wires.push(Wire::open(&server).await);
+    }
+    let begun = Instant::now();
+    for wire in &mut wires {
+        wire.send("40").await;
+    }
+    for wire in &mut wires {
+        let answer = wire.receive().await.expect("an answer");
+        assert!(answer.starts_with("40{"), "{answer}");
+    }
+    let least = Duration::from_millis((STORM - 200).into());
+    assert!(begun.elapsed() >= least, "{:?}", begun.elapsed());
 }

@@ -109,9 +109,10 @@ impl Incoming {
             return Err(Violation::Frame);
         }
         let before = self.message.as_ref().map_or(0, |(_, bytes)| bytes.len());
+        let most = self.limit.saturating_sub(before);
         usize::try_from(length)
             .ok()
-            .filter(|length| before + length <= self.limit || control)
+            .filter(|length| *length <= most || control)
             .ok_or(Violation::TooBig)
     }
 
@@ -243,6 +244,9 @@ mod tests {
         assert_eq!(received(&[&whole]).map(|all| all.len()), Ok(1));
         let fragments = [frame(TEXT, false, &[b'x'; LIMIT]), frame(MORE, true, b"x")].concat();
         assert_eq!(received(&[&fragments]), Err(Violation::TooBig));
+        // So long that it overflows when what came before is added.
+        let endless = [&frame(TEXT, false, b"x")[..], &[0x80, 0xff], &[0xff; 12]].concat();
+        assert_eq!(received(&[&endless]), Err(Violation::TooBig));
     }
 
     #[test]

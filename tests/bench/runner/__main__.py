@@ -31,14 +31,16 @@ def arguments():
 def main():
     options = arguments()
     if options.render:
-        results = json.loads(options.render.read_text())
+        measured = [json.loads(options.render.read_text())]
     else:
         machine.refuse_if_unfit(options.anyway)
-        results = measure.everything(options)
+        measured = measure.everything(options)
     options.output.mkdir(parents=True, exist_ok=True)
-    report.write(results, options.output)
-    if options.readme:
-        report.write_readme(results)
+    # Written after each repetition: a run that is broken off has not been for nothing.
+    for results in measured:
+        report.write(results, options.output)
+        if options.readme:
+            report.write_readme(results)
     print((options.output / "results.md").read_text())
 
 

@@ -26,11 +26,12 @@ def say(text):
 
 
 def everything(options):
+    """The results so far, after each repetition."""
     chosen = [c for c in CONTENDERS if not options.only or c.name in options.only]
     size = QUICK if options.quick else FULL
     repetitions = 1 if options.quick else options.repetitions
     results = {"machine": machine.description(), "versions": versions(), "size": size, "quick": options.quick,
-               "repetitions": repetitions, "contenders": {c.name: c.title for c in chosen},
+               "repetitions": 0, "contenders": {c.name: c.title for c in chosen},
                "runs": {part: {} for part in options.parts}, "busy": []}
     needs_broker = any(c.needs_broker for c in chosen) or "rooms" in options.parts
     with contextlib.ExitStack() as stack:
@@ -47,7 +48,9 @@ def everything(options):
             if "rooms" in options.parts and repetition < 3:
                 for title, (servers, attended) in ROOMS.items():
                     _attempt(results, "rooms", title, many_rooms, servers, attended, broker, size)
-    return results
+            results["repetitions"] = repetition + 1
+            say(f"repetition {repetition + 1} of {repetitions} is done")
+            yield results
 
 
 def _attempt(results, part, key, measurement, *arguments):

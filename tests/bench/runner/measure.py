@@ -112,12 +112,14 @@ def load(contender, broker, size, earlier):
 def search(sockets, size, tried, known):
     """The report of the highest rate that is good: steps, then bisection; around a known rate with smaller ones.
 
-    What the generator is too busy to vouch for does not count, but does not end the search either: at higher rates several
-    messages come in one read, and it is less busy."""
+    A rate that is missed by little is tried once more. What the generator is too busy to vouch for does not count, but does
+    not end the search either: at higher rates several messages come in one read, and it is less busy."""
     low, high, best = None, None, None
     step, rate = (1.15, known) if known else (2, 20)
     while len(tried) < 16:
         report = sockets.run(rate, size["seconds"])
+        if not keeps_up(report) and is_close(report):
+            report = sockets.run(rate, size["seconds"])
         tried.append({key: report[key] for key in ("rate", "generator_share", "is_valid")} |
                      {"p99_ms": report["delivery"]["p99_ms"], "missing": report["delivery"]["missing"], "keeps_up": keeps_up(report)})
         if keeps_up(report):
@@ -142,6 +144,12 @@ def search(sockets, size, tried, known):
 def keeps_up(report):
     delivery = report["delivery"]
     return delivery["missing"] == delivery["surplus"] == 0 and delivery["p99_ms"] < WITHIN_MS
+
+
+def is_close(report):
+    """One hiccup of the machine may have been it: worth a second look."""
+    delivery = report["delivery"]
+    return delivery["missing"] == delivery["surplus"] == 0 and delivery["p99_ms"] < 4 * WITHIN_MS
 
 
 def idle(contender, broker, size, _earlier):

@@ -42,6 +42,15 @@ pub struct Namespaces {
     pub watch_namespaces: Vec<String>,
 }
 
+impl Namespaces {
+    /// Each one that is given; `None` for all at once if none is.
+    pub fn each(&self) -> Vec<Option<&str>> {
+        let given = self.watch_namespaces.iter().map(String::as_str);
+        let named: Vec<_> = given.filter(|name| !name.is_empty()).map(Some).collect();
+        if named.is_empty() { vec![None] } else { named }
+    }
+}
+
 /// Whose rooms are let go.
 #[derive(Args, Clone, Debug)]
 pub struct Release {

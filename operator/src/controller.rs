@@ -199,15 +199,23 @@ pub struct Scope {
     pub concurrency: u16,
 }
 
+/// The objects of a namespace, or of all.
+pub(crate) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}
+
 impl Scope {
     fn api<K>(&self, client: &Client) -> Api<K>
     where
         K: Resource<Scope = kube::core::NamespaceResourceScope, DynamicType = ()>,
     {
-        match &self.namespace {
-            Some(namespace) => Api::namespaced(client.clone(), namespace),
-            None => Api::all(client.clone()),
-        }
+        api(client, self.namespace.as_deref())
     }
 
     fn http_routes(&self, client: &Client) -> Api<kube::core::DynamicObject> {

@@ -28,10 +28,9 @@ async fn run(settings: Run) -> anyhow::Result<()> {
 }
 
 async fn release(settings: &Release) -> anyhow::Result<()> {
-    let released =
-        papo_operator::release::release(&client().await?, &settings.namespaces.watch_namespaces)
-            .await
-            .context("letting the rooms go")?;
+    let released = papo_operator::release::release(&client().await?, &settings.namespaces)
+        .await
+        .context("letting the rooms go")?;
     println!("{released} rooms let go");
     Ok(())
 }

@@ -9,13 +9,15 @@ use kube::{
 };
 
 use crate::{
+    config::Namespaces,
+    controller,
     crd::ChatRoom,
     finalize::{is_held, others, set_finalizers},
     names,
 };
 
 /// Lets all rooms of these namespaces go, or all there are if none is given. Returns how many there were.
-pub async fn release(client: &Client, namespaces: &[String]) -> Result<usize, kube::Error> {
+pub async fn release(client: &Client, namespaces: &Namespaces) -> Result<usize, kube::Error> {
     let recorder = Recorder::new(client.clone(), Reporter::from(names::MANAGER));
     let mut released = 0;
     // One that somebody writes at the same time is found again.
@@ -30,16 +32,10 @@ pub async fn release(client: &Client, namespaces: &[String]) -> Result<usize, ku
     }
 }
 
-async fn held(client: &Client, namespaces: &[String]) -> Result<Vec<ChatRoom>, kube::Error> {
-    let named = namespaces.iter().filter(|name| !name.is_empty());
-    let mut apis: Vec<Api<ChatRoom>> = named
-        .map(|name| Api::namespaced(client.clone(), name))
-        .collect();
-    if apis.is_empty() {
-        apis.push(Api::all(client.clone()));
-    }
+async fn held(client: &Client, namespaces: &Namespaces) -> Result<Vec<ChatRoom>, kube::Error> {
     let mut held = Vec::new();
-    for api in apis {
+    for namespace in namespaces.each() {
+        let api: Api<ChatRoom> = controller::api(client, namespace);
         match api.list(&ListParams::default()).await {
             Ok(rooms) => held.extend(rooms.items.into_iter().filter(is_held)),
             // The definition went first, and all rooms with it.

@@ -105,15 +105,7 @@ fn election(lease: &config::Lease, client: &Client) -> Election {
 
 /// Waits for somebody to install the definition of the resource, and says so.
 async fn wait_for_crd(settings: &Run, client: &Client, crd: &Latch) {
-    let api: Api<ChatRoom> = match settings
-        .namespaces
-        .watch_namespaces
-        .iter()
-        .find(|name| !name.is_empty())
-    {
-        Some(namespace) => Api::namespaced(client.clone(), namespace),
-        None => Api::all(client.clone()),
-    };
+    let api: Api<ChatRoom> = controller::api(client, settings.namespaces.each()[0]);
     loop {
         match api.list(&ListParams::default().limit(1)).await {
             Ok(_) => return crd.ready(),
@@ -129,25 +121,6 @@ async fn wait_for_crd(settings: &Run, client: &Client, crd: &Latch) {
     }
 }
 
-/// Each namespace that is given, or all of them at once.
-fn scopes(settings: &Run) -> Vec<Scope> {
-    let scope = |namespace| Scope {
-        namespace,
-        concurrency: settings.concurrency,
-    };
-    let named = settings
-        .namespaces
-        .watch_namespaces
-        .iter()
-        .filter(|name| !name.is_empty());
-    let scopes: Vec<Scope> = named.map(|name| scope(Some(name.clone()))).collect();
-    if scopes.is_empty() {
-        vec![scope(None)]
-    } else {
-        scopes
-    }
-}
-
 fn start_controllers(
     tasks: &mut Tasks,
     settings: &Run,
@@ -155,7 +128,11 @@ fn start_controllers(
     metrics: &Metrics,
     shutdown: &CancellationToken,
 ) {
-    for scope in scopes(settings) {
+    for namespace in settings.namespaces.each() {
+        let scope = Scope {
+            namespace: namespace.map(str::to_owned),
+            concurrency: settings.concurrency,
+        };
         let (client, metrics, settings, shutdown) = (
             client.clone(),
             metrics.clone(),

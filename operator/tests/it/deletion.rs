@@ -1,5 +1,6 @@
 //! The end of a room comes in any order.
 
+use papo_operator::config::Namespaces;
 use serde_json::{Value, json};
 
 use crate::fake::{Lab, ROOM, room};
@@ -138,7 +139,10 @@ async fn an_operator_that_is_uninstalled_lets_its_rooms_go_and_keeps_finalizers_
     });
     let before = lab.broker.all();
     let release = |namespace: &str| {
-        let (client, namespaces) = (lab.cluster.client(), [namespace.to_owned()]);
+        let client = lab.cluster.client();
+        let namespaces = Namespaces {
+            watch_namespaces: vec![namespace.to_owned()],
+        };
         async move { papo_operator::release::release(&client, &namespaces).await }
     };
     assert_eq!(release("elsewhere").await.expect("nothing to do"), 0);

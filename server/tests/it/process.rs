@@ -2,10 +2,12 @@
 
 use std::{net::TcpListener, process::Output};
 
-use futures::{SinkExt, StreamExt};
-use tokio_tungstenite::{connect_async, tungstenite::Message};
+use serde_json::json;
 
-use crate::fixture::{Server, command, free_address, in_time, until};
+use crate::{
+    fixture::{Server, command, free_address, until},
+    wire::Wire,
+};
 
 fn run(arguments: &[&str]) -> Output {
     command(arguments).output().expect("it runs")
@@ -141,13 +143,7 @@ async fn the_page_and_nothing_else_is_served_with_a_strict_policy() {
 #[tokio::test]
 async fn asked_to_stop_it_tells_its_clients_sends_them_away_and_leaves() {
     let mut server = Server::start(&["--drain-period=2"], &[]).await;
-    let url = format!(
-        "ws://{}/socket.io/?EIO=4&transport=websocket",
-        server.address
-    );
-    let (mut client, _) = in_time(connect_async(url)).await.expect("upgraded");
-    client.send(Message::text("40")).await.expect("sent");
-    in_time(async { while !matches!(client.next().await, Some(Ok(Message::Text(text))) if text.contains("presence")) {} }).await;
+    let (mut member, _) = Wire::join(&server, json!({})).await;
     server.terminate();
     let unready = until("unreadiness", async || {
         server
@@ -157,14 +153,8 @@ async fn asked_to_stop_it_tells_its_clients_sends_them_away_and_leaves() {
     })
     .await;
     assert!(unready.1.contains("going away"), "{}", unready.1);
-    let mut told = Vec::new();
-    while let Some(Ok(message)) = in_time(client.next()).await {
-        told.extend(message.to_text().map(str::to_owned).ok());
-    }
-    assert!(
-        told.iter()
-            .any(|packet| packet == r#"42["draining",{"after":2000}]"#),
-        "{told:?}"
-    );
+    let told = member.event("draining").await;
+    assert_eq!(told, json!(["draining", {"after": 2000}]));
+    assert!(member.has_ended().await);
     assert_eq!(server.exit_code().await, Some(0));
 }

@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use axum::{Router, body::Bytes, extract::State, routing::post};
-use futures::{SinkExt, StreamExt};
 use opentelemetry_proto::tonic::{
     collector::trace::v1::ExportTraceServiceRequest, trace::v1::Span,
 };
 use parking_lot::Mutex;
 use prost::Message as _;
-use tokio_tungstenite::{connect_async, tungstenite::Message};
+use serde_json::json;
 
-use crate::fixture::{Server, amqp, in_time, room, until};
+use crate::{
+    fixture::{Server, amqp, room, until},
+    wire::Wire,
+};
 
 /// What an OTLP collector was sent: the service's name with each of its spans.
 type Collected = Arc<Mutex<Vec<(String, Span)>>>;
@@ -59,17 +61,8 @@ async fn publishing_and_delivering_elsewhere_are_one_trace() {
     let taker = Server::start(&arguments, &environment("papo-a")).await;
     let _deliverer = Server::start(&arguments, &environment("papo-b")).await;
 
-    let url = format!(
-        "ws://{}/socket.io/?EIO=4&transport=websocket",
-        taker.address
-    );
-    let (mut client, _) = in_time(connect_async(url)).await.expect("upgraded");
-    client.send(Message::text("40")).await.expect("sent");
-    in_time(async { while !matches!(client.next().await, Some(Ok(Message::Text(text))) if text.starts_with("42[\"history\"")) {} }).await;
-    client
-        .send(Message::text(r#"42["message","traced"]"#))
-        .await
-        .expect("sent");
+    let (mut member, _) = Wire::join(&taker, json!({})).await;
+    member.send(r#"42["message","traced"]"#).await;
 
     let find = |service: &str, name: &str| {
         collected

@@ -41,11 +41,10 @@ def everything(options):
             # The other way round each time: what drifts hits all alike.
             for contender in chosen[::-1] if repetition % 2 else chosen:
                 for part in options.parts:
-                    few = repetition >= 3 and part != "load"
-                    if part in contender.parts and not few:
+                    if part in contender.parts:
                         _attempt(results, part, contender.name, PARTS[part], contender, broker, size,
                                  results["runs"][part].get(contender.name, []))
-            if "rooms" in options.parts and repetition < 3:
+            if "rooms" in options.parts:
                 for title, (servers, attended) in ROOMS.items():
                     _attempt(results, "rooms", title, many_rooms, servers, attended, broker, size)
             results["repetitions"] = repetition + 1

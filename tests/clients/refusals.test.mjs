@@ -64,7 +64,8 @@ for (const [where, start] of rooms) {
     assert.ok(refused.length >= 10, `${refused.length} refused`);
     assert.ok(refused.every(({ code }) => code === "rate_limited"));
     assert.equal((await bia.say("eu não"))[0].ok, true, "one's haste is not another's");
-    for (let tries = 0; !(await ana.say("de novo"))[0].ok; tries += 1) assert.ok(tries < 1_000, "it never passes");
+    const end = Date.now() + 10_000;
+    while (!(await ana.say("de novo"))[0].ok) assert.ok(Date.now() < end, "it never passes");
     assert.deepEqual(ana.live.filter(({ text }) => text.startsWith("m ")).length, answers.length - refused.length);
   });
 }

@@ -13,6 +13,7 @@ mod follow;
 pub(crate) mod fuzzing;
 mod message;
 mod outcome;
+mod pace;
 mod presence;
 #[cfg(test)]
 mod properties;

@@ -14,6 +14,7 @@ use super::{
     attendance::Attendance,
     fanout::{Closing, MemberId, Push, Sink, Tell},
     message::Message,
+    pace::Pace,
     window::Slice,
 };
 use crate::{frame::Frame, metrics::Metrics};
@@ -75,6 +76,7 @@ pub(super) struct Shard<S> {
     members: IndexMap<MemberId, Member<S>>,
     log: Log,
     shared: Option<Shared>,
+    pace: Pace,
     stall: Duration,
     metrics: Arc<Metrics>,
     attendance: Attendance,
@@ -95,6 +97,7 @@ impl<S: Sink> Shard<S> {
             members: IndexMap::new(),
             log,
             shared: None,
+            pace: Pace::new(),
             stall,
             metrics,
             attendance,
@@ -113,7 +116,7 @@ impl<S: Sink> Shard<S> {
                     Some(command) => self.obey(command),
                     None => return,
                 },
-                Ok(()) = tail.changed() => self.deliver(|_| true).await,
+                Ok(()) = self.pace.due(&mut tail) => self.pass().await,
                 told = self.tells.recv() => self.tell(told).await,
                 () = wait_until(self.retry_at) => self.deliver(|member| member.stalled.is_some()).await,
                 () = next_step(&mut self.drain) => self.close_some(),
@@ -147,6 +150,13 @@ impl<S: Sink> Shard<S> {
         if self.advance(&mut member) {
             self.members.insert(id, member);
         }
+    }
+
+    /// Brings every member up to the end of the log.
+    async fn pass(&mut self) {
+        let (tail, began) = (*self.log.tail.borrow(), Instant::now());
+        self.deliver(|_| true).await;
+        self.pace.passed(tail, began);
     }
 
     /// Moves the chosen members' cursors as far as their buffers take it, and closes those that cannot follow.
@@ -360,12 +370,18 @@ mod tests {
     use papo_protocol::{Record, SenderId};
     use parking_lot::Mutex;
     use prometheus_client::registry::Registry;
-    use tokio::{sync::watch, time::advance};
+    use tokio::{
+        sync::watch,
+        time::{advance, sleep},
+    };
 
     use super::*;
     use crate::{
         broker::Stored,
-        room::window::{Size, Window},
+        room::{
+            push_each,
+            window::{Size, Window},
+        },
     };
 
     const STALL: Duration = Duration::from_secs(5);
@@ -377,6 +393,8 @@ mod tests {
     #[derive(Default)]
     struct Buffer {
         room: usize,
+        /// How often it was given messages.
+        given: usize,
         waiting: VecDeque<Frame>,
         seen: Vec<String>,
         closed: Option<Closing>,
@@ -424,6 +442,11 @@ mod tests {
             Push::Taken
         }
 
+        fn push_all<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> (usize, Push) {
+            self.0.lock().given += 1;
+            push_each(frames, |frame| self.push(frame))
+        }
+
         fn close(&self, why: Closing) {
             self.0.lock().closed = Some(why);
         }
@@ -461,8 +484,8 @@ mod tests {
         Room { shard, log, tells }
     }
 
-    impl Room {
-        async fn say(&mut self, offsets: std::ops::Range<u64>) {
+    impl Log {
+        fn append(&self, offsets: std::ops::Range<u64>) {
             for offset in offsets {
                 let record = Record {
                     id: format!("m{offset}").parse().expect("valid"),
@@ -476,12 +499,18 @@ mod tests {
                     record: Some(Arc::new(record)),
                     trace: None,
                 };
-                let mut window = self.log.window.write();
+                let mut window = self.window.write();
                 let window = window.as_mut().expect("there");
                 window.push(&stored);
                 let next = Some(window.next());
-                self.log.tail.send_modify(|tail| tail.next = next);
+                self.tail.send_modify(|tail| tail.next = next);
             }
+        }
+    }
+
+    impl Room {
+        async fn say(&mut self, offsets: std::ops::Range<u64>) {
+            self.log.append(offsets);
             self.shard.deliver(|_| true).await;
         }
 
@@ -618,6 +647,27 @@ mod tests {
         assert!(*turns.lock() >= 10, "{}", turns.lock());
         assert!(sockets.iter().all(|socket| socket.seen() == ["0"]));
         other.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_while_a_shard_rests_shares_one_pass() {
+        let mut room = room(Size::default());
+        let socket = Socket::with_room(10);
+        room.join(&socket, 0);
+        // As if the last pass had taken long.
+        let began = Instant::now() - Duration::from_millis(5);
+        room.shard.pace.passed(*room.log.tail.borrow(), began);
+        let (log, (_commands, inbox)) = (room.log, mpsc::unbounded_channel());
+        let shard = tokio::spawn(room.shard.run(inbox));
+        for offset in 0..4 {
+            log.append(offset..offset + 1);
+            sleep(Duration::from_millis(1)).await;
+        }
+        assert!(socket.seen().is_empty(), "it rests");
+        sleep(Duration::from_millis(2)).await;
+        assert_eq!(socket.seen(), texts(0..4));
+        assert_eq!(socket.0.lock().given, 1);
+        shard.abort();
     }
 
     #[tokio::test(start_paused = true)]

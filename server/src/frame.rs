@@ -40,6 +40,38 @@ impl Frame {
     }
 }
 
+/// Frames that go out one after the other, also in one piece: who takes all of it is served by one system call.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    frames: Vec<Frame>,
+    joined: Bytes,
+}
+
+impl Batch {
+    /// Joins frames. A single one is not copied.
+    pub fn new<'a>(frames: impl Iterator<Item = &'a Frame>) -> Self {
+        let frames: Vec<Frame> = frames.cloned().collect();
+        let joined = match &frames[..] {
+            [one] => one.bytes.clone(),
+            many => {
+                let bytes: Vec<&[u8]> = many.iter().map(|one| &one.bytes[..]).collect();
+                bytes.concat().into()
+            }
+        };
+        Self { frames, joined }
+    }
+
+    /// One by one.
+    pub fn frames(&self) -> &[Frame] {
+        &self.frames
+    }
+
+    /// The bytes of all of them.
+    pub fn joined(&self) -> &[u8] {
+        &self.joined
+    }
+}
+
 /// A final frame of a server (RFC 6455, 5.2): not masked. `first` holds the opcode; the payload comes in two parts.
 pub(crate) fn encode(first: u8, prefix: &[u8], payload: &[u8]) -> Bytes {
     let length = prefix.len() + payload.len();

@@ -21,7 +21,11 @@ use super::{
     attendance::Attendance,
     shard::{Command, Shard},
 };
-use crate::{frame::Frame, metrics::Metrics, parts::Parts};
+use crate::{
+    frame::{Batch, Frame},
+    metrics::Metrics,
+    parts::Parts,
+};
 
 /// Most tasks that share the members between them.
 const MOST_SHARDS: usize = 8;
@@ -33,8 +37,8 @@ pub trait Sink: Clone + Send + Sync + 'static {
     /// Takes a packet if there is room; never waits.
     fn push(&self, frame: &Frame) -> Push;
     /// Takes packets one after the other as long as there is room, and says how many.
-    fn push_all<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> (usize, Push) {
-        push_each(frames, |frame| self.push(frame))
+    fn push_all(&self, batch: &Batch) -> (usize, Push) {
+        push_each(batch, |frame| self.push(frame))
     }
     /// Ends the connection.
     fn close(&self, why: Closing);
@@ -43,12 +47,9 @@ pub trait Sink: Clone + Send + Sync + 'static {
 }
 
 /// Pushes packets one after the other as long as they are taken, and says how many were.
-pub fn push_each<'a>(
-    mut frames: impl Iterator<Item = &'a Frame>,
-    push: impl Fn(&Frame) -> Push,
-) -> (usize, Push) {
+pub fn push_each(batch: &Batch, push: impl Fn(&Frame) -> Push) -> (usize, Push) {
     let mut taken = 0;
-    let ended = frames.find_map(|frame| match push(frame) {
+    let ended = batch.frames().iter().find_map(|frame| match push(frame) {
         Push::Taken => {
             taken += 1;
             None

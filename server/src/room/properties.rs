@@ -222,7 +222,7 @@ proptest! {
             let (held, size) = window.extent();
             prop_assert!(held <= records && (size <= bytes || held == 1));
             for cursor in [next.saturating_sub(reach), window.first(), next, next + 1] {
-                let slice = window.after(cursor, most);
+                let slice = window.after(cursor, Size::records(most));
                 prop_assert_eq!(slice.is_none(), cursor < window.first());
                 let Some(slice) = slice else { continue };
                 let due: Vec<u64> = shown.iter().copied().filter(|offset| (cursor..next).contains(offset)).collect();
@@ -250,7 +250,7 @@ proptest! {
                 window.push(stored);
             }
             let due: Vec<u64> = shown.iter().copied().filter(|offset| *offset >= window.first()).collect();
-            let slice = window.after(window.first(), usize::MAX).expect("in reach");
+            let slice = window.after(window.first(), Size::records(usize::MAX)).expect("in reach");
             prop_assert_eq!(offsets(&slice.messages), due);
         }
         let start = end.saturating_sub(back);

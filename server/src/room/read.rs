@@ -9,7 +9,7 @@ use super::{
     Room,
     fanout::{Push, Sink},
     message::Message,
-    window,
+    window::{self, Size},
 };
 use crate::{
     broker::{Broker, ReadError},
@@ -108,7 +108,7 @@ impl<B: Broker, S: Sink> Room<B, S> {
                 (
                     window.epoch().clone(),
                     window.first(),
-                    window.after(from, MOST_RECOVERED),
+                    window.after(from, Size::records(MOST_RECOVERED)),
                 )
             })
         };

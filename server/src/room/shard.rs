@@ -15,12 +15,23 @@ use super::{
     fanout::{Closing, MemberId, Push, Sink, Tell},
     message::Message,
     pace::Pace,
-    window::Slice,
+    window::{Size, Slice},
 };
-use crate::{frame::Frame, metrics::Metrics};
+use crate::{
+    frame::{Batch, Frame},
+    metrics::Metrics,
+};
 
-/// Messages handed to one member before the next one has its turn.
-const TURN: usize = 64;
+/// What is handed to one member at once: more than comes during a pass, so that all members share what is put together.
+const TURN: Size = Size {
+    records: 512,
+    bytes: 256 << 10,
+};
+/// The same for a member that takes little at a time.
+const SMALL_TURN: Size = Size {
+    records: 64,
+    bytes: 16 << 10,
+};
 /// Members served in a row. Then whatever else is ready runs: a pass over thousands takes tens of milliseconds, in which
 /// the broker's news would wait at each of their steps.
 const MEMBERS_IN_A_ROW: usize = 32;
@@ -69,6 +80,7 @@ struct Shared {
     cursor: u64,
     tail: Tail,
     slice: Slice,
+    batch: Batch,
 }
 
 /// Some of the members, and what their cursors move along.
@@ -194,11 +206,15 @@ impl<S: Sink> Shard<S> {
                 member.stalled = None;
                 return true;
             }
-            let slice = match slice(&mut self.shared, &self.log, member.cursor, tail) {
-                Ok(slice) => slice,
+            let most = match member.stalled {
+                None => TURN,
+                Some(_) => SMALL_TURN,
+            };
+            let shared = match shared(&mut self.shared, &self.log, member.cursor, tail, most) {
+                Ok(shared) => shared,
                 Err(why) => return self.close(member, why),
             };
-            match hand_over(member, slice) {
+            match hand_over(member, shared) {
                 Handed::All(count) => self.metrics.delivered(count),
                 Handed::Some(count) => {
                     self.metrics.delivered(count);
@@ -300,12 +316,13 @@ enum Handed {
 }
 
 /// The messages from a cursor on, or why there are none: the window has left them behind, or is of another log by now.
-fn slice<'a>(
+fn shared<'a>(
     shared: &'a mut Option<Shared>,
     log: &Log,
     cursor: u64,
     tail: Tail,
-) -> Result<&'a Slice, Closing> {
+    most: Size,
+) -> Result<&'a Shared, Closing> {
     let current = |shared: &Shared| (shared.cursor, shared.tail) == (cursor, tail);
     if !shared.as_ref().is_some_and(current) {
         let window = log.window.read();
@@ -314,21 +331,20 @@ fn slice<'a>(
         }
         *shared = window
             .as_ref()
-            .and_then(|window| window.after(cursor, TURN))
+            .and_then(|window| window.after(cursor, most))
             .map(|slice| Shared {
                 cursor,
                 tail,
+                batch: Batch::new(slice.messages.iter().map(Message::frame)),
                 slice,
             });
     }
-    let shared = shared.as_ref().ok_or(Closing::SlowReader)?;
-    Ok(&shared.slice)
+    shared.as_ref().ok_or(Closing::SlowReader)
 }
 
 /// Gives a member the messages of a slice that begins at its cursor, as far as they fit.
-fn hand_over<S: Sink>(member: &mut Member<S>, slice: &Slice) -> Handed {
-    let frames = slice.messages.iter().map(Message::frame);
-    let (taken, push) = member.sink.push_all(frames);
+fn hand_over<S: Sink>(member: &mut Member<S>, Shared { slice, batch, .. }: &Shared) -> Handed {
+    let (taken, push) = member.sink.push_all(batch);
     let count = taken as u64;
     match (push, slice.messages.get(taken)) {
         (Push::Gone, _) => Handed::Gone,
@@ -378,10 +394,7 @@ mod tests {
     use super::*;
     use crate::{
         broker::Stored,
-        room::{
-            push_each,
-            window::{Size, Window},
-        },
+        room::{push_each, window::Window},
     };
 
     const STALL: Duration = Duration::from_secs(5);
@@ -442,9 +455,9 @@ mod tests {
             Push::Taken
         }
 
-        fn push_all<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> (usize, Push) {
+        fn push_all(&self, batch: &Batch) -> (usize, Push) {
             self.0.lock().given += 1;
-            push_each(frames, |frame| self.push(frame))
+            push_each(batch, |frame| self.push(frame))
         }
 
         fn close(&self, why: Closing) {
@@ -621,9 +634,9 @@ mod tests {
         room.say(0..5).await;
         let before = *room.log.tail.borrow();
         room.log.tail.send_modify(|tail| tail.generation += 1);
-        let mut shared = None;
-        let slice = slice(&mut shared, &room.log, 3, before);
-        assert_eq!(slice.err(), Some(Closing::Resync));
+        let mut none = None;
+        let shared = shared(&mut none, &room.log, 3, before, TURN);
+        assert_eq!(shared.err(), Some(Closing::Resync));
     }
 
     #[tokio::test]

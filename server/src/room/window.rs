@@ -13,13 +13,21 @@ use super::{
 };
 use crate::broker::Stored;
 
-/// How much of the log is kept in memory.
+/// How much of the log is kept in memory, or handed over at once.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Size {
     /// Most records.
     pub records: usize,
     /// Most bytes of encoded messages.
     pub bytes: usize,
+}
+
+impl Size {
+    /// So many records, whatever their size.
+    pub(super) fn records(records: usize) -> Self {
+        let bytes = usize::MAX;
+        Self { records, bytes }
+    }
 }
 
 impl Default for Size {
@@ -162,8 +170,9 @@ impl Window {
         }
     }
 
-    /// At most `most` messages from `cursor` on; `None` when the window no longer reaches back that far.
-    pub(super) fn after(&self, cursor: u64, most: usize) -> Option<Slice> {
+    /// Messages from `cursor` on, at least one if there is any and at most `most`; `None` when the window no longer reaches
+    /// back that far.
+    pub(super) fn after(&self, cursor: u64, most: Size) -> Option<Slice> {
         if cursor < self.first() {
             return None;
         }
@@ -172,8 +181,11 @@ impl Window {
             next: cursor.min(self.next()),
         };
         let skipped = usize::try_from(slice.next - self.base).ok()?;
+        let mut bytes = 0;
         for slot in self.slots.iter().skip(skipped) {
-            if slice.messages.len() == most {
+            bytes += slot.as_ref().map_or(0, Message::size);
+            let count = slice.messages.len();
+            if count == most.records || (count > 0 && bytes > most.bytes) {
                 break;
             }
             slice.messages.extend(slot.clone());
@@ -260,7 +272,7 @@ mod tests {
                 Pushed::Shown(..)
             ));
         }
-        let slice = window.after(5, 10).expect("in reach");
+        let slice = window.after(5, Size::records(10)).expect("in reach");
         assert_eq!((offsets(&slice.messages), slice.next), (vec![5, 7, 8], 9));
         window.push(&stored(1_000_000, 9));
         assert_eq!((window.first(), window.slots.len()), (1_000_000, 1));
@@ -272,7 +284,12 @@ mod tests {
         window.push(&stored(0, 1));
         assert_eq!(window.push(&stored(0, 1)), Pushed::Nothing);
         assert_eq!(
-            offsets(&window.after(0, 10).expect("in reach").messages),
+            offsets(
+                &window
+                    .after(0, Size::records(10))
+                    .expect("in reach")
+                    .messages
+            ),
             [0]
         );
     }
@@ -283,7 +300,7 @@ mod tests {
         for (offset, id) in [(0, 1), (1, 2), (2, 1), (3, 3)] {
             window.push(&stored(offset, id));
         }
-        let slice = window.after(0, 10).expect("in reach");
+        let slice = window.after(0, Size::records(10)).expect("in reach");
         assert_eq!((offsets(&slice.messages), slice.next), (vec![0, 1, 3], 4));
     }
 
@@ -293,12 +310,17 @@ mod tests {
         for offset in 0..5 {
             window.push(&stored(offset, offset));
         }
-        assert_eq!(window.after(1, 10), None);
+        assert_eq!(window.after(1, Size::records(10)), None);
         assert_eq!(
-            window.after(2, 10).map(|slice| offsets(&slice.messages)),
+            window
+                .after(2, Size::records(10))
+                .map(|slice| offsets(&slice.messages)),
             Some(vec![2, 3, 4])
         );
-        assert_eq!(window.after(9, 10).map(|slice| slice.next), Some(5));
+        assert_eq!(
+            window.after(9, Size::records(10)).map(|slice| slice.next),
+            Some(5)
+        );
     }
 
     #[test]
@@ -344,7 +366,7 @@ mod tests {
             }
             let end = log.len() as u64;
             let model = offsets(&shown(&log, &(0..end)));
-            match window.after(cursor, most) {
+            match window.after(cursor, Size::records(most)) {
                 None => prop_assert!(cursor < end.saturating_sub(records as u64)),
                 Some(slice) => {
                     let expected: Vec<u64> = model.iter().copied().filter(|offset| *offset >= cursor).take(most).collect();
@@ -356,9 +378,11 @@ mod tests {
             prop_assert_eq!(offsets(&page), held[held.len().saturating_sub(most)..].to_vec());
         }
 
-        /// A cursor that takes any number of messages at a time sees each shown message once, in order.
+        /// A cursor that takes any number of messages at a time, or of bytes, sees each shown message once, in order.
         #[test]
-        fn a_cursor_misses_nothing_and_repeats_nothing(ids in prop::collection::vec(0_u64..20, 0..100), steps in prop::collection::vec(1_usize..7, 1..200)) {
+        fn a_cursor_misses_nothing_and_repeats_nothing(
+            ids in prop::collection::vec(0_u64..20, 0..100), steps in prop::collection::vec(1_usize..7, 1..200), bytes in prop_oneof![0_usize..1_000, Just(usize::MAX)]
+        ) {
             let mut window = window(0, 1000);
             let log: Vec<Stored> = ids.iter().zip(0..).map(|(id, offset)| stored(offset, *id)).collect();
             let (mut cursor, mut seen, mut pushes) = (0, Vec::new(), log.iter());
@@ -366,7 +390,9 @@ mod tests {
                 for record in pushes.by_ref().take(*step) {
                     window.push(record);
                 }
-                let slice = window.after(cursor, *step).expect("in reach");
+                let slice = window.after(cursor, Size { records: *step, bytes }).expect("in reach");
+                let size: usize = slice.messages.iter().map(Message::size).sum();
+                prop_assert!(size <= bytes || slice.messages.len() == 1);
                 seen.extend(offsets(&slice.messages));
                 cursor = slice.next;
             }

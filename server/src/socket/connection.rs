@@ -8,7 +8,7 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::{Ending, EngineSocket, packet::Parser, session::Session, websocket::Outgoing};
 use crate::{
-    frame::Frame,
+    frame::{Batch, Frame},
     room::{Push, push_each},
 };
 
@@ -66,10 +66,10 @@ impl Connection {
     }
 
     /// Pushes one after the other as long as they are taken; says how many were.
-    pub(super) fn push_all<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> (usize, Push) {
+    pub(super) fn push_all(&self, batch: &Batch) -> (usize, Push) {
         match &self.transport {
-            Transport::WebSocket(socket) => socket.push_all(frames),
-            Transport::Polling(_) => push_each(frames, |frame| self.push(frame)),
+            Transport::WebSocket(socket) => socket.push_all(batch),
+            Transport::Polling(_) => push_each(batch, |frame| self.push(frame)),
         }
     }
 

@@ -8,7 +8,7 @@ use tracing::debug;
 
 use super::{Connection, Ending};
 use crate::{
-    frame::Frame,
+    frame::{Batch, Frame},
     room::{Closing, Push, Sink},
 };
 
@@ -33,8 +33,8 @@ impl Sink for SocketSink {
         self.connection.push(frame)
     }
 
-    fn push_all<'a>(&self, frames: impl Iterator<Item = &'a Frame>) -> (usize, Push) {
-        self.connection.push_all(frames)
+    fn push_all(&self, batch: &Batch) -> (usize, Push) {
+        self.connection.push_all(batch)
     }
 
     /// Ends the transport, not the namespace: a client comes back by itself after the one, and not after the other.

@@ -2,27 +2,24 @@
 
 use std::{
     collections::VecDeque,
-    io::{self, IoSlice},
+    io,
     net::Shutdown,
     sync::{LazyLock, OnceLock},
 };
 
 use bytes::{Buf, Bytes};
 use parking_lot::Mutex;
-use smallvec::SmallVec;
 use socket2::SockRef;
 use tokio::{net::TcpStream, sync::Notify};
 
 use super::Ending;
 use crate::{
-    frame::{Frame, TEXT, encode},
+    frame::{Batch, Frame, TEXT, encode},
     room::Push,
 };
 
 /// Frames that may wait for the kernel: answers and what the fan-out need not keep in order. Messages wait in the log.
 const MOST_WAITING: usize = 512;
-/// Frames handed to the kernel at once.
-const AT_ONCE: usize = 64;
 
 /// The first bytes of final frames (RFC 6455, 5.2).
 const PONG: u8 = 0x8a;
@@ -67,7 +64,7 @@ impl Outgoing {
             return Push::Full;
         }
         let written = if waiting.is_empty() {
-            self.write(&[IoSlice::new(&frame)])
+            self.write(&frame)
         } else {
             Ok(0)
         };
@@ -80,10 +77,7 @@ impl Outgoing {
 
     /// Takes as many frames as the kernel does, and the rest of one that it takes in part. While anything waits it takes
     /// none: their place is in the log.
-    pub(in crate::socket) fn push_all<'a>(
-        &self,
-        frames: impl Iterator<Item = &'a Frame>,
-    ) -> (usize, Push) {
+    pub(in crate::socket) fn push_all(&self, batch: &Batch) -> (usize, Push) {
         if self.ending.get().is_some() {
             return (0, Push::Gone);
         }
@@ -91,29 +85,22 @@ impl Outgoing {
         if !waiting.is_empty() {
             return (0, Push::Full);
         }
-        let mut frames = frames.map(Frame::bytes);
-        let mut taken = 0;
-        loop {
-            let batch: SmallVec<[&Bytes; AT_ONCE]> = frames.by_ref().take(AT_ONCE).collect();
-            if batch.is_empty() {
-                return (taken, Push::Taken);
-            }
-            let slices: SmallVec<[IoSlice<'_>; AT_ONCE]> =
-                batch.iter().map(|frame| IoSlice::new(frame)).collect();
-            let Ok(mut written) = self.write(&slices) else {
-                return (taken, Push::Gone);
-            };
-            for frame in batch {
-                if written >= frame.len() {
-                    written -= frame.len();
-                    taken += 1;
-                } else {
-                    // Waits even if nothing of it was taken: so it is the kernel that says when to go on.
-                    self.keep_rest(&mut waiting, Bytes::clone(frame), written);
-                    return (taken + 1, Push::Full);
-                }
-            }
+        let Ok(mut written) = self.write(batch.joined()) else {
+            return (0, Push::Gone);
+        };
+        if written == batch.joined().len() {
+            return (batch.frames().len(), Push::Taken);
         }
+        for (before, frame) in batch.frames().iter().enumerate() {
+            let frame = frame.bytes();
+            if written < frame.len() {
+                // Waits even if nothing of it was taken: so it is the kernel that says when to go on.
+                self.keep_rest(&mut waiting, frame.clone(), written);
+                return (before + 1, Push::Full);
+            }
+            written -= frame.len();
+        }
+        (batch.frames().len(), Push::Taken)
     }
 
     fn keep_rest(&self, waiting: &mut VecDeque<Bytes>, mut frame: Bytes, written: usize) {
@@ -125,12 +112,8 @@ impl Outgoing {
     }
 
     /// Writes what the kernel takes at once, which may be nothing.
-    fn write(&self, slices: &[IoSlice<'_>]) -> io::Result<usize> {
-        let written = match slices {
-            [one] => self.stream.try_write(one),
-            many => self.stream.try_write_vectored(many),
-        };
-        match written {
+    fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        match self.stream.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
             written => written,
         }
@@ -154,7 +137,7 @@ impl Outgoing {
     fn flush_now(&self) -> io::Result<()> {
         let mut waiting = self.waiting.lock();
         while let Some(first) = waiting.front_mut() {
-            let written = self.write(&[IoSlice::new(first)])?;
+            let written = self.write(first)?;
             if written == 0 {
                 return Ok(());
             }
@@ -190,7 +173,7 @@ impl Outgoing {
         let _ = self.ending.set(ending);
         // Whoever does not hear it sees the end of the connection.
         if self.flush_now().is_ok() && self.waiting.lock().is_empty() {
-            let _ = self.write(&[IoSlice::new(&goodbye(ending))]);
+            let _ = self.write(&goodbye(ending));
         }
         let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
     }
@@ -269,7 +252,7 @@ mod tests {
         let mut next = 0;
         let mut blocked = 0;
         while next < frames.len() {
-            let (taken, push) = outgoing.push_all(frames[next..].iter());
+            let (taken, push) = outgoing.push_all(&Batch::new(frames[next..].iter().take(100)));
             next += taken;
             if push == Push::Full {
                 blocked += 1;
@@ -297,7 +280,8 @@ mod tests {
             assert!(answers < 10_000, "it never ends");
         }
         assert!(answers >= MOST_WAITING);
-        assert_eq!(outgoing.push_all([&frame].into_iter()), (0, Push::Full));
+        let batch = Batch::new([&frame].into_iter());
+        assert_eq!(outgoing.push_all(&batch), (0, Push::Full));
         outgoing.end(Ending::GoingAway);
         assert_eq!(outgoing.push(&frame), Push::Gone);
     }

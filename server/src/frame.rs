@@ -1,6 +1,6 @@
 //! What goes out over a socket: a Socket.IO packet, encoded once as the WebSocket frame that carries it.
 
-use std::{fmt, str};
+use std::{fmt, str, sync::OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -41,24 +41,20 @@ impl Frame {
 }
 
 /// Frames that go out one after the other, also in one piece: who takes all of it is served by one system call.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Batch {
     frames: Vec<Frame>,
-    joined: Bytes,
+    /// Made for the first one who asks.
+    joined: OnceLock<Bytes>,
 }
 
 impl Batch {
-    /// Joins frames. A single one is not copied.
+    /// Copies nothing yet.
     pub fn new<'a>(frames: impl Iterator<Item = &'a Frame>) -> Self {
-        let frames: Vec<Frame> = frames.cloned().collect();
-        let joined = match &frames[..] {
-            [one] => one.bytes.clone(),
-            many => {
-                let bytes: Vec<&[u8]> = many.iter().map(|one| &one.bytes[..]).collect();
-                bytes.concat().into()
-            }
-        };
-        Self { frames, joined }
+        Self {
+            frames: frames.cloned().collect(),
+            joined: OnceLock::new(),
+        }
     }
 
     /// One by one.
@@ -67,8 +63,14 @@ impl Batch {
     }
 
     /// The bytes of all of them.
-    pub fn joined(&self) -> &[u8] {
-        &self.joined
+    pub fn joined(&self) -> &Bytes {
+        self.joined.get_or_init(|| match &self.frames[..] {
+            [one] => one.bytes.clone(),
+            many => {
+                let bytes: Vec<&[u8]> = many.iter().map(|one| &one.bytes[..]).collect();
+                bytes.concat().into()
+            }
+        })
     }
 }
 
@@ -118,6 +120,16 @@ mod tests {
     use tokio_tungstenite::tungstenite::protocol::frame::FrameHeader;
 
     use super::*;
+
+    #[test]
+    fn a_batch_is_its_frames_in_order_and_a_single_one_is_not_copied() {
+        let frames = ["a", "bc", ""].map(Frame::new);
+        let batch = Batch::new(frames.iter());
+        assert_eq!(&batch.joined()[..], b"\x81\x024a\x81\x034bc\x81\x014");
+        assert_eq!(batch.frames(), frames);
+        let single = Batch::new(frames[..1].iter());
+        assert_eq!(single.joined().as_ptr(), frames[0].bytes().as_ptr());
+    }
 
     #[test]
     fn its_header_says_its_length_whatever_that_is() {

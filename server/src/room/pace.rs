@@ -1,8 +1,8 @@
 //! The pace of a shard: how soon one pass over its members follows the other.
 //!
-//! A pass costs a system call for each member, whether it brings one message or twenty. So after a long pass messages
-//! gather for as long as it took, and share the next one: a room of a thousand costs about half as much, and a message
-//! waits at most [`LONGEST`] longer. Small rooms, and messages that come one by one, wait for nothing.
+//! A pass costs a system call for each member, whether it brings one message or twenty. So after a pass messages gather
+//! for as long as it took, and share the next one: passes take at most half of the time, and a message waits at most
+//! [`LONGEST`] longer. One that comes later than that waits for nothing.
 
 use std::time::Duration;
 
@@ -15,8 +15,6 @@ use super::Tail;
 
 /// The longest rest.
 const LONGEST: Duration = Duration::from_millis(10);
-/// A pass that took less is not worth a rest: the runtime's clock ticks once a millisecond.
-const SHORT: Duration = Duration::from_millis(1);
 /// So many messages are worth a pass of their own.
 const ENOUGH: u64 = 32;
 
@@ -41,14 +39,8 @@ impl Pace {
     /// A pass that `began` with this tail has ended now.
     pub(super) fn passed(&mut self, served: Tail, began: Instant) {
         let now = Instant::now();
-        let took = now - began;
         self.served = served;
-        self.until = now
-            + if took < SHORT {
-                Duration::ZERO
-            } else {
-                took.min(LONGEST)
-            };
+        self.until = now + (now - began).min(LONGEST);
     }
 
     /// Resolves when a pass is due. Can be dropped and called again: nothing is forgotten.
@@ -131,15 +123,12 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_comes_late_or_after_a_short_pass_waits_for_nothing() {
-        let mut late = after(4 * MILLISECOND);
-        assert!(!late.is_due(), "nothing has come");
+    async fn one_that_comes_after_the_rest_waits_for_nothing() {
+        let mut log = after(4 * MILLISECOND);
+        assert!(!log.is_due(), "nothing has come");
         advance(4 * MILLISECOND).await;
-        late.say(1);
-        assert!(late.is_due());
-        let mut short = after(MILLISECOND / 2);
-        short.say(1);
-        assert!(short.is_due());
+        log.say(1);
+        assert!(log.is_due());
     }
 
     #[tokio::test(start_paused = true)]

@@ -22,7 +22,8 @@ use crate::{
     metrics::Metrics,
 };
 
-/// What is handed to one member at once: more than comes during a pass, so that all members share what is put together.
+/// What is handed to one member at once: more than comes during a pass, so that members who stand at the same place share
+/// what is put together.
 const TURN: Size = Size {
     records: 512,
     bytes: 256 << 10,
@@ -206,11 +207,13 @@ impl<S: Sink> Shard<S> {
                 member.stalled = None;
                 return true;
             }
-            let most = match member.stalled {
-                None => TURN,
-                Some(_) => SMALL_TURN,
+            // What is put together for one that lags behind is of no use to the others.
+            let mut own = None;
+            let (place, most) = match member.stalled {
+                None => (&mut self.shared, TURN),
+                Some(_) => (&mut own, SMALL_TURN),
             };
-            let shared = match shared(&mut self.shared, &self.log, member.cursor, tail, most) {
+            let shared = match shared(place, &self.log, member.cursor, tail, most) {
                 Ok(shared) => shared,
                 Err(why) => return self.close(member, why),
             };
@@ -344,6 +347,10 @@ fn shared<'a>(
 
 /// Gives a member the messages of a slice that begins at its cursor, as far as they fit.
 fn hand_over<S: Sink>(member: &mut Member<S>, Shared { slice, batch, .. }: &Shared) -> Handed {
+    if slice.messages.is_empty() {
+        member.cursor = slice.next;
+        return Handed::All(0);
+    }
     let (taken, push) = member.sink.push_all(batch);
     let count = taken as u64;
     match (push, slice.messages.get(taken)) {
@@ -383,6 +390,7 @@ async fn next_step(drain: &mut Option<Drain>) {
 mod tests {
     use std::collections::VecDeque;
 
+    use bytes::Bytes;
     use papo_protocol::{Record, SenderId};
     use parking_lot::Mutex;
     use prometheus_client::registry::Registry;
@@ -406,8 +414,8 @@ mod tests {
     #[derive(Default)]
     struct Buffer {
         room: usize,
-        /// How often it was given messages.
-        given: usize,
+        /// What it was given: the bytes, and how many messages.
+        given: Vec<(Bytes, usize)>,
         waiting: VecDeque<Frame>,
         seen: Vec<String>,
         closed: Option<Closing>,
@@ -456,7 +464,8 @@ mod tests {
         }
 
         fn push_all(&self, batch: &Batch) -> (usize, Push) {
-            self.0.lock().given += 1;
+            let given = (batch.joined().clone(), batch.frames().len());
+            self.0.lock().given.push(given);
             push_each(batch, |frame| self.push(frame))
         }
 
@@ -679,8 +688,57 @@ mod tests {
         assert!(socket.seen().is_empty(), "it rests");
         sleep(Duration::from_millis(2)).await;
         assert_eq!(socket.seen(), texts(0..4));
-        assert_eq!(socket.0.lock().given, 1);
+        assert_eq!(socket.0.lock().given.len(), 1);
         shard.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_during_a_pass_reaches_all_in_the_next_one() {
+        let room = room(Size::default());
+        let sockets: Vec<Socket> = (0..3 * MEMBERS_IN_A_ROW)
+            .map(|_| Socket::with_room(10))
+            .collect();
+        let (commands, inbox) = mpsc::unbounded_channel();
+        for sink in &sockets {
+            let (id, sink, cursor) = (MemberId::next(), sink.clone(), 0);
+            commands.send(Command::Join { id, sink, cursor }).ok();
+        }
+        let log = room.log.clone();
+        let shard = tokio::spawn(room.shard.run(inbox));
+        yield_now().await;
+        log.append(0..1);
+        while sockets[0].seen().is_empty() {
+            yield_now().await;
+        }
+        assert!(
+            sockets[MEMBERS_IN_A_ROW].seen().is_empty(),
+            "a pass is under way"
+        );
+        log.append(1..2);
+        sleep(Duration::from_millis(20)).await;
+        assert!(sockets.iter().all(|socket| socket.seen() == ["0", "1"]));
+        shard.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn members_share_what_is_put_together_whoever_lags_behind_among_them() {
+        let mut room = room(Size::default());
+        let sockets = [1_000, 1_000, 2, 1_000].map(Socket::with_room);
+        for socket in &sockets {
+            room.join(socket, 0);
+        }
+        room.say(0..1).await;
+        room.say(1..3).await;
+        room.say(3..203).await;
+        let [(first, count), second, (_, few), last] =
+            sockets.map(|socket| socket.0.lock().given.pop().expect("given"));
+        assert_eq!(count, 200);
+        assert!(
+            [second, last]
+                .iter()
+                .all(|(bytes, _)| bytes.as_ptr() == first.as_ptr())
+        );
+        assert!(few <= SMALL_TURN.records, "{few}");
     }
 
     #[tokio::test(start_paused = true)]

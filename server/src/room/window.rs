@@ -393,6 +393,9 @@ mod tests {
                 let slice = window.after(cursor, Size { records: *step, bytes }).expect("in reach");
                 let size: usize = slice.messages.iter().map(Message::size).sum();
                 prop_assert!(size <= bytes || slice.messages.len() == 1);
+                let next = window.after(slice.next, Size::records(1)).expect("in reach").messages;
+                let would_fit = next.first().is_some_and(|next| size + next.size() <= bytes);
+                prop_assert!(!would_fit || slice.messages.len() == *step, "as much as fits");
                 seen.extend(offsets(&slice.messages));
                 cursor = slice.next;
             }

@@ -85,22 +85,17 @@ impl Outgoing {
         if !waiting.is_empty() {
             return (0, Push::Full);
         }
-        let Ok(mut written) = self.write(batch.joined()) else {
+        let Ok(written) = self.write(batch.joined()) else {
             return (0, Push::Gone);
         };
-        if written == batch.joined().len() {
-            return (batch.frames().len(), Push::Taken);
-        }
-        for (before, frame) in batch.frames().iter().enumerate() {
-            let frame = frame.bytes();
-            if written < frame.len() {
-                // Waits even if nothing of it was taken: so it is the kernel that says when to go on.
-                self.keep_rest(&mut waiting, frame.clone(), written);
-                return (before + 1, Push::Full);
-            }
-            written -= frame.len();
-        }
-        (batch.frames().len(), Push::Taken)
+        let (whole, part) = whole(batch.frames(), written);
+        let Some(next) = batch.frames().get(whole) else {
+            return (whole, Push::Taken);
+        };
+        // Waits even if nothing of it was taken: so it is the kernel that says when to go on. A part of the joined bytes
+        // would keep all of them.
+        self.keep_rest(&mut waiting, next.bytes().clone(), part);
+        (whole + 1, Push::Full)
     }
 
     fn keep_rest(&self, waiting: &mut VecDeque<Bytes>, mut frame: Bytes, written: usize) {
@@ -198,6 +193,19 @@ impl Outgoing {
     }
 }
 
+/// How many of these frames are whole in their first so many bytes, and how much of the next one there is.
+fn whole(frames: &[Frame], mut bytes: usize) -> (usize, usize) {
+    let cut = frames.iter().position(|frame| {
+        let length = frame.bytes().len();
+        let is_whole = length <= bytes;
+        if is_whole {
+            bytes -= length;
+        }
+        !is_whole
+    });
+    (cut.unwrap_or(frames.len()), bytes)
+}
+
 /// A text frame.
 pub(super) fn text(payload: &str) -> Bytes {
     encode(TEXT, &[], payload.as_bytes())
@@ -268,6 +276,17 @@ mod tests {
         );
         assert!(blocked > 0, "the kernel took everything at once");
         flush.abort();
+    }
+
+    #[test]
+    fn a_cut_is_found_wherever_it_is() {
+        // Four, five and four bytes.
+        let frames = ["a", "bc", "d"].map(Frame::new);
+        let cuts = [0, 3, 4, 8, 9, 12, 13].map(|bytes| whole(&frames, bytes));
+        assert_eq!(
+            cuts,
+            [(0, 0), (0, 3), (1, 0), (1, 4), (2, 0), (2, 3), (3, 0)]
+        );
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import time
 
 import machine
 from contenders import TARGET
@@ -23,6 +24,10 @@ def once(server_pids, *arguments, limit=300):
     return json.loads(result.stdout)
 
 
+class HungUp(RuntimeError):
+    """The server has ended a connection."""
+
+
 class Load:
     """Connected sockets that can be made to talk."""
 
@@ -32,10 +37,11 @@ class Load:
             arguments += ["--room", ",".join(f"127.0.0.1:{port}" for port in servers)]
         if broker_pids:
             arguments += ["--broker-pids", ",".join(map(str, broker_pids))]
-        self.process = subprocess.Popen(_command(server_pids, arguments), text=True, bufsize=1,
-                                        stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self.command = _command(server_pids, arguments)
 
     def __enter__(self):
+        self.process = subprocess.Popen(self.command, text=True, bufsize=1, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE)
         try:
             self._answer()
         except RuntimeError:
@@ -47,6 +53,17 @@ class Load:
         self.process.kill()
         self.process.wait()
 
+    def connect_again(self):
+        """Once the server is able to: it may still have too much to do."""
+        limit = time.monotonic() + 60
+        while True:
+            self.__exit__()
+            try:
+                return self.__enter__()
+            except RuntimeError:
+                if time.monotonic() > limit:
+                    raise
+
     def run(self, rate, seconds):
         """RATE messages per second over all rooms."""
         self.process.stdin.write(f"{rate} {seconds}\n")
@@ -57,5 +74,7 @@ class Load:
     def _answer(self):
         line = self.process.stdout.readline()
         if not line:
-            raise RuntimeError("the load generator ended")
+            error = self.process.stderr.read().partition("\n")[0]
+            has_hung_up = "the server closed a connection" in error or "the server hung up" in error
+            raise (HungUp if has_hung_up else RuntimeError)(f"the load generator ended: {error}")
         return json.loads(line)

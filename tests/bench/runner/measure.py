@@ -8,7 +8,7 @@ import time
 
 import machine
 from contenders import CONTENDERS, Broker, Running, papo, versions
-from generator import Load, once
+from generator import HungUp, Load, once
 
 WITHIN_MS = 50
 # What every contender can do, or nearly: for comparing the cost of the same work.
@@ -95,8 +95,8 @@ def load(contender, broker, size, earlier):
             highest = search(sockets, size, result["tried"], statistics.median(known) if known else None)
             result["highest"] = highest
             # Then the server can do more than is said here.
-            result["generators_limit"] = any(probe["keeps_up"] and not probe["is_valid"] and probe["rate"] > (highest or probe)["rate"]
-                                             for probe in result["tried"])
+            result["generators_limit"] = any(one["keeps_up"] and not one["is_valid"] and one["rate"] > (highest or one)["rate"]
+                                             for one in result["tried"])
             if not highest:
                 result["slow"] = sockets.run(SLOW_RATE, 2 * size["seconds"])
                 return result
@@ -116,11 +116,11 @@ def search(sockets, size, tried, known):
     low, high, best = None, None, None
     step, rate = (1.15, known) if known else (2, 20)
     while len(tried) < 16:
-        report = sockets.run(rate, size["seconds"])
+        report = probe(sockets, rate, size)
         if not keeps_up(report) and is_close(report):
-            report = sockets.run(rate, size["seconds"])
-        tried.append({key: report[key] for key in ("rate", "generator_share", "is_valid")} |
-                     {"p99_ms": report["delivery"]["p99_ms"], "missing": report["delivery"]["missing"], "keeps_up": keeps_up(report)})
+            report = probe(sockets, rate, size)
+        tried.append({key: report.get(key) for key in ("rate", "generator_share", "is_valid", "hung_up")} |
+                     {key: report["delivery"][key] for key in ("p99_ms", "missing")} | {"keeps_up": keeps_up(report)})
         if keeps_up(report):
             low = rate
             if report["is_valid"]:
@@ -140,15 +140,27 @@ def search(sockets, size, tried, known):
     return best
 
 
+def probe(sockets, rate, size):
+    """One rate. A server with far too much to do may end connections that it cannot serve: that is an answer too."""
+    try:
+        return sockets.run(rate, size["seconds"])
+    except HungUp:
+        sockets.connect_again()
+        return {"rate": rate, "hung_up": True, "delivery": {"p99_ms": None, "missing": None}}
+
+
 def keeps_up(report):
-    delivery = report["delivery"]
-    return delivery["missing"] == delivery["surplus"] == 0 and delivery["p99_ms"] < WITHIN_MS
+    return is_within(report, WITHIN_MS)
 
 
 def is_close(report):
     """One hiccup of the machine may have been it: worth a second look."""
+    return is_within(report, 4 * WITHIN_MS)
+
+
+def is_within(report, milliseconds):
     delivery = report["delivery"]
-    return delivery["missing"] == delivery["surplus"] == 0 and delivery["p99_ms"] < 4 * WITHIN_MS
+    return "hung_up" not in report and delivery["missing"] == delivery["surplus"] == 0 and delivery["p99_ms"] < milliseconds
 
 
 def idle(contender, broker, size, _earlier):

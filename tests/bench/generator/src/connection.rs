@@ -2,7 +2,7 @@
 //! everything else.
 
 use std::{
-    io::{ErrorKind, Read, Write},
+    io::{self, ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     ops::ControlFlow,
     os::fd::{AsFd, BorrowedFd},
@@ -88,7 +88,7 @@ impl Connection {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     return Ok(ControlFlow::Continue(()));
                 }
-                Err(error) if error.kind() == ErrorKind::ConnectionReset => {
+                Err(error) if is_hung_up(&error) => {
                     return Ok(ControlFlow::Break(()));
                 }
                 Err(error) => return Err(error.into()),
@@ -154,6 +154,7 @@ impl Connection {
             match self.stream.write(&self.unsent) {
                 Ok(sent) => drop(self.unsent.drain(..sent)),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if is_hung_up(&error) => bail!("the server hung up on a connection"),
                 Err(error) => return Err(error).context("cannot write"),
             }
         }
@@ -165,6 +166,13 @@ impl AsFd for Connection {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.stream.as_fd()
     }
+}
+
+fn is_hung_up(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionReset | ErrorKind::BrokenPipe
+    )
 }
 
 fn upgrade(server: SocketAddr) -> String {

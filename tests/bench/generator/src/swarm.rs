@@ -26,10 +26,12 @@ use crate::{
 
 /// How many ready sockets are served before the schedule is looked at again.
 const BATCH: usize = 256;
-/// How long to let deliveries gather between two looks. Woken for each one, this program would cost as much as a server,
-/// and the server would pay for waking it, as it would not if its clients were elsewhere. Latencies are this much too long
-/// at most.
-const GATHER: Duration = Duration::from_micros(250);
+/// How long to let deliveries gather after all sockets have been looked at: until that has taken so much of the time,
+/// within these bounds. Woken for each delivery, this program would cost as much as a server, and the server would pay for
+/// waking it, as it would not if its clients were elsewhere. Latencies are this much too long at most.
+const MOST_OF_THE_TIME: f64 = 0.7;
+const SHORTEST_REST: Duration = Duration::from_micros(250);
+const LONGEST_REST: Duration = Duration::from_millis(5);
 /// How many connections are in their handshake at once.
 const IN_HANDSHAKE: usize = 100;
 
@@ -40,7 +42,10 @@ pub struct Swarm {
     connections: Vec<Connection>,
     scratch: Vec<u8>,
     clock: Instant,
-    looked: Instant,
+    /// Sockets read in this round, and how long that took.
+    read: usize,
+    busy: Duration,
+    rest_until: Instant,
 }
 
 impl Swarm {
@@ -52,7 +57,9 @@ impl Swarm {
             connections: Vec::new(),
             scratch: scratch(),
             clock: Instant::now(),
-            looked: Instant::now(),
+            read: 0,
+            busy: Duration::ZERO,
+            rest_until: Instant::now(),
         })
     }
 
@@ -121,16 +128,18 @@ impl Swarm {
         }
     }
 
-    /// Waits up to `timeout` and reads what has come, at most a batch of sockets: `on` gets the socket's number, the
-    /// packet, and the time. Fails when a server hangs up: none should.
+    /// Waits up to `timeout` (or the shortest rest) and reads what has come, at most a batch of sockets, unless it rests:
+    /// `on` gets the socket's number, the packet, and the time. Fails when a server hangs up: none should.
     pub fn turn(
         &mut self,
         timeout: Duration,
         mut on: impl FnMut(usize, &Packet<'_>, u64),
     ) -> Result<()> {
-        // After a full batch more is waiting already.
-        if self.ready.len() < BATCH {
-            sleep(GATHER.saturating_sub(self.looked.elapsed()).min(timeout));
+        let rest = self.rest_until.saturating_duration_since(Instant::now());
+        let patience = timeout.max(SHORTEST_REST);
+        sleep(rest.min(patience));
+        if rest > patience {
+            return Ok(());
         }
         let timeout = Timespec::try_from(timeout)?;
         self.ready.clear();
@@ -138,7 +147,7 @@ impl Swarm {
             Ok(_) | Err(Errno::INTR) => {}
             Err(error) => return Err(io::Error::from(error).into()),
         }
-        self.looked = Instant::now();
+        let began = Instant::now();
         for event in &self.ready {
             let number = usize::try_from(event.data.u64())?;
             let Some(connection) = self.connections.get_mut(number) else {
@@ -152,7 +161,20 @@ impl Swarm {
                 bail!("the server hung up on connection {number}");
             }
         }
+        self.rest(began.elapsed());
         Ok(())
+    }
+
+    /// After a batch that took so long: is the round over?
+    fn rest(&mut self, took: Duration) {
+        self.busy += took;
+        self.read += self.ready.len();
+        if self.ready.len() < BATCH || self.read >= self.connections.len() {
+            let due = self.rest_until + self.busy.div_f64(MOST_OF_THE_TIME);
+            let now = Instant::now();
+            self.rest_until = due.clamp(now + SHORTEST_REST, now + LONGEST_REST);
+            (self.read, self.busy) = (0, Duration::ZERO);
+        }
     }
 
     /// Turns until nothing has come for `quiet`; whether that was so within `limit`.

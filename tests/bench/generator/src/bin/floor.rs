@@ -1,25 +1,32 @@
 //! The floor: the least program that does to sockets what a chat server must, to compare servers with. It writes every
-//! message to every connection, the frame encoded once and shared, all that is ready together in one `writev`. It has no
-//! rooms, no log, no limits, no recovery, and trusts its clients.
+//! message to every connection, the frame encoded once and shared, all that is ready in one `write`. It goes round the
+//! connections as papo-server does, and rests as long between two rounds, so that what differs is what each does for a
+//! delivery and not how many share a system call. It has no rooms, no log, no limits, no recovery, and trusts its clients.
 
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
     env, io,
-    io::IoSlice,
     rc::Rc,
+    time::Duration,
 };
 
 use anyhow::{Context, Result};
 use papo_bench::{packet::Packet, packet::packet};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel},
-    task::{LocalSet, spawn_local},
+    sync::Notify,
+    task::{LocalSet, spawn_local, yield_now},
+    time::{Instant, timeout_at},
 };
 
-/// The most that is written at once.
-const BATCH: usize = 64;
+/// Connections written to in a row, before what has come is read.
+const IN_A_ROW: usize = 32;
+/// A round begins at once if so many messages wait for it; fewer wait as long as the last round took, and at most so long.
+const ENOUGH: usize = 32;
+const LONGEST_REST: Duration = Duration::from_millis(10);
+/// How much is read at once.
+const READ_AT_ONCE: usize = 4096;
 /// The answer to the one key that the generator sends.
 const UPGRADED: &[u8] =
     b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
@@ -28,10 +35,21 @@ const UPGRADED: &[u8] =
 const HEAD: usize = 6;
 
 type Shared = Rc<[u8]>;
-type Clients = Rc<RefCell<Vec<Rc<Client>>>>;
+
+/// Everybody, and what has been said that somebody has not been sent.
+#[derive(Default)]
+struct Room {
+    clients: RefCell<Vec<Rc<Client>>>,
+    frames: RefCell<VecDeque<Shared>>,
+    /// How many frames were said before the first of those.
+    forgotten: Cell<usize>,
+    said: Notify,
+}
 
 struct Client {
     stream: TcpStream,
+    /// How many frames it has been sent.
+    seen: Cell<usize>,
     /// What the kernel would not take.
     waiting: RefCell<VecDeque<u8>>,
     /// Whether a task is seeing to that.
@@ -46,79 +64,148 @@ async fn main() -> Result<()> {
 }
 
 async fn serve(listener: TcpListener) -> Result<()> {
-    let clients = Clients::default();
-    let (said, heard) = unbounded_channel();
-    spawn_local(fan_out(clients.clone(), heard));
+    let room = Rc::<Room>::default();
+    spawn_local(room.clone().go_round());
     loop {
         let (stream, _) = listener.accept().await?;
         stream.set_nodelay(true)?;
         let client = Rc::new(Client {
             stream,
+            seen: Cell::default(),
             waiting: RefCell::default(),
             is_flushing: Cell::default(),
         });
-        let (said, clients) = (said.clone(), clients.clone());
+        let room = room.clone();
         spawn_local(async move {
             // A client that has gone, or that says what none of ours would, is forgotten.
-            let _ = client.clone().listen(&clients, &said).await;
-            clients
+            let _ = client.clone().listen(&room).await;
+            room.clients
                 .borrow_mut()
                 .retain(|other| !Rc::ptr_eq(other, &client));
         });
     }
 }
 
-/// Writes what has been said since the last time to everybody.
-async fn fan_out(clients: Clients, mut heard: UnboundedReceiver<Shared>) {
-    let mut frames = Vec::new();
-    while heard.recv_many(&mut frames, BATCH).await > 0 {
-        let slices: Vec<_> = frames.iter().map(|frame| IoSlice::new(frame)).collect();
-        for client in clients.borrow().iter() {
-            client.write(&slices);
+impl Room {
+    fn tail(&self) -> usize {
+        self.forgotten.get() + self.frames.borrow().len()
+    }
+
+    fn client(&self, number: usize) -> Option<Rc<Client>> {
+        self.clients.borrow().get(number).cloned()
+    }
+
+    fn say(&self, frame: Vec<u8>) {
+        self.frames.borrow_mut().push_back(frame.into());
+        self.said.notify_one();
+    }
+
+    /// Sends everybody what they have not been sent, round after round.
+    async fn go_round(self: Rc<Self>) {
+        let mut rested = Instant::now();
+        loop {
+            let mut waiting = self.frames.borrow().len();
+            while waiting < ENOUGH {
+                let more = self.said.notified();
+                match waiting {
+                    0 => more.await,
+                    _ if Instant::now() >= rested => break,
+                    _ if timeout_at(rested, more).await.is_err() => break,
+                    _ => {}
+                }
+                waiting = self.frames.borrow().len();
+            }
+            let began = Instant::now();
+            self.send_all().await;
+            self.forget();
+            rested = Instant::now() + began.elapsed().min(LONGEST_REST);
         }
-        frames.clear();
+    }
+
+    async fn send_all(&self) {
+        let (mut next, mut joined) = (0, Joined::default());
+        while let Some(client) = self.client(next) {
+            joined.put_together(client.seen.get(), self);
+            if !joined.bytes.is_empty() {
+                client.write(&joined.bytes);
+                client.seen.set(joined.to);
+            }
+            next += 1;
+            if next % IN_A_ROW == 0 {
+                yield_now().await;
+            }
+        }
+    }
+
+    /// Drops what everybody has been sent.
+    fn forget(&self) {
+        let clients = self.clients.borrow();
+        let first = clients.iter().map(|client| client.seen.get()).min();
+        let seen = first.unwrap_or_else(|| self.tail());
+        let mut frames = self.frames.borrow_mut();
+        frames.drain(..seen - self.forgotten.get());
+        self.forgotten.set(seen);
+    }
+}
+
+/// The frames of one or several clients who have seen equally much, in one piece.
+#[derive(Default)]
+struct Joined {
+    from: usize,
+    to: usize,
+    bytes: Vec<u8>,
+}
+
+impl Joined {
+    fn put_together(&mut self, from: usize, room: &Room) {
+        let to = room.tail();
+        if (self.from, self.to) != (from, to) {
+            self.bytes.clear();
+            for frame in room.frames.borrow().range(from - room.forgotten.get()..) {
+                self.bytes.extend_from_slice(frame);
+            }
+            (self.from, self.to) = (from, to);
+        }
     }
 }
 
 impl Client {
-    async fn listen(
-        self: Rc<Self>,
-        clients: &Clients,
-        said: &UnboundedSender<Shared>,
-    ) -> io::Result<()> {
-        let mut buffer = Vec::with_capacity(4096);
+    async fn listen(self: Rc<Self>, room: &Room) -> io::Result<()> {
+        let mut partial = Vec::new();
         let mut upgraded = false;
         loop {
             self.stream.readable().await?;
-            match self.stream.try_read_buf(&mut buffer) {
+            let mut buffer = [0; READ_AT_ONCE];
+            match self.stream.try_read(&mut buffer) {
                 Ok(0) => return Ok(()),
-                Ok(_) => {}
+                Ok(count) => partial.extend_from_slice(&buffer[..count]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(error),
             }
-            if !upgraded {
-                upgraded = buffer.ends_with(b"\r\n\r\n");
-                if upgraded {
-                    buffer.clear();
-                    self.write(&[
-                        IoSlice::new(UPGRADED),
-                        IoSlice::new(&frame(r#"0{"sid":"x"}"#)),
-                    ]);
+            if upgraded {
+                let mut taken = 0;
+                while let Some(length) = length(&partial[taken..]) {
+                    self.answer(&partial[taken + HEAD..taken + length], room);
+                    taken += length;
                 }
-                continue;
+                partial.drain(..taken);
+            } else if partial.ends_with(b"\r\n\r\n") {
+                upgraded = true;
+                partial.clear();
+                self.write(&[UPGRADED, &frame(r#"0{"sid":"x"}"#)].concat());
             }
-            while let Some(length) = length(&buffer) {
-                self.answer(&buffer[HEAD..length], clients, said);
-                buffer.drain(..length);
+            if partial.is_empty() {
+                partial = Vec::new();
             }
         }
     }
 
-    fn answer(self: &Rc<Self>, payload: &[u8], clients: &Clients, said: &UnboundedSender<Shared>) {
+    fn answer(self: &Rc<Self>, payload: &[u8], room: &Room) {
         match packet(payload) {
             Packet::Connected(_) => {
-                self.write(&[IoSlice::new(&frame(r#"40{"sid":"x"}"#))]);
-                clients.borrow_mut().push(self.clone());
+                self.write(&frame(r#"40{"sid":"x"}"#));
+                self.seen.set(room.tail());
+                room.clients.borrow_mut().push(self.clone());
             }
             Packet::Event(event) => {
                 let event = String::from_utf8_lossy(event);
@@ -128,26 +215,21 @@ impl Client {
                 let text = event.trim_end_matches(']');
                 // As long as what papo-server sends.
                 let details = r#"{"id":"0193f3a0-0000-7000-8000-000000000000","offset":12345,"user":"Ana Maria","sender":"0123456789abcdef","at":1790000000000}"#;
-                let _ = said.send(frame(&format!(r#"42["message",{text},{details}]"#)).into());
-                self.write(&[IoSlice::new(&frame(&format!(r#"43{ack}[{{"ok":true}}]"#)))]);
+                room.say(frame(&format!(r#"42["message",{text},{details}]"#)));
+                self.write(&frame(&format!(r#"43{ack}[{{"ok":true}}]"#)));
             }
             _ => {}
         }
     }
 
-    fn write(self: &Rc<Self>, slices: &[IoSlice<'_>]) {
+    fn write(self: &Rc<Self>, bytes: &[u8]) {
         let mut waiting = self.waiting.borrow_mut();
         let sent = if waiting.is_empty() {
-            self.stream.try_write_vectored(slices).unwrap_or(0)
+            self.stream.try_write(bytes).unwrap_or(0)
         } else {
             0
         };
-        let mut skip = sent;
-        for slice in slices {
-            let skipped = skip.min(slice.len());
-            skip -= skipped;
-            waiting.extend(&slice[skipped..]);
-        }
+        waiting.extend(&bytes[sent..]);
         if !waiting.is_empty() && !self.is_flushing.replace(true) {
             spawn_local(self.clone().flush());
         }
@@ -160,8 +242,10 @@ impl Client {
                 return;
             }
             let mut waiting = self.waiting.borrow_mut();
-            if let Ok(sent) = self.stream.try_write(waiting.as_slices().0) {
-                waiting.drain(..sent);
+            match self.stream.try_write(waiting.as_slices().0) {
+                Ok(sent) => drop(waiting.drain(..sent)),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                Err(_) => return,
             }
             if waiting.is_empty() {
                 self.is_flushing.set(false);

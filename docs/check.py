@@ -192,7 +192,7 @@ def unknown_names(page, facts):
         for variable in re.findall(r"\bPAPO_[A-Z_]*[A-Z]\b", span):
             if variable not in facts.variables:
                 yield f"{span}: nothing reads {variable}"
-        for metric in re.findall(r"\bpapo_[a-z_]+", span):
+        for metric in re.findall(r"\bpapo_[a-z_]+(?![a-z_=])", span):
             base = re.sub(r"_(total|bucket|sum|count)$", "", metric)
             if base not in facts.metrics:
                 yield f"{span}: there is no metric {metric}"
@@ -200,7 +200,7 @@ def unknown_names(page, facts):
             if field not in facts.fields and field not in {".".join(known.split(".")[: field.count(".") + 1]) for known in facts.fields}:
                 yield f"{span}: a ChatRoom has no field {field}"
         value = re.fullmatch(r"(operator|server|rabbitmq|broker|crds|ingress|gateway|networkPolicy|serviceMonitor|prometheusRule|dashboard|rbac)(\.[A-Za-z]+)+(=.*)?", span)
-        if value and span.partition("=")[0] not in facts.values:
+        if value and span.partition("=")[0] not in facts.values and f"spec.{span}" not in facts.fields:
             yield f"{span}: the chart has no value of this name"
         for target in re.findall(r"^make ([a-z0-9-]+)", span):
             if target not in facts.targets:
@@ -209,7 +209,7 @@ def unknown_names(page, facts):
             if command not in facts.commands:
                 yield f"{span}: papo-operator has no such command"
         path = re.fullmatch(r"([\w.-]+)/[\w./*-]*", span)
-        if path and path[1] in facts.entries and not (ROOT / span).exists() and not any(ROOT.glob(span)):
+        if path and path[1] in facts.entries - {"target"} and not (ROOT / span).exists() and not any(ROOT.glob(span)):
             yield f"{span}: there is no such file"
 
 

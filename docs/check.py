@@ -225,7 +225,7 @@ def wrong_in_examples(page, facts):
             continue
         for line in text.replace("\\\n", " ").splitlines():
             line = line.partition("#")[0]
-            if re.match(r"\s*(papo-server|papo-operator)\b", line):
+            if re.match(r"\s*(?:target/release/)?(papo-server|papo-operator)\b", line):
                 for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", line):
                     if flag not in facts.flags:
                         yield f"{line.strip()}: there is no flag {flag}"

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 
 # Flags in inline code that belong to other programs.
-FOREIGN_FLAGS = {"--no-hooks", "--set", "--take-ownership", "--wait", "--quick", "--cluster", "--only", "--check", "--help", "--build"}
+FOREIGN_FLAGS = {"--no-hooks", "--set", "--take-ownership", "--wait", "--quick", "--cluster", "--only", "--check", "--help", "--build", "--cfg"}
 # Names that the documentation has and the code does not have yet, and names of the code that are about to go.
 EXPECTED = {
     "--log-filter", "--stall-timeout", "remove-finalizers", "operator.cleanupTimeout", "operator.removeFinalizersOnUninstall",
@@ -194,7 +194,8 @@ class Facts:
 def unknown_names(page, facts):
     """Everything in inline code that looks like one of ours and is not there."""
     for span in page.spans:
-        for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span):
+        ours = re.match(r"--|papo-(server|operator) ", span)
+        for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span) if ours else []:
             if flag not in facts.flags | FOREIGN_FLAGS | EXPECTED:
                 yield f"{span}: there is no flag {flag}"
         for variable in re.findall(r"\bPAPO_[A-Z_]*[A-Z]\b", span):

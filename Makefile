@@ -36,8 +36,8 @@ crowd: ## Stop 100 of 1000 readers; kill the server of 5000 members (ARGS="--onl
 # The server is built first, unless PAPO_SERVER names another.
 FAULTS = { [ -n "$$PAPO_SERVER" ] || cargo build --release -p papo-server -p papo-crowd; } && cd tests/faults && npm ci --no-audit --no-fund --silent
 
-kind: ## Create a kind cluster with Papo and a first room
-	@manifests/kind.sh
+kind: ## Create a kind cluster with Papo and a first room (ARGS="--workers 2")
+	@manifests/kind.sh $(ARGS)
 
 image: ## Build the container images of both programs
 	$(DOCKER) build --target server -t papo-server:$(VERSION) .

@@ -18,7 +18,7 @@ EXPECTED = {
     "--log-filter", "--stall-timeout", "remove-finalizers", "operator.cleanupTimeout", "operator.removeFinalizersOnUninstall",
     "papo_duplicates", "papo_rejections", "papo_read_lag_seconds", "papo_operator_kind_watched", "papo_operator_rooms_waiting",
     "papo_operator_stalled", "papo_operator_last_reconcile_timestamp_seconds", "PapoOperatorStalled",
-    "crates/engineio", "tests/package.json", "server/src/log", "server/src/fanout", "server/src/presence", "RouteAccepted", "RouteRejected", "Synced",
+    "crates/engineio", "tests/package.json", "server/src/log", "server/src/fanout", "server/src/presence", "RouteAccepted", "RouteRejected", "Synced", "NoAddress",
 }
 GOING = {"Updated", "Exposed", "papo_copies", "papo_refusals"}
 # Variables that scripts of this repository read; those of the programs come from their `--help`.

@@ -34,7 +34,11 @@ crowd: ## Stop 100 of 1000 readers; kill the server of 5000 members (ARGS="--onl
 	@$(FAULTS) && node crowd.mjs $(ARGS)
 
 # The server is built first, unless PAPO_SERVER names another.
-FAULTS = { [ -n "$$PAPO_SERVER" ] || cargo build --release -p papo-server -p papo-crowd; } && cd tests/faults && npm ci --no-audit --no-fund --silent
+FAULTS = { [ -n "$$PAPO_SERVER" ] || cargo build --release -p papo-server -p papo-crowd; } && $(MAKE) --silent tests/node_modules && cd tests/faults
+
+# The packages that the suites of the npm workspace need.
+tests/node_modules: tests/package-lock.json
+	@cd tests && npm ci --no-audit --no-fund --silent && touch node_modules
 
 kind: ## Create a kind cluster with Papo and a first room (ARGS="--workers 2")
 	@manifests/kind.sh $(ARGS)

@@ -1,97 +1,99 @@
 // Messages: echo, acknowledgement, order, identity.
 
 import assert from "node:assert/strict";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 
-import { Client, numbered } from "./lib/client.mjs";
-import { rooms } from "./lib/room.mjs";
+import { numbered } from "../lib/member.mjs";
+import { join, rooms } from "./room.mjs";
 
 for (const [where, start] of rooms) {
-  test(`${where}: a bare text is echoed to everybody, sender included, text first`, async (t) => {
-    const { here, there } = await start(t);
-    const [ana, bia] = [await Client.join(t, here, { name: "Ana" }), await Client.join(t, there, { name: "Bia" })];
-    ana.socket.send("olá");
-    for (const client of [ana, bia]) {
-      const { id, offset, at, ...rest } = await client.sees("olá");
-      assert.deepEqual(rest, { text: "olá", user: "Ana", sender: ana.histories[0].you.sender });
-      assert.ok(typeof id === "string" && Number.isInteger(offset) && Math.abs(Date.now() - at) < 60_000);
-    }
-  });
+  describe(where, () => {
+    test("a bare text reaches everybody, its sender included", async (t) => {
+      const { here, there } = await start(t);
+      const [ana, bia] = [await join(t, here, { name: "Ana" }), await join(t, there, { name: "Bia" })];
+      ana.socket.send("olá");
+      for (const client of [ana, bia]) {
+        const { id, offset, at, ...rest } = await client.sees("olá");
+        assert.deepEqual(rest, { text: "olá", user: "Ana", sender: ana.histories[0].you.sender });
+        assert.ok(typeof id === "string" && Number.isInteger(offset) && Math.abs(Date.now() - at) < 60_000);
+      }
+    });
 
-  test(`${where}: the acknowledgement says where in the log the message stands`, async (t) => {
-    const { here, there } = await start(t);
-    const [ana, bia] = [await Client.join(t, here, { name: "Ana" }), await Client.join(t, there, { name: "Bia" })];
-    const bare = await ana.ask("message", "um");
-    const named = await ana.ask("message", { text: "dois", id: "my-id-2" });
-    assert.deepEqual({ ...named, offset: 0 }, { ok: true, id: "my-id-2", offset: 0, epoch: ana.histories[0].epoch });
-    assert.equal(bare.ok, true);
-    assert.ok(named.offset > bare.offset);
-    assert.equal((await bia.sees("um")).offset, bare.offset);
-    const { id, offset } = await bia.sees("dois");
-    assert.deepEqual([id, offset], ["my-id-2", named.offset]);
-  });
+    test("an acknowledgement has the message's offset and epoch", async (t) => {
+      const { here, there } = await start(t);
+      const [ana, bia] = [await join(t, here, { name: "Ana" }), await join(t, there, { name: "Bia" })];
+      const bare = await ana.ask("message", "um");
+      const named = await ana.ask("message", { text: "dois", id: "my-id-2" });
+      assert.deepEqual({ ...named, offset: 0 }, { ok: true, id: "my-id-2", offset: 0, epoch: ana.histories[0].epoch });
+      assert.equal(bare.ok, true);
+      assert.ok(named.offset > bare.offset);
+      assert.equal((await bia.sees("um")).offset, bare.offset);
+      const { id, offset } = await bia.sees("dois");
+      assert.deepEqual([id, offset], ["my-id-2", named.offset]);
+    });
 
-  test(`${where}: a retry with the same id is shown once, and is acknowledged with the same offset`, async (t) => {
-    const { here, there } = await start(t);
-    const [ana, bia] = [await Client.join(t, here, { token: "t1" }), await Client.join(t, there, { token: "t2" })];
-    const first = await ana.ask("message", { text: "uma vez", id: "x" });
-    const again = await ana.ask("message", { text: "uma vez", id: "x" });
-    assert.deepEqual(again, first);
-    await ana.say("fim");
-    for (const client of [ana, bia]) {
-      await client.sees("fim");
-      assert.deepEqual(client.texts, ["uma vez", "fim"]);
-    }
-    const others = await bia.ask("message", { text: "minha", id: "x" });
-    assert.ok(others.ok && others.offset > first.offset, "an id is its sender's own");
-  });
+    test("a retry with the same id is shown once", async (t) => {
+      const { here, there } = await start(t);
+      const [ana, bia] = [await join(t, here, { token: "t1" }), await join(t, there, { token: "t2" })];
+      const first = await ana.ask("message", { text: "uma vez", id: "x" });
+      const again = await ana.ask("message", { text: "uma vez", id: "x" });
+      assert.deepEqual(again, first);
+      await ana.say("fim");
+      for (const client of [ana, bia]) {
+        await client.sees("fim");
+        assert.deepEqual(client.texts, ["uma vez", "fim"]);
+      }
+      const others = await bia.ask("message", { text: "minha", id: "x" });
+      assert.ok(others.ok && others.offset > first.offset, "an id is its sender's own");
+    });
 
-  test(`${where}: a retry through another connection of the same person is shown once`, async (t) => {
-    const { here, there } = await start(t);
-    const [phone, laptop] = [await Client.join(t, here, { token: "t1" }), await Client.join(t, there, { token: "t1" })];
-    const first = await phone.ask("message", { text: "uma vez", id: "x" });
-    const again = await laptop.ask("message", { text: "uma vez", id: "x" });
-    assert.equal(again.offset, first.offset);
-    await phone.say("fim");
-    await laptop.sees("fim");
-    assert.deepEqual(laptop.texts, ["uma vez", "fim"]);
-  });
+    test("a retry through another connection is shown once", async (t) => {
+      const { here, there } = await start(t);
+      const [phone, laptop] = [await join(t, here, { token: "t1" }), await join(t, there, { token: "t1" })];
+      const first = await phone.ask("message", { text: "uma vez", id: "x" });
+      const again = await laptop.ask("message", { text: "uma vez", id: "x" });
+      assert.equal(again.offset, first.offset);
+      await phone.say("fim");
+      await laptop.sees("fim");
+      assert.deepEqual(laptop.texts, ["uma vez", "fim"]);
+    });
 
-  test(`${where}: 200 messages of one sender arrive everywhere, once and in order`, async (t) => {
-    const { here, there } = await start(t);
-    const [ana, bia] = [await Client.join(t, here), await Client.join(t, there)];
-    const answers = await ana.say(...numbered(200));
-    assert.ok(answers.every(({ ok }) => ok));
-    for (const client of [ana, bia]) {
-      await client.sees("m 200");
-      assert.deepEqual(client.texts, numbered(200));
-      assert.deepEqual(client.live.map(({ offset }) => offset), answers.map(({ offset }) => offset));
-    }
-  });
+    test("200 messages arrive everywhere once and in order", async (t) => {
+      const { here, there } = await start(t);
+      const [ana, bia] = [await join(t, here), await join(t, there)];
+      const answers = await ana.say(...numbered(200));
+      assert.ok(answers.every(({ ok }) => ok));
+      for (const client of [ana, bia]) {
+        await client.sees("m 200");
+        assert.deepEqual(client.texts, numbered(200));
+        assert.deepEqual(client.live.map(({ offset }) => offset), answers.map(({ offset }) => offset));
+      }
+    });
 
-  test(`${where}: everybody sees what many say in one and the same order`, async (t) => {
-    const { here, there } = await start(t);
-    const speakers = [await Client.join(t, here, { name: "A" }), await Client.join(t, there, { name: "B" }), await Client.join(t, here, { name: "C" })];
-    await Promise.all(speakers.map((speaker, n) => speaker.say(...numbered(60, `${n}`))));
-    await Promise.all(speakers.flatMap((reader) => speakers.map((_, n) => reader.sees(`${n} 60`))));
-    const [first, ...others] = speakers.map(({ texts }) => texts);
-    assert.equal(new Set(first).size, 180);
-    for (const other of others) assert.deepEqual(other, first);
-    for (const n of speakers.keys()) assert.deepEqual(first.filter((text) => text.startsWith(`${n} `)), numbered(60, `${n}`));
-  });
+    test("everybody sees concurrent messages in the same order", async (t) => {
+      const { here, there } = await start(t);
+      const speakers = [await join(t, here, { name: "A" }), await join(t, there, { name: "B" }), await join(t, here, { name: "C" })];
+      await Promise.all(speakers.map((speaker, n) => speaker.say(...numbered(60, `${n}`))));
+      await Promise.all(speakers.flatMap((reader) => speakers.map((_, n) => reader.sees(`${n} 60`))));
+      const [first, ...others] = speakers.map(({ texts }) => texts);
+      assert.equal(new Set(first).size, 180);
+      for (const other of others) assert.deepEqual(other, first);
+      for (const n of speakers.keys()) assert.deepEqual(first.filter((text) => text.startsWith(`${n} `)), numbered(60, `${n}`));
+    });
 
-  test(`${where}: a token is one sender everywhere, and nobody else's`, async (t) => {
-    const { here, there } = await start(t);
-    const you = async (url, auth) => (await Client.join(t, url, auth)).histories[0].you;
-    const ana = await you(here, { name: "Ana", token: "s3cr3t" });
-    assert.equal(ana.user, "Ana");
-    assert.equal((await you(there, { name: "Ana na rua", token: "s3cr3t" })).sender, ana.sender);
-    assert.notEqual((await you(here, { name: "Ana", token: "other" })).sender, ana.sender);
-    assert.notEqual((await you(here, { name: "Ana" })).sender, ana.sender);
-    assert.notEqual((await you(here, { name: "Ana", token: ana.sender })).sender, ana.sender, "the public identity is no token");
-    const eva = await Client.join(t, here, { name: "Eva" });
-    await eva.ask("message", { text: "sou a Ana", sender: ana.sender, user: "Ana" });
-    const { sender, user } = await eva.sees("sou a Ana");
-    assert.deepEqual([sender, user], [eva.histories[0].you.sender, "Eva"], "what a client says of its sender is not believed");
+    test("a token gives the same sender on every server", async (t) => {
+      const { here, there } = await start(t);
+      const you = async (url, auth) => (await join(t, url, auth)).histories[0].you;
+      const ana = await you(here, { name: "Ana", token: "s3cr3t" });
+      assert.equal(ana.user, "Ana");
+      assert.equal((await you(there, { name: "Ana na rua", token: "s3cr3t" })).sender, ana.sender);
+      assert.notEqual((await you(here, { name: "Ana", token: "other" })).sender, ana.sender);
+      assert.notEqual((await you(here, { name: "Ana" })).sender, ana.sender);
+      assert.notEqual((await you(here, { name: "Ana", token: ana.sender })).sender, ana.sender, "the public identity is no token");
+      const eva = await join(t, here, { name: "Eva" });
+      await eva.ask("message", { text: "sou a Ana", sender: ana.sender, user: "Ana" });
+      const { sender, user } = await eva.sees("sou a Ana");
+      assert.deepEqual([sender, user], [eva.histories[0].you.sender, "Eva"], "what a client says of its sender is not believed");
+    });
   });
 }

@@ -1,16 +1,19 @@
-"""A papo-server of our own on loopback, and a room of one server or of two that share a RabbitMQ."""
+"""A papo-server on loopback, and a room of one server or of two that share a RabbitMQ."""
 
 import asyncio
 import os
+import random
 import secrets
-import socket
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-READY_WITHIN = 20.0
+READY_WITHIN = 60.0
+# The kernel gives these ports to nobody else by itself; another run of tests may have one of them.
+PORTS = range(10_000, 20_000)
+TRIES = 5
 AMQP = os.environ.get("PAPO_TEST_AMQP")
 
 
@@ -24,33 +27,34 @@ def binary() -> str:
     raise FileNotFoundError("no papo-server: build it (cargo build -p papo-server) or name it in PAPO_SERVER")
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 class PapoServer:
     """One server; `await PapoServer.start(test, ...)` ends it with the test."""
 
     @classmethod
     async def start(cls, test, *flags: str) -> "PapoServer":
-        server = cls()
-        server.port, admin = free_port(), free_port()
-        addresses = ["--listen", f"127.0.0.1:{server.port}", "--admin-listen", f"127.0.0.1:{admin}"]
-        quiet = asyncio.subprocess.DEVNULL
-        server.process = await asyncio.create_subprocess_exec(binary(), *addresses, *flags, stdout=quiet, stderr=quiet)
-        test.addAsyncCleanup(server.kill)
-        await until("papo-server is ready", lambda: server.is_ready(f"http://127.0.0.1:{admin}/readyz"), READY_WITHIN)
-        return server
+        for _ in range(TRIES):
+            server = cls()
+            server.port, admin = random.sample(PORTS, 2)
+            addresses = ["--listen", f"127.0.0.1:{server.port}", "--admin-listen", f"127.0.0.1:{admin}"]
+            quiet = asyncio.subprocess.DEVNULL
+            server.process = await asyncio.create_subprocess_exec(binary(), *addresses, *flags, stdout=quiet, stderr=quiet)
+            test.addAsyncCleanup(server.kill)
+            readyz = f"http://127.0.0.1:{admin}/readyz"
+            await until("papo-server is ready", lambda: server.has_ended or server.is_ready(readyz), READY_WITHIN)
+            # Whether a port is free is known only when the server has it.
+            if not server.has_ended:
+                return server
+        raise RuntimeError(f"papo-server ended {TRIES} times, the last time with {server.process.returncode}")
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def has_ended(self) -> bool:
+        return self.process.returncode is not None
+
     def is_ready(self, readyz: str) -> bool:
-        if self.process.returncode is not None:
-            raise RuntimeError(f"papo-server ended with {self.process.returncode}")
         try:
             with urllib.request.urlopen(readyz, timeout=2) as answer:
                 return answer.status == 200
@@ -65,17 +69,17 @@ class PapoServer:
 
 async def room(test, *flags: str) -> tuple[str, str]:
     """The addresses of two places in one room: the same server, or two on one RabbitMQ."""
-    patient = flags if "--message-burst" in flags else ("--message-burst", "100000", *flags)
+    unlimited = flags if "--message-burst" in flags else ("--message-burst", "100000", *flags)
     if not test.amqp:
-        server = await PapoServer.start(test, *patient)
+        server = await PapoServer.start(test, *unlimited)
         return server.url, server.url
     name = f"default/python-{secrets.token_hex(6)}"
-    shared = ("--broker", test.amqp, "--declare", "--room", name, *patient)
+    shared = ("--broker", test.amqp, "--declare", "--room", name, *unlimited)
     return (await PapoServer.start(test, *shared)).url, (await PapoServer.start(test, *shared)).url
 
 
-async def until(what: str, condition, seconds: float = 15.0):
-    """The first truthy result of `condition`, asked again and again."""
+async def until(what: str, condition, seconds: float = 60.0):
+    """The first truthy result of `condition`, which is tried again and again."""
     end = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > end:

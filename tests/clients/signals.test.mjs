@@ -1,56 +1,58 @@
-// Presence and typing, and a server that goes.
+// Presence, typing, and draining.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
-import { test } from "node:test";
+import { describe, test } from "node:test";
 
-import { until } from "../page/lib/wait.mjs";
-import { Client } from "./lib/client.mjs";
-import { rooms } from "./lib/room.mjs";
+import { until } from "../lib/wait.mjs";
+import { join, rooms } from "./room.mjs";
 
 for (const [where, start] of rooms) {
-  test(`${where}: everybody is told who comes and goes, and how many there are`, async (t) => {
-    const { here, there } = await start(t);
-    const ana = await Client.join(t, here, { name: "Ana" });
-    const bia = await Client.join(t, there, { name: "Bia" });
-    for (const client of [ana, bia]) await until("both are counted", () => client.presences.at(-1)?.count === 2);
-    assert.ok(ana.presences.some(({ joined }) => joined?.includes("Bia")));
-    assert.ok(Array.isArray(bia.presences[0].members), "the first one names those who are here");
-    assert.ok(bia.presences.slice(1).every(({ members }) => members === undefined));
-    const rui = await Client.join(t, there, { name: "Rui" });
-    await until("Rui learns of all", () => ["Ana", "Bia"].every((name) => rui.presences[0]?.members.includes(name)));
-    bia.socket.disconnect();
-    await until("Ana learns that Bia left", () => ana.presences.some(({ left }) => left?.includes("Bia")));
-    await until("two are left", () => ana.presences.at(-1).count === 2);
-  });
-
-  test(`${where}: the others are told who is typing`, async (t) => {
-    const { here, there } = await start(t);
-    const [ana, bia] = [await Client.join(t, here, { name: "Ana" }), await Client.join(t, there, { name: "Bia" })];
-    // Signals may be lost, and a server may just be getting to know the other.
-    await until("Bia sees Ana typing", () => {
-      if (ana.socket.connected) ana.socket.emit("typing");
-      return bia.typing[0];
+  describe(where, () => {
+    test("presence names who joins and leaves, and counts", async (t) => {
+      const { here, there } = await start(t);
+      const ana = await join(t, here, { name: "Ana" });
+      const bia = await join(t, there, { name: "Bia" });
+      for (const client of [ana, bia]) await until("both are counted", () => client.presences.at(-1)?.count === 2);
+      assert.ok(ana.presences.some(({ joined }) => joined?.includes("Bia")));
+      assert.ok(Array.isArray(bia.presences[0].members), "the first one names those who are here");
+      assert.ok(bia.presences.slice(1).every(({ members }) => members === undefined));
+      const rui = await join(t, there, { name: "Rui" });
+      await until("Rui learns of all", () => ["Ana", "Bia"].every((name) => rui.presences[0]?.members.includes(name)));
+      bia.socket.disconnect();
+      await until("Ana learns that Bia left", () => ana.presences.some(({ left }) => left?.includes("Bia")));
+      await until("two are left", () => ana.presences.at(-1).count === 2);
     });
-    assert.deepEqual(bia.typing[0], { user: "Ana", sender: ana.histories[0].you.sender });
-    await ana.say("pronto");
-    assert.deepEqual(ana.typing, []);
-  });
 
-  test(`${where}: a server that goes says so, and the clients go on elsewhere`, async (t) => {
-    const { servers, here, there } = await start(t, "--drain-period", "1");
-    const ana = await Client.join(t, here, {}, { reconnection: false });
-    const draining = once(ana.socket, "draining");
-    const closed = once(ana.socket, "disconnect");
-    await ana.say("antes");
-    servers[0].terminate();
-    const [{ after }] = await draining;
-    assert.ok(Number.isInteger(after) && after >= 0 && after <= 1_000, `after ${after}`);
-    const [reason] = await closed;
-    assert.notEqual(reason, "io server disconnect", "the official client would not come back by itself");
-    if (servers.length > 1) {
-      const again = await Client.join(t, there, ana.resume);
-      assert.equal(again.histories[0].recovered, true);
-    }
+    test("typing reaches the other members", async (t) => {
+      const { here, there } = await start(t);
+      const [ana, bia] = [await join(t, here, { name: "Ana" }), await join(t, there, { name: "Bia" })];
+      // Signals may be lost, and a server may just be getting to know the other.
+      await until("Bia sees Ana typing", () => {
+        if (ana.socket.connected) ana.socket.emit("typing");
+        return bia.typing[0];
+      });
+      assert.deepEqual(bia.typing[0], { user: "Ana", sender: ana.histories[0].you.sender });
+      await ana.say("pronto");
+      assert.deepEqual(ana.typing, []);
+    });
+
+    test("members of a draining server resume at another", async (t) => {
+      const { servers, here, there } = await start(t, "--drain-period", "1");
+      const ana = await join(t, here, {}, { reconnection: false });
+      const draining = once(ana.socket, "draining");
+      const closed = once(ana.socket, "disconnect");
+      await ana.say("antes");
+      await ana.sees("antes");
+      servers[0].terminate();
+      const [{ after }] = await draining;
+      assert.ok(Number.isInteger(after) && after >= 0 && after <= 1_000, `after ${after}`);
+      const [reason] = await closed;
+      assert.notEqual(reason, "io server disconnect", "the official client would not come back by itself");
+      if (servers.length > 1) {
+        const again = await join(t, there, ana.place);
+        assert.equal(again.histories[0].recovered, true);
+      }
+    });
   });
 }

@@ -10,7 +10,7 @@ ANSWER_WITHIN = 20
 
 
 class Client:
-    """A member who remembers everything it was told."""
+    """A member who remembers everything the server sent."""
 
     def __init__(self) -> None:
         self.live, self.histories, self.presences, self.typing, self.events = [], [], [], [], []
@@ -64,10 +64,10 @@ def texts(messages) -> list[str]:
     return [message["text"] for message in messages]
 
 
-class OneServer(unittest.IsolatedAsyncioTestCase):
+class SingleServer(unittest.IsolatedAsyncioTestCase):
     amqp = None
 
-    async def test_the_originals_send_is_echoed_to_everybody_text_first(self):
+    async def test_a_bare_text_reaches_everybody_its_sender_included(self):
         here, there = await room(self)
         ana, bia = await Client.join(self, here, {"name": "Ana"}), await Client.join(self, there)
         await ana.socket.send("olá")
@@ -76,7 +76,7 @@ class OneServer(unittest.IsolatedAsyncioTestCase):
             self.assertEqual((message["user"], message["sender"]), ("Ana", ana.histories[0]["you"]["sender"]))
             self.assertEqual(set(message), {"text", "id", "offset", "user", "sender", "at"})
 
-    async def test_the_acknowledgement_says_where_in_the_log_the_message_stands(self):
+    async def test_an_acknowledgement_has_the_offset_and_epoch(self):
         here, there = await room(self)
         ana, bia = await Client.join(self, here), await Client.join(self, there)
         answer = await ana.ask("message", {"text": "dois", "id": "my-id"})
@@ -84,7 +84,7 @@ class OneServer(unittest.IsolatedAsyncioTestCase):
         self.assertEqual((await bia.sees("dois"))["offset"], answer["offset"])
         self.assertEqual(await ana.ask("message", {"text": "dois", "id": "my-id"}), answer)
 
-    async def test_200_messages_of_one_sender_arrive_everywhere_once_and_in_order(self):
+    async def test_200_messages_arrive_everywhere_once_and_in_order(self):
         here, there = await room(self)
         ana, bia = await Client.join(self, here), await Client.join(self, there)
         for text in numbered(200):
@@ -106,7 +106,7 @@ class OneServer(unittest.IsolatedAsyncioTestCase):
         await late.sees("agora")
         self.assertLess(late.events.index("history"), late.events.index("message"))
 
-    async def test_one_who_was_away_while_200_messages_passed_gets_exactly_those(self):
+    async def test_a_resumed_member_gets_exactly_the_missed_messages(self):
         here, there = await room(self)
         ana, bia = await Client.join(self, here), await Client.join(self, there, {"token": "b"})
         await ana.say(["antes"])
@@ -148,7 +148,7 @@ class OneServer(unittest.IsolatedAsyncioTestCase):
         await bia.socket.disconnect()
         await until("Ana is alone", lambda: ana.presences[-1]["count"] == 1)
 
-    async def test_what_is_no_message_is_refused_with_a_code(self):
+    async def test_an_invalid_message_is_rejected_with_a_code(self):
         here, _ = await room(self, "--max-message-length", "10")
         ana = await Client.join(self, here)
         for argument, code in (
@@ -165,28 +165,28 @@ class OneServer(unittest.IsolatedAsyncioTestCase):
                 self.assertEqual((answer["ok"], answer["code"]), (False, code))
         self.assertEqual((await ana.ask("shout", "oi"))["code"], "unknown_event")
 
-    async def test_too_fast_is_refused(self):
+    async def test_messages_above_the_rate_limit_are_rejected(self):
         here, _ = await room(self, "--message-burst", "3", "--max-messages-per-second", "1")
         ana = await Client.join(self, here)
         codes = [answer.get("code") for answer in await ana.say(numbered(6))]
         self.assertEqual(codes[:3], [None] * 3)
         self.assertIn("rate_limited", codes)
 
-    async def test_a_name_that_cannot_be_is_refused_with_a_code(self):
+    async def test_an_invalid_name_is_rejected_with_a_code(self):
         here, _ = await room(self)
-        client, refusals = socketio.AsyncClient(reconnection=False), []
+        client, rejections = socketio.AsyncClient(reconnection=False), []
 
-        async def refused(data) -> None:
-            refusals.append(data)
+        async def on_rejected(data) -> None:
+            rejections.append(data)
 
-        client.on("connect_error", refused)
+        client.on("connect_error", on_rejected)
         with self.assertRaises(socketio.exceptions.ConnectionError):
             await client.connect(here, auth={"name": "  "}, transports=["websocket"])
-        await until("the reason arrives", lambda: refusals)
-        reason = refusals[0]
+        await until("the reason arrives", lambda: rejections)
+        reason = rejections[0]
         self.assertEqual(reason.get("data", reason)["code"], "invalid_name")
 
-    async def test_the_clients_default_transports_work_with_long_polling(self):
+    async def test_default_transports_work_with_long_polling(self):
         here, there = await room(self, "--long-polling")
         ana, bia = await Client.join(self, here, None, ("polling",)), await Client.join(self, there, None, ("polling", "websocket"))
         await ana.say(numbered(10))
@@ -196,5 +196,5 @@ class OneServer(unittest.IsolatedAsyncioTestCase):
 
 
 @unittest.skipUnless(AMQP, "PAPO_TEST_AMQP names no RabbitMQ")
-class TwoServersOnOneRabbitMQ(OneServer):
+class TwoServersThatShareRabbitMQ(SingleServer):
     amqp = AMQP

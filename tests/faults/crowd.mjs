@@ -5,10 +5,10 @@ import { readFileSync } from "node:fs";
 import { createInterface } from "node:readline";
 import { parseArgs } from "node:util";
 
-import { binary } from "../page/lib/server.mjs";
-import { Broker } from "./lib/broker.mjs";
+import { LocalBroker, VHOST, exchangeOf } from "../lib/broker.mjs";
+import { binary } from "../lib/server.mjs";
+import { lasting, until } from "../lib/wait.mjs";
 import { Loopback } from "./lib/loopback.mjs";
-import { lasting, until } from "./lib/wait.mjs";
 
 const { values } = parseArgs({
   options: {
@@ -51,7 +51,7 @@ class Crowd {
   end = () => this.process.kill();
 }
 
-const broker = await Broker.start();
+const broker = await LocalBroker.start();
 const wrong = [];
 const expect = (holds, otherwise) => holds || wrong.push(otherwise);
 try {
@@ -92,7 +92,7 @@ async function slow(place, members, rate) {
     kernel = Math.max(kernel, socketMemory());
   }
   const during = await crowd.report();
-  const closed = await metric(server, 'papo_connections_closed_total{reason="slow_reader"}');
+  const closed = await server.metric('papo_connections_closed_total{reason="slow_reader"}');
   crowd.tell("read");
   const resumed = Date.now();
   await upToDate(crowd, count, 60);
@@ -115,7 +115,7 @@ async function storm(place, members, rate) {
   await upToDate(crowd, count, 120);
   await crowd.report();
   const before = others.map((server) => server.resident());
-  const [{ name: stream }] = (await broker.api("queues/%2F")).filter(({ name }) => name.startsWith(`${place.exchange}.log.`));
+  const [{ name: stream }] = (await broker.call("GET", `queues/${VHOST}`)).filter(({ name }) => name.startsWith(`${exchangeOf(place.room)}.log.`));
   crowd.moveTo(others);
   await victim.kill();
   const killed = Date.now();
@@ -131,7 +131,7 @@ async function storm(place, members, rate) {
       holes += report.holes;
       repeated += report.repeated;
       others.forEach((server, n) => (resident[n] = Math.max(resident[n], server.resident())));
-      const { consumers = 0 } = await broker.api(`queues/%2F/${stream}`);
+      const { consumers = 0 } = await broker.queue(stream);
       most = Math.max(most, consumers);
       // The first report after the kill still measures by what was said before it.
       if (readersUpToDate >= 0.99 * count && connections >= 1.99 * count) reached.most ??= at;
@@ -168,12 +168,6 @@ function upToDate(crowd, count, seconds) {
 function socketMemory() {
   const page = Number(execFileSync("getconf", ["PAGESIZE"]));
   return Number(readFileSync("/proc/net/sockstat", "utf8").match(/^TCP:.* mem (\d+)/m)[1]) * page;
-}
-
-async function metric(server, name) {
-  const text = await (await fetch(`http://127.0.0.1:${server.adminPort}/metrics`)).text();
-  const line = text.split("\n").find((one) => one.startsWith(name));
-  return line ? Number(line.split(" ").at(-1)) : 0;
 }
 
 function fail(why) {

@@ -4,9 +4,9 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 
+import { LocalBroker } from "../lib/broker.mjs";
+import { binary } from "../lib/server.mjs";
 import { clusterFaults, loopbackFaults } from "./faults.mjs";
-import { binary } from "../page/lib/server.mjs";
-import { Broker } from "./lib/broker.mjs";
 import { Loopback } from "./lib/loopback.mjs";
 import { table } from "./lib/report.mjs";
 import { trial } from "./lib/trial.mjs";
@@ -81,7 +81,7 @@ try {
 process.exit(status);
 
 async function onLoopback() {
-  const broker = await Broker.start();
+  const broker = await LocalBroker.start();
   return {
     machine: `${cpus().length} x ${cpus()[0].model}, RabbitMQ ${await broker.version()}, Node ${process.versions.node}, ${binary()}`,
     make: (fault) => trial(fault, settings, { broker }, (flags) => Loopback.start(broker, flags)),

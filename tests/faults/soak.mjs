@@ -3,15 +3,15 @@
 
 import { parseArgs } from "node:util";
 
-import { binary } from "../page/lib/server.mjs";
-import { Broker } from "./lib/broker.mjs";
-import { judge } from "./lib/checker.mjs";
+import { LocalBroker } from "../lib/broker.mjs";
+import { judge } from "../lib/checker.mjs";
+import { binary } from "../lib/server.mjs";
+import { Traffic } from "../lib/traffic.mjs";
+import { lasting, until } from "../lib/wait.mjs";
+import { loopbackFaults } from "./faults.mjs";
 import { Loopback } from "./lib/loopback.mjs";
 import { random } from "./lib/random.mjs";
-import { Traffic } from "./lib/traffic.mjs";
 import { joined, settled, talksAgain } from "./lib/trial.mjs";
-import { lasting, until } from "./lib/wait.mjs";
-import { loopbackFaults } from "./faults.mjs";
 
 const USAGE = `usage: make soak [ARGS="..."]
   --minutes N     how long (20)
@@ -41,7 +41,7 @@ const begun = Date.now();
 const clock = () => new Date(Date.now() - begun).toISOString().slice(11, 19);
 console.log(`seed ${values.seed}; ${binary()}; ${values.clients} clients, ${values.rate} messages/s, ${values.minutes} minutes`);
 
-const broker = await Broker.start();
+const broker = await LocalBroker.start();
 const wrong = [];
 let made = 0;
 try {
@@ -67,8 +67,8 @@ try {
   await traffic.stop();
   const verdict = judge(await settled(place, everybody));
   wrong.push(...verdict.faults);
-  const { sent, acknowledged, lost, repeated, reordered, holes, copies } = verdict;
-  console.log(`${made} faults in ${clock()}: ${sent} sent, ${acknowledged} acknowledged, ${lost} lost, ${repeated} repeated, ${reordered} reordered, ${holes} missing unannounced, ${copies} copies hidden`);
+  const { sent, acknowledged, lost, repeated, reordered, holes, duplicates } = verdict;
+  console.log(`${made} faults in ${clock()}: ${sent} sent, ${acknowledged} acknowledged, ${lost} lost, ${repeated} repeated, ${reordered} reordered, ${holes} missing unannounced, ${duplicates} duplicates hidden`);
   for (const member of members) member.leave();
   await place.stop();
 } catch (error) {

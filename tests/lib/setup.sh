@@ -25,16 +25,10 @@ node_is_new_enough() { node -e 'process.exit(parseInt(process.versions.node) >= 
 # Prints the variables that lead to it.
 start_rabbitmq() { tests/rabbitmq/rabbitmq start; }
 
-# A suite in a folder of its own: its `run`, or what npm calls its test.
+# A suite of the npm workspace: its `run`, or what npm calls its test.
 run_in() { # DIR
-    cd "$1" || return
-    if [ -x run ]; then
-        ./run
-        return
-    fi
-    local install=(install --no-package-lock)
-    [ ! -e package-lock.json ] || install=(ci)
-    npm "${install[@]}" --no-audit --no-fund --silent && npm --silent test
+    make --silent tests/node_modules && cd "$1" || return
+    if [ -x run ]; then ./run; else npm --silent test; fi
 }
 
 # Are the generated files what their generators write? The chart suite has built helm if that could be done.

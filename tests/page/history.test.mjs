@@ -3,15 +3,16 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Bot } from "./lib/bot.mjs";
-import { ChatWindow } from "./lib/browser.mjs";
-import { PapoServer } from "./lib/server.mjs";
-import { until } from "./lib/wait.mjs";
+import { ChatWindow } from "../lib/browser.mjs";
+import { Member, numbered } from "../lib/member.mjs";
+import { PapoServer } from "../lib/server.mjs";
+import { until } from "../lib/wait.mjs";
 
 const FAST = ["--message-burst", "100000"];
 /** Most messages that the page holds. */
 const MOST = 600;
 
+const messages = (count, from) => numbered(count, "mensagem", from);
 const numbers = (texts) => texts.map((text) => Number(text.split(" ")[1]));
 const oneTo = (count) => Array.from({ length: count }, (_, n) => n + 1);
 const atEnd = () => {
@@ -19,10 +20,10 @@ const atEnd = () => {
   return scrollHeight - scrollTop - clientHeight < 2;
 };
 
-test("a late joiner sees the newest page, at its end", async (t) => {
+test("a late joiner sees the end of the newest page", async (t) => {
   const server = await PapoServer.start(t, ...FAST);
-  const ana = await Bot.join(t, server.url, "Ana");
-  await ana.count(70);
+  const ana = await Member.join(server.url, "Ana", { test: t });
+  await ana.say(...messages(70));
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
   await bia.sees("mensagem 70");
   assert.deepEqual(numbers(await bia.texts()), oneTo(70).slice(20));
@@ -30,10 +31,10 @@ test("a late joiner sees the newest page, at its end", async (t) => {
   assert.equal(await bia.page.title(), "geral · Papo", "the past is not unread");
 });
 
-test("older messages load on scroll up to the beginning, and what one reads does not move", async (t) => {
+test("older messages load above without moving the view", async (t) => {
   const server = await PapoServer.start(t, ...FAST);
-  const ana = await Bot.join(t, server.url, "Ana");
-  await ana.count(130);
+  const ana = await Member.join(server.url, "Ana", { test: t });
+  await ana.say(...messages(130));
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
   await bia.sees("mensagem 130");
   const jumps = await bia.page.evaluate(async () => {
@@ -41,7 +42,7 @@ test("older messages load on scroll up to the beginning, and what one reads does
     const frame = () => new Promise(requestAnimationFrame);
     const top = (element) => element.getBoundingClientRect().top;
     const jumps = [];
-    const end = Date.now() + 15_000;
+    const end = Date.now() + 60_000;
     while (!document.querySelector(".edge.beginning") && Date.now() < end) {
       list.scrollTop = Math.max(0, list.scrollTop - 150);
       const box = list.getBoundingClientRect();
@@ -58,17 +59,17 @@ test("older messages load on scroll up to the beginning, and what one reads does
   assert.equal(await bia.page.textContent(".edge"), "Aqui começa a conversa");
 });
 
-test("scrolled up, nothing moves when messages come; a button and a line say what is new", async (t) => {
+test("new messages do not move a scrolled-up view", async (t) => {
   const server = await PapoServer.start(t, ...FAST);
-  const ana = await Bot.join(t, server.url, "Ana");
+  const ana = await Member.join(server.url, "Ana", { test: t });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
-  await ana.count(40);
+  await ana.say(...messages(40));
   await bia.sees("mensagem 40");
   await bia.scrollTo(200);
   await bia.page.waitForSelector("#newest-btn:not([hidden])");
   const top = () => bia.page.evaluate(() => document.getElementById("messages").scrollTop);
   const before = await top();
-  await ana.count(3, 41);
+  await ana.say(...messages(3, 41));
   await bia.sees("mensagem 43");
   await bia.until(() => document.title.startsWith("(3) "));
   assert.equal(await top(), before);
@@ -83,9 +84,9 @@ test("scrolled up, nothing moves when messages come; a button and a line say wha
   await bia.until(() => !document.querySelector(".marker"));
 });
 
-test("a hidden window counts what is new in its title, and forgets when looked at", async (t) => {
+test("the title of a hidden window counts unread messages", async (t) => {
   const server = await PapoServer.start(t);
-  const ana = await Bot.join(t, server.url, "Ana");
+  const ana = await Member.join(server.url, "Ana", { test: t });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
   await bia.setHidden(true);
   await ana.say("ei");
@@ -95,24 +96,24 @@ test("a hidden window counts what is new in its title, and forgets when looked a
   await bia.until(() => document.title === "geral · Papo");
 });
 
-test("at the end, the end stays in sight: when messages come, and when the window becomes lower", async (t) => {
+test("a view at the end stays at the end", async (t) => {
   const server = await PapoServer.start(t, ...FAST);
-  const ana = await Bot.join(t, server.url, "Ana");
+  const ana = await Member.join(server.url, "Ana", { test: t });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
-  await ana.count(40);
+  await ana.say(...messages(40));
   await bia.sees("mensagem 40");
   await bia.page.setViewportSize({ width: 1280, height: 420 });
   await bia.until(atEnd);
-  await ana.count(1, 41);
+  await ana.say(...messages(1, 41));
   await bia.sees("mensagem 41");
   assert.ok(await bia.page.evaluate(atEnd));
 });
 
-test("the page stays small: what is far away is unloaded, and loaded again when it is scrolled to", async (t) => {
+test("messages far from the view are unloaded and loaded again", async (t) => {
   const server = await PapoServer.start(t, ...FAST);
-  const ana = await Bot.join(t, server.url, "Ana");
+  const ana = await Member.join(server.url, "Ana", { test: t });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
-  await ana.count(900);
+  await ana.say(...messages(900));
   await bia.sees("mensagem 900");
   assert.ok((await bia.texts()).length <= MOST, "the oldest are unloaded at the end");
   await scrollUntil(bia, 0, () => document.querySelector(".edge.beginning"));

@@ -21,7 +21,7 @@ const begun = (messages, more = false) => {
   return timeline;
 };
 
-test("links end where the address ends, and the text stays what it was", () => {
+test("links end where the address ends", () => {
   for (const [text, ...links] of [
     ["veja https://a.org.", "https://a.org"],
     ["(https://a.org/x)", "https://a.org/x"],
@@ -53,7 +53,7 @@ test("days are today, yesterday, or a date", () => {
   assert.match(dayInWords(noon - 400 * day, noon), /2025/);
 });
 
-test("a message seen twice is shown once: by offset, and by sender and id", () => {
+test("a repeated message is shown once", () => {
   const timeline = begun(page(1, 3));
   assert.equal(timeline.add(message(3)), false);
   assert.equal(timeline.add(message(4, "m2")), false);
@@ -61,7 +61,7 @@ test("a message seen twice is shown once: by offset, and by sender and id", () =
   assert.deepEqual([offsets(timeline), timeline.newest], [[1, 2, 3, 6], 6]);
 });
 
-test("a recovery adds what was missed; a log of another epoch replaces all and says so", () => {
+test("a recovery adds messages, a new epoch replaces them", () => {
   const timeline = begun(page(1, 3), true);
   const missed = timeline.begin({ epoch: "e", messages: page(4, 5), recovered: true, more: true });
   assert.deepEqual([missed.length, offsets(timeline), timeline.notices], [2, [1, 2, 3, 4, 5], []]);
@@ -69,13 +69,13 @@ test("a recovery adds what was missed; a log of another epoch replaces all and s
   assert.deepEqual([offsets(timeline), timeline.notices], [[0, 1], [{ kind: "restarted", before: 0 }]]);
 });
 
-test("what retention removed leaves a notice", () => {
+test("messages removed by retention leave a notice", () => {
   const timeline = begun(page(1, 3));
   timeline.begin({ epoch: "e", messages: page(50, 51), recovered: false, more: true, gap: { from: 4, to: 40 } });
   assert.deepEqual(timeline.notices, [{ kind: "gap", before: 50 }]);
 });
 
-test("a window on the log moves both ways without a hole", () => {
+test("the timeline moves both ways without a gap", () => {
   const timeline = begun(page(50, 60), true);
   timeline.prepend(page(40, 49), true);
   timeline.dropNewest(10);
@@ -87,7 +87,7 @@ test("a window on the log moves both ways without a hole", () => {
   assert.deepEqual([timeline.detached, offsets(timeline).length, timeline.newest], [false, 22, 61]);
 });
 
-test("a jump to the end keeps where a reconnect resumes", () => {
+test("a jump to the end keeps the resume offset", () => {
   const timeline = begun(page(50, 60), true);
   timeline.dropNewest(2);
   timeline.add(message(61));
@@ -106,7 +106,7 @@ function outboxWith(answers) {
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 const states = ({ entries }) => entries.map(({ state }) => state);
 
-test("the outbox sends one after the other, in order, and only while connected", async () => {
+test("the outbox sends in order, only while connected", async () => {
   const { outbox, sent } = outboxWith([]);
   for (const id of ["a", "b", "c"]) outbox.add(id, id);
   await settled();
@@ -118,7 +118,7 @@ test("the outbox sends one after the other, in order, and only while connected",
   assert.deepEqual(outbox.entries.map(({ id }) => id), ["c"]);
 });
 
-test("a final refusal fails its message only, and a retry keeps its id", async () => {
+test("a final rejection fails only its message", async () => {
   const { outbox, sent } = outboxWith([{ ok: false, code: "text_too_long" }]);
   outbox.open(true);
   outbox.add("a", "a");
@@ -130,7 +130,7 @@ test("a final refusal fails its message only, and a retry keeps its id", async (
   assert.deepEqual([states(outbox), sent, outbox.entries[0].id], [["sent", "sent"], ["a", "b", "a"], "a"]);
 });
 
-test("a passing refusal is tried again, and the order holds", async (t) => {
+test("a temporary rejection is retried in order", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { outbox, sent } = outboxWith([{ ok: false, code: "rate_limited" }, { ok: false, code: "unavailable" }]);
   outbox.open(true);
@@ -144,7 +144,7 @@ test("a passing refusal is tried again, and the order holds", async (t) => {
   assert.deepEqual([sent, states(outbox)], [["a", "a", "a", "b"], ["sent", "sent"]]);
 });
 
-test("a room that stays out of service lets the person decide in the end", async (t) => {
+test("a message fails after enough temporary rejections", async (t) => {
   t.mock.timers.enable({ apis: ["setTimeout"] });
   const { outbox } = outboxWith(Array.from({ length: 20 }, () => ({ ok: false, code: "unavailable" })));
   outbox.open(true);
@@ -165,7 +165,7 @@ test("the outbox survives a reload", async () => {
   assert.deepEqual([again.entries[0].text, states(again)], ["oi", ["sent"]]);
 });
 
-test("one who reloads leaves and joins, and is here", () => {
+test("a member who leaves and joins again is present", () => {
   const presence = new Presence();
   presence.take({ count: 2, members: ["Ana", "Bia"] });
   presence.take({ count: 2, joined: ["Bia"], left: ["Bia"] });
@@ -174,7 +174,7 @@ test("one who reloads leaves and joins, and is here", () => {
   assert.equal(presence.rest, 148);
 });
 
-test("unread counts from the first message nobody saw, until somebody looks", () => {
+test("unread messages count until the window is visible", () => {
   const unread = new Unread();
   unread.arrived(message(1));
   unread.look(false);

@@ -6,8 +6,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "node:test";
 
-import { ChatWindow } from "./lib/browser.mjs";
-import { PapoServer, root } from "./lib/server.mjs";
+import { ChatWindow } from "../lib/browser.mjs";
+import { PapoServer, root } from "../lib/server.mjs";
 
 /** The page's markup as a student would write it, but for its script, which the policy wants in a file of its own. */
 const MARKUP = `<!doctype html>

@@ -4,17 +4,17 @@
 
 import { test } from "node:test";
 
-import { Bot } from "./lib/bot.mjs";
-import { ChatWindow } from "./lib/browser.mjs";
-import { PapoServer, root } from "./lib/server.mjs";
+import { ChatWindow } from "../lib/browser.mjs";
+import { Member } from "../lib/member.mjs";
+import { PapoServer, root } from "../lib/server.mjs";
 
 const DESKTOP = { width: 940, height: 640 };
 const PHONE = { width: 360, height: 620 };
 
-test("the picture is drawn", async (t) => {
+test("draws docs/page.png", async (t) => {
   const server = await PapoServer.start(t, "--title", "Papo da firma");
-  const rui = await Bot.join(t, server.url, "Rui Álvares", "rui");
-  await Bot.join(t, server.url, "Carla");
+  const rui = await Member.join(server.url, { name: "Rui Álvares", token: "rui" }, { test: t });
+  await Member.join(server.url, "Carla", { test: t });
   const ana = await enter(t, server, { name: "Ana Souza", token: "ana" }, { viewport: DESKTOP });
   const bia = await enter(t, server, { name: "Bia", token: "bia" }, { viewport: PHONE, colorScheme: "dark" });
   const turns = [

@@ -3,8 +3,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ChatWindow } from "./lib/browser.mjs";
-import { PapoServer } from "./lib/server.mjs";
+import { ChatWindow } from "../lib/browser.mjs";
+import { PapoServer } from "../lib/server.mjs";
 
 const HOSTILE = [
   `<img src=x onerror="document.body.dataset.hacked=1">`,
@@ -14,7 +14,7 @@ const HOSTILE = [
   "&lt;b&gt; &amp; <b>",
 ];
 
-test("markup arrives as text, in messages and in names", async (t) => {
+test("markup in messages and names is shown as text", async (t) => {
   const server = await PapoServer.start(t);
   const name = "<b onclick=alert(1)>Eva";
   const eva = await ChatWindow.open(t, server.url, { name });
@@ -46,7 +46,7 @@ test("links are clickable and safe", async (t) => {
   }
 });
 
-test("the policy forbids inline scripts and styles, and foreign code", async (t) => {
+test("the policy forbids inline and foreign code", async (t) => {
   const server = await PapoServer.start(t);
   const policy = (await fetch(server.url)).headers.get("content-security-policy") ?? "";
   assert.doesNotMatch(policy, /unsafe/);
@@ -63,7 +63,7 @@ test("the policy forbids inline scripts and styles, and foreign code", async (t)
     button.setAttribute("onclick", "document.body.dataset.handler = 1");
     document.body.append(button);
     button.click();
-    const end = Date.now() + 5_000;
+    const end = Date.now() + 30_000;
     while (violated.length < 4 && Date.now() < end) await new Promise(requestAnimationFrame);
     return violated.sort();
   });
@@ -73,7 +73,7 @@ test("the policy forbids inline scripts and styles, and foreign code", async (t)
   assert.notEqual(await ana.page.evaluate(() => getComputedStyle(document.body).display), "none");
 });
 
-test("using the page, the browser has nothing to complain about", async (t) => {
+test("the browser's console stays free of errors", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia", colorScheme: "dark" });

@@ -3,11 +3,11 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ChatWindow } from "./lib/browser.mjs";
-import { PapoServer } from "./lib/server.mjs";
-import { Wire } from "./lib/wire.mjs";
+import { ChatWindow } from "../lib/browser.mjs";
+import { Proxy } from "../lib/proxy.mjs";
+import { PapoServer } from "../lib/server.mjs";
 
-test("two windows talk, and one's own messages stand apart", async (t) => {
+test("two windows talk, own messages on the other side", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
@@ -25,21 +25,21 @@ test("two windows talk, and one's own messages stand apart", async (t) => {
   assert.equal(await ana.message("oi, Ana").locator(".author").textContent(), "Bia");
 });
 
-test("a message is visibly pending until the room has it, and then sent", async (t) => {
+test("a message is pending until it is acknowledged", async (t) => {
   const server = await PapoServer.start(t);
-  const wire = await Wire.to(t, server.port);
-  const ana = await ChatWindow.open(t, wire.url, { name: "Ana" });
-  wire.hold();
+  const proxy = await Proxy.to(server.port, { test: t });
+  const ana = await ChatWindow.open(t, proxy.url, { name: "Ana" });
+  proxy.hold();
   await ana.say("já chegou?");
   const pending = await ana.sees("já chegou?", "pending");
   assert.match(await pending.locator(".state").textContent(), /enviando/);
-  wire.release();
+  proxy.release();
   const sent = await ana.sees("já chegou?", "sent");
   assert.match(await sent.locator(".state").textContent(), /enviada/);
   assert.deepEqual(await ana.texts(), ["já chegou?"]);
 });
 
-test("Enter sends, Shift+Enter breaks the line, and the button sends too", async (t) => {
+test("Enter and the button send, Shift+Enter breaks the line", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   await ana.page.locator("#message-input").pressSequentially("um");
@@ -57,7 +57,7 @@ test("Enter sends, Shift+Enter breaks the line, and the button sends too", async
   assert.equal(await ana.page.inputValue("#message-input"), "");
 });
 
-test("the name is asked once, remembered, and can be changed", async (t) => {
+test("the page remembers a name, which can be changed", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url);
   await ana.page.waitForSelector("#name-dialog[open]");
@@ -79,7 +79,7 @@ test("the name is asked once, remembered, and can be changed", async (t) => {
   assert.equal(await (await bia.sees("com o nome novo")).locator(".author").textContent(), "Ana Maria");
 });
 
-test("a name that the server refuses is asked again, with the reason", async (t) => {
+test("a rejected name is asked for again with the reason", async (t) => {
   const server = await PapoServer.start(t, "--max-name-length", "5");
   const ana = await ChatWindow.open(t, server.url);
   await ana.page.fill("#name-input", "Anastácia");
@@ -90,7 +90,7 @@ test("a name that the server refuses is asked again, with the reason", async (t)
   await ana.sees("pronto", "sent");
 });
 
-test("who would rather not say a name gets one", async (t) => {
+test("a dismissed name dialog gives a guest name", async (t) => {
   const server = await PapoServer.start(t);
   const window = await ChatWindow.open(t, server.url);
   await window.page.press("#name-input", "Escape");
@@ -98,7 +98,7 @@ test("who would rather not say a name gets one", async (t) => {
   await window.until(() => document.getElementById("name-words").textContent.startsWith("visitante-"));
 });
 
-test("a second window of one browser is the same person, and may become another", async (t) => {
+test("a second window can take another name", async (t) => {
   const server = await PapoServer.start(t);
   const first = await ChatWindow.open(t, server.url, { name: "Ana" });
   await first.say("da primeira");
@@ -113,7 +113,7 @@ test("a second window of one browser is the same person, and may become another"
   assert.doesNotMatch(await (await first.sees("da segunda")).getAttribute("class"), /\bown\b/);
 });
 
-test("the others see who is typing, for as long as they type", async (t) => {
+test("other members see who is typing", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
@@ -129,7 +129,7 @@ test("the others see who is typing, for as long as they type", async (t) => {
   await bia.until(typing, "");
 });
 
-test("everybody sees who is here and how many", async (t) => {
+test("the page lists and counts who is present", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const people = (window, count, names) =>

@@ -5,7 +5,7 @@ import { get, inRooms, kubectl } from "../../e2e/lib/kubectl.mjs";
 import { OPERATOR_LABELS, operators } from "../../e2e/lib/release.mjs";
 import { childOf, children, pods, podsReady, ready, remove, status } from "../../e2e/lib/room.mjs";
 import { RELEASE, SYSTEM } from "../../e2e/lib/settings.mjs";
-import { lasting, until } from "../lib/wait.mjs";
+import { lasting, until } from "../../lib/wait.mjs";
 
 export default [
   {

@@ -5,7 +5,7 @@ import { toIngress } from "../../e2e/lib/ingress.mjs";
 import { forward, get } from "../../e2e/lib/kubectl.mjs";
 import { create, podsReady, remove, roomWithIngress, urlOf } from "../../e2e/lib/room.mjs";
 import { RELEASE, SYSTEM } from "../../e2e/lib/settings.mjs";
-import { readLog } from "./log.mjs";
+import { readLog } from "../../lib/log.mjs";
 
 const decode = (text) => Buffer.from(text, "base64").toString();
 

@@ -1,15 +1,13 @@
 // A room on this machine as a cluster would run it: several servers, each with its own link to one RabbitMQ, and in
 // front of them a load balancer that knows which are ready.
 
-import { spawn } from "node:child_process";
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
-import { createWriteStream, mkdirSync, readFileSync } from "node:fs";
+import { createWriteStream, mkdirSync } from "node:fs";
 
-import { binary, freePort, root } from "../../page/lib/server.mjs";
-import { readLog } from "./log.mjs";
-import { Proxy } from "./proxy.mjs";
-import { until } from "./wait.mjs";
+import { logOf } from "../../lib/broker.mjs";
+import { readLog } from "../../lib/log.mjs";
+import { Proxy } from "../../lib/proxy.mjs";
+import { PapoServer, root } from "../../lib/server.mjs";
 
 const PROBE_MS = 250;
 /** Short drains, limits that the traffic of a trial stays below, and pages too short to make up for a lost resume. */
@@ -21,7 +19,6 @@ export class Loopback {
     const place = new Loopback();
     place.broker = broker;
     place.room = `faults/r-${randomBytes(5).toString("hex")}`;
-    place.exchange = `papo.${place.room.replace("/", ".")}`;
     place.servers = [];
     for (let n = 0; n < 3; n++) place.servers.push(await Server.create(place, n, flags));
     await Promise.all(place.servers.map((server) => server.start()));
@@ -30,12 +27,11 @@ export class Loopback {
       const ready = place.servers.filter((server) => server.ready);
       return ready.length ? { port: ready[turn++ % ready.length].port } : null;
     });
-    place.url = `http://127.0.0.1:${place.front.port}`;
+    place.url = place.front.url;
     return place;
   }
 
-  stream = (epoch) => `${this.exchange}.log.${epoch}`;
-  log = (epoch, last) => readLog(this.broker.url, this.stream(epoch), last);
+  log = (epoch, last) => readLog(this.broker.url, logOf(this.room, epoch), last);
 
   async stop() {
     this.front.close();
@@ -43,76 +39,48 @@ export class Loopback {
   }
 }
 
-export class Server {
-  #process;
+export class Server extends PapoServer {
   #probe;
   ready = false;
   /** Times at which it became ready and stopped being it. */
   changes = [];
 
   static async create(place, n, flags) {
-    const server = new Server();
-    server.link = await Proxy.to(() => ({ port: place.broker.port }));
-    [server.port, server.adminPort] = [await freePort(), await freePort()];
+    const folder = root("target/fault-logs");
+    mkdirSync(folder, { recursive: true });
+    const log = createWriteStream(`${folder}/${place.room.replace("/", "-")}-${n + 1}.log`, { flags: "a" });
+    const server = new Server({ name: `server ${n + 1}`, env: DEFAULTS, log });
+    server.link = await Proxy.to(place.broker.port);
     const url = new URL(place.broker.url);
     url.port = server.link.port;
     server.flags = ["--broker", url.href, "--declare", "--room", place.room, ...flags];
-    mkdirSync(root("target/fault-logs"), { recursive: true });
-    server.name = `server ${n + 1}`;
-    server.log = createWriteStream(root(`target/fault-logs/${place.room.replace("/", "-")}-${n + 1}.log`), { flags: "a" });
     return server;
-  }
-
-  get url() {
-    return `http://127.0.0.1:${this.port}`;
-  }
-
-  get pid() {
-    return this.#process.pid;
   }
 
   /** Starts it (again), and waits until it is ready. */
   async start() {
-    const addresses = ["--listen", `127.0.0.1:${this.port}`, "--admin-listen", `127.0.0.1:${this.adminPort}`];
-    this.#process = spawn(binary(), [...addresses, ...this.flags], { env: { ...process.env, ...DEFAULTS }, stdio: ["ignore", "pipe", "pipe"] });
-    const child = this.#process;
-    for (const output of [child.stdout, child.stderr]) output.pipe(this.log, { end: false });
+    await super.start(...this.flags);
+    await this.#ask();
     clearInterval(this.#probe);
-    this.#probe = setInterval(() => this.#look(), PROBE_MS);
-    await until(`${this.name} is ready`, () => {
-      if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
-      return this.ready;
-    });
+    this.#probe = setInterval(() => this.#ask(), PROBE_MS);
   }
 
-  async #look() {
-    const ready = (await fetch(`http://127.0.0.1:${this.adminPort}/readyz`, { signal: AbortSignal.timeout(2000) }).catch(() => null))?.ok ?? false;
+  async #ask() {
+    const ready = await this.isReady();
     if (ready !== this.ready) this.changes.push({ ready, at: Date.now() });
     this.ready = ready;
   }
 
-  /** Its resident memory, in bytes. */
-  resident = () => Number(readFileSync(`/proc/${this.pid}/status`, "utf8").match(/^VmRSS:\s+(\d+) kB/m)[1]) * 1024;
-
-  stats = async () => (await fetch(`http://127.0.0.1:${this.adminPort}/stats`)).json();
-
-  /** As a crash does: no word to anybody. */
-  kill = () => this.#end("SIGKILL");
-
-  /** As Kubernetes does: its exit code, and how many seconds it took. */
-  async terminate() {
-    const begun = Date.now();
-    const code = await this.#end("SIGTERM");
-    return { code, seconds: (Date.now() - begun) / 1000 };
+  async kill() {
+    const code = await super.kill();
+    await this.#ask();
+    return code;
   }
 
-  async #end(signal) {
-    if (this.#process.exitCode !== null || this.#process.signalCode !== null) return this.#process.exitCode;
-    const ended = once(this.#process, "exit");
-    this.#process.kill(signal);
-    const [code] = await ended;
-    await this.#look();
-    return code;
+  async terminate() {
+    const ended = await super.terminate();
+    await this.#ask();
+    return ended;
   }
 
   async remove() {

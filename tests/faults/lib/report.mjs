@@ -3,7 +3,7 @@
 const seconds = (value) => (value === undefined ? "-" : value === Infinity ? "never" : value.toFixed(1));
 
 export function table(rows, { senders, readers, rate, around }, machine) {
-  const columns = ["#", "fault", "sent", "acknowledged", "lost", "repeated", "reordered", "unannounced", "copies hidden", "99 % (s)", "100 % (s)", "longest silence (s)", ""];
+  const columns = ["#", "fault", "sent", "acknowledged", "lost", "repeated", "reordered", "unannounced", "duplicates hidden", "99 % (s)", "100 % (s)", "longest silence (s)", ""];
   const lines = rows.map((row) => [
     row.number,
     row.title,
@@ -13,7 +13,7 @@ export function table(rows, { senders, readers, rate, around }, machine) {
     row.repeated ?? "-",
     row.reordered ?? "-",
     row.holes ?? "-",
-    row.copies ?? "-",
+    row.duplicates ?? "-",
     seconds(row.caughtUp99),
     seconds(row.caughtUp100),
     seconds(row.silence),

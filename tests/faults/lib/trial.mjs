@@ -1,9 +1,9 @@
 // One fault under traffic: members join, talk, the fault happens, everybody catches up, and the judge reads it all.
 
-import { catchingUp, judge, percentile } from "./checker.mjs";
-import { Member } from "./member.mjs";
-import { Traffic } from "./traffic.mjs";
-import { lasting, until } from "./wait.mjs";
+import { catchingUp, judge, percentile } from "../../lib/checker.mjs";
+import { Member, numbered } from "../../lib/member.mjs";
+import { Traffic } from "../../lib/traffic.mjs";
+import { lasting, until } from "../../lib/wait.mjs";
 
 /** Seconds within which 99 % of the clients must have caught up. */
 const CAUGHT_UP_WITHIN = 10;
@@ -43,8 +43,8 @@ export async function trial(fault, settings, context, open) {
 
 /** The senders, then those who only read. */
 export function joined(place, { senders, readers }) {
-  const names = [...numbered("sender", senders), ...numbered("reader", readers)];
-  return Promise.all(names.map((name) => Member.join(place.url, name, place.memberOptions)));
+  const names = [...numbered(senders, "sender"), ...numbered(readers, "reader")];
+  return Promise.all(names.map((name) => Member.join(place.url, name, { texts: false, ...place.memberOptions })));
 }
 
 /** Waits until a message that was sent after the fault was acknowledged. */
@@ -80,5 +80,3 @@ function silence({ members }) {
   for (const { shown } of members) for (let n = 1; n < shown.length; n++) most = Math.max(most, shown[n].at - shown[n - 1].at);
   return most / 1000;
 }
-
-const numbered = (name, count) => Array.from({ length: count }, (_, n) => `${name} ${n + 1}`);

@@ -5,8 +5,9 @@ import { mkdtempSync, renameSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
-import { Member } from "../lib/member.mjs";
-import { lasting, until } from "../lib/wait.mjs";
+import { VHOST } from "../../lib/broker.mjs";
+import { Member } from "../../lib/member.mjs";
+import { lasting, until } from "../../lib/wait.mjs";
 
 export default [
   {
@@ -66,7 +67,7 @@ export default [
       const folder = mkdtempSync(join(tmpdir(), "papo-credentials."));
       const rotate = async () => {
         const password = randomUUID();
-        await broker.api(`users/${user}`, "PUT", { password, tags: "" });
+        await broker.call("PUT", `users/${user}`, { password, tags: "" });
         for (const [file, value] of Object.entries({ username: user, password })) {
           // As a mounted Secret changes: whole files, one after the other.
           writeFileSync(join(folder, `${file}.new`), value);
@@ -74,7 +75,7 @@ export default [
         }
       };
       await rotate();
-      await broker.api(`permissions/%2F/${user}`, "PUT", { configure: ".*", write: ".*", read: ".*" });
+      await broker.call("PUT", `permissions/${VHOST}/${user}`, { configure: ".*", write: ".*", read: ".*" });
       return { flags: ["--broker-credentials", folder], rotate, user };
     },
     async run({ broker, prepared: { rotate, user } }) {

@@ -3,8 +3,8 @@
 import { randomUUID } from "node:crypto";
 import { connect } from "node:net";
 
-import { Member } from "../lib/member.mjs";
-import { lasting, until } from "../lib/wait.mjs";
+import { Member } from "../../lib/member.mjs";
+import { lasting, until } from "../../lib/wait.mjs";
 
 const padded = (bytes) => (member, n) => `${member.name} ${n} `.padEnd(bytes, "-");
 
@@ -20,7 +20,7 @@ export default [
       const end = Date.now();
       for (const member of stalled) member.tcp?.resume();
       await until("they are back", () => stalled.every(({ socket }) => socket.connected), 30);
-      expect(stalled.every(({ cuts }) => cuts.length > 0), "a client that read nothing for 60 s was not closed");
+      expect(stalled.every(({ closes }) => closes.length > 0), "a client that read nothing for 60 s was not closed");
       return { end };
     },
   },
@@ -67,7 +67,7 @@ export default [
     quick: true,
     async run({ place, expect }) {
       const token = randomUUID();
-      const twins = await Promise.all(place.servers.slice(0, 2).map(({ url }, n) => Member.join(url, `twin ${n + 1}`, { token })));
+      const twins = await Promise.all(place.servers.slice(0, 2).map(({ url }, n) => Member.join(url, { name: `twin ${n + 1}`, token })));
       for (let n = 0; n < 100; n++) {
         const id = randomUUID();
         const [one, other] = await Promise.all(twins.map((twin) => twin.send(`twin ${n}`, id)));
@@ -76,7 +76,7 @@ export default [
       }
       return { end: Date.now(), others: twins };
     },
-    check: ({ copies }, expect) => expect(copies > 0, "no message was stored twice, so nothing was hidden"),
+    check: ({ duplicates }, expect) => expect(duplicates > 0, "no message was stored twice, so nothing was hidden"),
   },
   {
     number: 24,
@@ -108,10 +108,11 @@ const mib = (bytes) => Math.round(bytes / 2 ** 20);
 async function strangers(place, expect, claims) {
   const visitors = [];
   for (const claim of claims) {
-    const visitor = new Member(place.url, `claims ${JSON.stringify(claim)}`, { auth: (answer) => answer({ ...claim, ...(visitor.epoch && visitor.place) }) });
-    await until(`${visitor.name} gets an answer`, () => visitor.epoch || visitor.cuts.length > 0);
+    const visitor = new Member(place.url, { token: randomUUID(), ...claim });
+    const name = `the client that claims ${JSON.stringify(claim)}`;
+    await until(`${name} gets an answer`, () => visitor.epoch || visitor.closes.length > 0);
     const [page] = visitor.notices;
-    expect(page?.recovered === false, `${visitor.name} was not given a page anew: ${JSON.stringify(visitor.notices)} ${visitor.cuts}`);
+    expect(page?.recovered === false, `${name} was not given a page anew: ${JSON.stringify(visitor.notices)} ${visitor.closes}`);
     visitors.push(visitor);
   }
   return { end: Date.now(), others: visitors };

@@ -1,15 +1,16 @@
-// What happens to the room on the broker, behind everybody's back.
+// What happens to the room on the broker, while it is in use.
 
-import { until } from "../lib/wait.mjs";
+import { logOf } from "../../lib/broker.mjs";
+import { until } from "../../lib/wait.mjs";
 
 export default [
   {
     number: "21a",
     title: "the room's exchange is deleted",
     async run({ broker, place }) {
-      await broker.api(`exchanges/%2F/${place.exchange}`, "DELETE");
+      await broker.deleteExchange(place.room);
       const end = Date.now();
-      await until("the exchange is back", () => broker.api(`exchanges/%2F/${place.exchange}`).then(() => true));
+      await until("the exchange is back", () => broker.exchange(place.room));
       return { end };
     },
   },
@@ -19,7 +20,7 @@ export default [
     quick: true,
     async run({ broker, place, members, expect }) {
       const [{ epoch }] = members;
-      await broker.api(`queues/%2F/${place.stream(epoch)}`, "DELETE");
+      await broker.deleteQueue(logOf(place.room, epoch));
       const end = Date.now();
       await until("all were given the new log", () => members.every((member) => member.epoch !== epoch), 60);
       const epochs = new Set(members.map((member) => member.epoch));

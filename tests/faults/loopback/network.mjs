@@ -1,6 +1,6 @@
 // What happens between the servers and RabbitMQ, and between clients and servers.
 
-import { lasting, until } from "../lib/wait.mjs";
+import { lasting, until } from "../../lib/wait.mjs";
 
 /** Seconds between the heartbeats of a server's connections; a peer is given up after two. */
 const HEARTBEAT = 5;
@@ -38,7 +38,7 @@ export default [
       return { end: Date.now() };
     },
     // Otherwise the fault missed what it was aimed at.
-    check: ({ copies }, expect) => expect(copies > 0, "no message was stored twice, so nothing was hidden"),
+    check: ({ duplicates }, expect) => expect(duplicates > 0, "no message was stored twice, so nothing was hidden"),
   },
   {
     number: 10,

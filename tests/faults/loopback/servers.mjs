@@ -1,6 +1,6 @@
 // What happens to the chat servers.
 
-import { lasting, until } from "../lib/wait.mjs";
+import { lasting, until } from "../../lib/wait.mjs";
 
 /** What a Deployment leaves a pod after SIGTERM, with the drain period of these servers: see `Launch::grace_period`. */
 const GRACE_SECONDS = 3 + 15 + 5;
@@ -24,12 +24,12 @@ export default [
     title: "SIGTERM a server",
     within: 5,
     async run({ place: { servers }, members, expect }) {
-      const refused = refusals(members);
+      const rejected = rejections(members);
       const { code, seconds } = await servers[0].terminate();
       const end = Date.now();
       expect(code === 0, `it ended with ${code}`);
       expect(seconds < GRACE_SECONDS, `it took ${seconds} s, the grace period is ${GRACE_SECONDS}`);
-      expect(refusals(members) === refused, "senders saw errors");
+      expect(rejections(members) === rejected, "senders saw errors");
       await servers[0].start();
       return { end, note: `exit ${code} after ${seconds.toFixed(1)} s` };
     },
@@ -82,5 +82,5 @@ export default [
   },
 ];
 
-/** Final refusals, which a sender sees as errors. */
-const refusals = (members) => members.reduce((sum, { refused }) => sum + refused.length, 0);
+/** Final rejections, which a sender sees as errors. */
+const rejections = (members) => members.reduce((sum, { rejected }) => sum + rejected.length, 0);

@@ -4,8 +4,8 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { ChatWindow, DESKTOP, PHONE } from "./lib/browser.mjs";
-import { PapoServer } from "./lib/server.mjs";
+import { ChatWindow, DESKTOP, PHONE } from "../lib/browser.mjs";
+import { PapoServer } from "../lib/server.mjs";
 
 /** A conversation between the two, the same for each picture. */
 async function converse(ana, bia) {
@@ -59,7 +59,7 @@ test("a long word, a long name and a long link fit a phone", async (t) => {
   await bia.screenshot("phone-long");
 });
 
-test("states that are rare have a picture too", async (t) => {
+test("the page shows failed and waiting messages", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url);
   await ana.screenshot("desktop-name");
@@ -77,7 +77,7 @@ test("states that are rare have a picture too", async (t) => {
   assert.ok(await ana.page.isDisabled("#send-btn"));
 });
 
-test("the page speaks Portuguese, and English where the browser does", async (t) => {
+test("the page is in Portuguese, or English if the browser is", async (t) => {
   const server = await PapoServer.start(t);
   for (const [locale, placeholder, state, language] of [
     ["pt-BR", "Digite sua mensagem...", "Conectado", "pt-BR"],
@@ -91,7 +91,7 @@ test("the page speaks Portuguese, and English where the browser does", async (t)
   }
 });
 
-test("days are told apart, and times are the browser's own", async (t) => {
+test("days have headings and times follow the browser's locale", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   await ana.say("hoje");
@@ -104,7 +104,7 @@ test("days are told apart, and times are the browser's own", async (t) => {
   assert.match(await american.page.textContent(".message time"), /\d:\d\d\s[AP]M$/);
 });
 
-test("a screen reader is told what is what, and the keyboard reaches everything", async (t) => {
+test("the page works with screen readers and the keyboard", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const attributes = (selector, ...names) => Promise.all(names.map((name) => ana.page.getAttribute(selector, name)));

@@ -1,4 +1,4 @@
-// Members who keep talking: each sends at its times, whether or not the last message was answered.
+// Members who keep sending: each at its times, whether or not the last message was acknowledged.
 
 import { until } from "./wait.mjs";
 

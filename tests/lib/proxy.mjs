@@ -9,21 +9,29 @@ export class Proxy {
   /** Bytes are swallowed, both ways or only towards the client, while the connections stay open. */
   #silence = { up: false, down: false };
   #delay = () => 0;
+  #isCut = false;
+  #isHeld = false;
 
-  /** Forwards to what `target()` says at each connection: { port } or { path }, or null for nobody. */
-  static async to(target) {
+  /** Forwards to `target`: a port, or what it says at each connection: { port } or { path }, or null for nobody. */
+  static async to(target, { test } = {}) {
+    const choose = typeof target === "number" ? () => ({ port: target }) : target;
     const proxy = new Proxy();
-    proxy.#server = createServer((client) => proxy.#accept(client, target)).listen(0, "127.0.0.1");
+    proxy.#server = createServer((client) => proxy.#accept(client, choose)).listen(0, "127.0.0.1");
+    test?.after(() => proxy.close());
     await once(proxy.#server, "listening");
     proxy.port = proxy.#server.address().port;
     return proxy;
   }
 
-  async #accept(client, target) {
+  get url() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  async #accept(client, choose) {
     client.on("error", () => {});
     client.pause();
-    const to = await target();
-    if (!to || client.destroyed) return void client.destroy();
+    const to = await choose();
+    if (!to || this.#isCut || client.destroyed) return void client.destroy();
     const server = connect({ host: "127.0.0.1", ...to });
     const link = { client, server };
     this.#links.add(link);
@@ -37,6 +45,7 @@ export class Proxy {
       this.#pipe(from, into, way);
     }
     client.resume();
+    if (this.#isHeld) server.pause();
   }
 
   #pipe(from, into, way) {
@@ -70,6 +79,27 @@ export class Proxy {
     this.#delay = ms ? () => ms + (2 * Math.random() - 1) * jitter : () => 0;
   }
 
+  /** Ends every connection, and each that is tried, until `mend()`. */
+  cut() {
+    this.#isCut = true;
+    this.#destroy();
+  }
+
+  mend() {
+    this.#isCut = false;
+  }
+
+  /** Passes nothing from the server on, until `release()`; what the client sends passes. */
+  hold() {
+    this.#isHeld = true;
+    for (const { server } of this.#links) server.pause();
+  }
+
+  release() {
+    this.#isHeld = false;
+    for (const { server } of this.#links) server.resume();
+  }
+
   /** Ends all connections with a reset, as a firewall or a dying machine does. */
   reset() {
     for (const { client, server } of this.#links) {
@@ -97,6 +127,10 @@ export class Proxy {
 
   close() {
     this.#server.close();
+    this.#destroy();
+  }
+
+  #destroy() {
     for (const { client, server } of this.#links) {
       client.destroy();
       server.destroy();

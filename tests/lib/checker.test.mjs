@@ -29,8 +29,8 @@ function after(break_) {
   return judge(history);
 }
 
-describe("the judge", () => {
-  test("finds nothing in a history where nothing went wrong", () => {
+describe("judge", () => {
+  test("accepts a history without faults", () => {
     const verdict = judge(good());
     assert.deepEqual([verdict.ok, verdict.sent, verdict.acknowledged, counts(verdict)], [true, 10, 10, none]);
   });
@@ -44,11 +44,11 @@ describe("the judge", () => {
     assert.equal(verdict.ok, false);
   });
 
-  test("I1: an acknowledgement that names another place is false", () => {
+  test("I1: an acknowledgement with another offset is invented", () => {
     assert.equal(after((_, ana) => (ana.sent[3].acknowledged.offset = 4)).invented, 1);
   });
 
-  test("I1: the last messages count for those who stayed", () => {
+  test("I1: missing last messages count unless the member left", () => {
     assert.deepEqual(counts(after((_, ana, rui) => rui.shown.splice(8, 2))), { ...none, holes: 2 });
     assert.equal(after((_, ana, rui) => (rui.shown.splice(8, 2), (rui.left = true))).ok, true);
   });
@@ -58,10 +58,10 @@ describe("the judge", () => {
     assert.equal(after((_, ana, rui) => rui.shown.push(show(3))).repeated, 1);
   });
 
-  test("I2: a second copy in the log that somebody is shown is repeated", () => {
+  test("I2: a duplicate that is shown is repeated", () => {
     const copy = (history) => history.logs[EPOCH].records.push(record(10, 2));
     assert.equal(after(copy).ok, true);
-    assert.equal(after(copy).copies, 1);
+    assert.equal(after(copy).duplicates, 1);
     assert.equal(after((history, ana, rui) => (copy(history), rui.shown.push(show(10, 2)))).repeated, 1);
   });
 
@@ -75,7 +75,7 @@ describe("the judge", () => {
     assert.equal(after((_, ana, rui) => rui.shown.push(show(55))).invented, 1);
   });
 
-  test("I3: a sender's messages stored in another order than it sent them are reordered", () => {
+  test("I3: messages stored in another order than sent are reordered", () => {
     const swapped = (ana) => ([ana.sent[4].acknowledged.offset, ana.sent[5].acknowledged.offset] = [5, 4]);
     const relabel = ({ logs, members }) => {
       const names = (offset) => ({ 4: 5, 5: 4 })[offset] ?? offset;
@@ -88,7 +88,7 @@ describe("the judge", () => {
     assert.equal(after((history, ana) => (swapped(ana), relabel(history), ana.sent.slice(5).forEach((sent) => (sent.connection = 2)))).ok, true);
   });
 
-  test("I4: a hole is wrong unless it was announced, and as far as it was", () => {
+  test("I4: a hole counts as far as it was not announced", () => {
     const hole = (rui) => rui.shown.splice(3, 3);
     assert.equal(after((_, ana, rui) => hole(rui)).holes, 3);
     const announced = after((_, ana, rui) => (hole(rui), rui.notices.push({ before: 3, kind: "gap", epoch: EPOCH, from: 3, to: 5 })));
@@ -99,7 +99,7 @@ describe("the judge", () => {
     assert.equal(after((_, ana, rui) => (rui.shown.splice(6, 0, ...range(4, 6).map((n) => show(n))), rui.notices.push({ before: 6, kind: "page", epoch: EPOCH }))).ok, true);
   });
 
-  test("I4: another log must be announced too", () => {
+  test("I4: another epoch without a page counts as a hole", () => {
     const other = (history, rui) => {
       history.logs.e2 = { records: [record(0, 50)], head: 0, whole: true };
       history.logs[EPOCH].whole = false;
@@ -109,7 +109,7 @@ describe("the judge", () => {
     assert.equal(after((history, ana, rui) => (other(history, rui), rui.notices.push({ before: 10, kind: "page", epoch: "e2" }))).ok, true);
   });
 
-  test("what retention removed is not judged, and what is left of it is", () => {
+  test("messages removed by retention are not judged", () => {
     const shorten = (history) => {
       history.logs[EPOCH].records.splice(0, 5);
       history.logs[EPOCH].head = 5;
@@ -119,15 +119,15 @@ describe("the judge", () => {
   });
 });
 
-describe("second copies", () => {
-  test("are those of the same sender within the window", () => {
+describe("visible", () => {
+  test("hides duplicates of the same sender within the window", () => {
     const records = [record(0, 1), { offset: 1, sender: "rui", id: id(1) }, record(32_768, 1), record(65_537, 1)];
     assert.deepEqual(visible(records).map(({ offset }) => offset), [0, 1, 65_537]);
   });
 });
 
-describe("catching up", () => {
-  test("lasts until all that was acknowledged before the end, and one message after it, were shown", () => {
+describe("catchingUp", () => {
+  test("lasts until acknowledged messages and a later one are shown", () => {
     const history = good();
     const [, rui] = history.members;
     rui.shown.forEach((message, n) => (message.at = 1000 + n));
@@ -141,7 +141,7 @@ describe("catching up", () => {
     assert.deepEqual(catchingUp(good(), 5000), [Infinity, Infinity]);
   });
 
-  test("is stated for shares of the members", () => {
+  test("percentile gives the value for a share", () => {
     const seconds = range(1, 101);
     assert.deepEqual([percentile(seconds, 0.99), percentile(seconds, 1)], [99, 100]);
   });

@@ -2,20 +2,28 @@
 
 import { mkdirSync } from "node:fs";
 import { after } from "node:test";
-import { fileURLToPath } from "node:url";
 
 import { chromium } from "playwright-core";
 
 const ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-const LIMIT = 15_000;
+/** For a page that does not come: on a busy machine a good one may take seconds. */
+const LIMIT_MS = 60_000;
 export const DESKTOP = { width: 1280, height: 800 };
 export const PHONE = { width: 360, height: 740 };
 
-const screenshots = fileURLToPath(new URL("../screenshots/", import.meta.url));
+/** Where screenshots go. */
+const screenshots = process.env.PAPO_SCREENSHOTS ?? "screenshots";
 
-/** One browser for all tests of a file. */
-const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: ARGUMENTS });
-after(() => browser.close());
+/** Starts a browser, with more arguments if there are any. */
+export const launch = (...more) => chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: [...ARGUMENTS, ...more] });
+
+let shared;
+/** The one browser of a test file. */
+function ours() {
+  shared ??= launch();
+  return shared;
+}
+after(async () => (await shared)?.close());
 
 export class ChatWindow {
   /** What the browser complained about. */
@@ -23,14 +31,14 @@ export class ChatWindow {
 
   /**
    * Opens `url` for the test `t`, as a person who shares nothing with others unless they share their `context`; with a
-   * `name`, answers the dialog and waits to be in the room.
+   * `name`, answers the dialog and waits to be in the room. The browser is the file's own unless there is another.
    */
-  static async open(t, url, { name, context, ...options } = {}) {
+  static async open(t, url, { name, context, browser, ...options } = {}) {
     const window = new ChatWindow();
-    window.context = context ?? (await browser.newContext({ viewport: DESKTOP, locale: "pt-BR", timezoneId: "America/Sao_Paulo", ...options }));
+    window.context = context ?? (await (await (browser ?? ours())).newContext({ viewport: DESKTOP, locale: "pt-BR", timezoneId: "America/Sao_Paulo", ...options }));
     t.after(() => window.context.close());
     window.page = await window.context.newPage();
-    window.page.setDefaultTimeout(LIMIT);
+    window.page.setDefaultTimeout(LIMIT_MS);
     window.page.on("console", (message) => message.type() === "error" && window.errors.push(message.text()));
     window.page.on("pageerror", (error) => window.errors.push(String(error)));
     await window.page.goto(url);
@@ -91,7 +99,7 @@ export class ChatWindow {
 
   async screenshot(name) {
     mkdirSync(screenshots, { recursive: true });
-    await this.page.screenshot({ path: `${screenshots}${name}.png`, animations: "disabled" });
+    await this.page.screenshot({ path: `${screenshots}/${name}.png`, animations: "disabled" });
   }
 }
 

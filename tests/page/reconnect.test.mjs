@@ -3,19 +3,17 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Bot } from "./lib/bot.mjs";
-import { ChatWindow } from "./lib/browser.mjs";
-import { PapoServer } from "./lib/server.mjs";
-import { Wire } from "./lib/wire.mjs";
+import { ChatWindow } from "../lib/browser.mjs";
+import { Member, numbered } from "../lib/member.mjs";
+import { Proxy } from "../lib/proxy.mjs";
+import { PapoServer } from "../lib/server.mjs";
 
-const numbered = (count, text) => Array.from({ length: count }, (_, n) => `${text} ${n + 1}`);
-
-test("what was typed offline waits visibly, and is sent in order after reconnecting", async (t) => {
+test("messages typed offline are sent in order after reconnecting", async (t) => {
   const server = await PapoServer.start(t);
-  const wire = await Wire.to(t, server.port);
-  const ana = await ChatWindow.open(t, wire.url, { name: "Ana" });
+  const proxy = await Proxy.to(server.port, { test: t });
+  const ana = await ChatWindow.open(t, proxy.url, { name: "Ana" });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
-  wire.cut();
+  proxy.cut();
   await ana.connection("reconnecting");
   assert.match(await ana.page.textContent("#connection-words"), /Sem conexão/);
   const texts = numbered(5, "guardada");
@@ -23,39 +21,39 @@ test("what was typed offline waits visibly, and is sent in order after reconnect
   const waiting = await ana.sees("guardada 5", "pending");
   assert.match(await waiting.locator(".state").textContent(), /na fila/);
   assert.equal((await bia.texts()).length, 0);
-  wire.mend();
+  proxy.mend();
   await ana.sees("guardada 5", "sent");
   await bia.sees("guardada 5");
   assert.deepEqual(await bia.texts(), texts);
   assert.deepEqual(await ana.texts(), texts);
 });
 
-test("what was typed offline survives a reload", async (t) => {
+test("messages typed offline survive a reload", async (t) => {
   const server = await PapoServer.start(t);
-  const wire = await Wire.to(t, server.port);
-  const ana = await ChatWindow.open(t, wire.url, { name: "Ana" });
-  wire.cut();
+  const proxy = await Proxy.to(server.port, { test: t });
+  const ana = await ChatWindow.open(t, proxy.url, { name: "Ana" });
+  proxy.cut();
   await ana.connection("reconnecting");
   await ana.say("escrita antes de recarregar");
   await ana.sees("escrita antes de recarregar", "pending");
-  wire.mend();
+  proxy.mend();
   await ana.page.reload();
   await ana.sees("escrita antes de recarregar", "sent");
   assert.deepEqual(await ana.texts(), ["escrita antes de recarregar"]);
 });
 
-test("a message whose answer was lost is shown once", async (t) => {
+test("a message with a lost acknowledgement is shown once", async (t) => {
   const server = await PapoServer.start(t);
-  const wire = await Wire.to(t, server.port);
-  const ana = await ChatWindow.open(t, wire.url, { name: "Ana" });
+  const proxy = await Proxy.to(server.port, { test: t });
+  const ana = await ChatWindow.open(t, proxy.url, { name: "Ana" });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
-  wire.hold();
+  proxy.hold();
   await ana.say("uma vez só");
   await bia.sees("uma vez só");
-  wire.cut();
-  wire.release();
+  proxy.cut();
+  proxy.release();
   await ana.connection("reconnecting");
-  wire.mend();
+  proxy.mend();
   await ana.sees("uma vez só", "sent");
   await bia.say("agora eu");
   await ana.sees("agora eu");
@@ -63,24 +61,24 @@ test("a message whose answer was lost is shown once", async (t) => {
   assert.deepEqual(await bia.texts(), ["uma vez só", "agora eu"]);
 });
 
-test("who was cut off gets exactly what was missed, in order", async (t) => {
+test("a reconnected page shows exactly the missed messages", async (t) => {
   const server = await PapoServer.start(t, "--message-burst", "1000");
-  const wire = await Wire.to(t, server.port);
-  const ana = await ChatWindow.open(t, wire.url, { name: "Ana" });
-  const bia = await Bot.join(t, server.url, "Bia");
+  const proxy = await Proxy.to(server.port, { test: t });
+  const ana = await ChatWindow.open(t, proxy.url, { name: "Ana" });
+  const bia = await Member.join(server.url, "Bia", { test: t });
   await bia.say("antes");
   await ana.sees("antes");
-  wire.cut();
+  proxy.cut();
   await ana.connection("reconnecting");
   const missed = numbered(200, "perdida");
   await bia.say(...missed);
-  wire.mend();
+  proxy.mend();
   await ana.sees("perdida 200");
   assert.deepEqual(await ana.texts(), ["antes", ...missed]);
   assert.equal(await ana.page.locator(".notice").count(), 0);
 });
 
-test("too many messages at once are slowed down, not lost", async (t) => {
+test("messages above the rate limit are delayed, not lost", async (t) => {
   const server = await PapoServer.start(t, "--message-burst", "3", "--max-messages-per-second", "5");
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const texts = numbered(8, "rápida");
@@ -89,7 +87,7 @@ test("too many messages at once are slowed down, not lost", async (t) => {
   assert.deepEqual(await ana.texts(), texts);
 });
 
-test("a refused message says so, and can be tried again or discarded", async (t) => {
+test("a rejected message can be retried or discarded", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   await server.kill();
@@ -114,7 +112,7 @@ test("a refused message says so, and can be tried again or discarded", async (t)
   assert.deepEqual(await ana.texts(), ["longa demais para a sala pequena"]);
 });
 
-test("a log that began anew is shown as such", async (t) => {
+test("a new epoch clears the page and shows a notice", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   await ana.say("na vida anterior");
@@ -127,7 +125,7 @@ test("a log that began anew is shown as such", async (t) => {
   await ana.sees("na vida nova", "sent");
 });
 
-test("the page says that the server is going, and comes back to the next one", async (t) => {
+test("the page says that the server drains, and reconnects", async (t) => {
   const server = await PapoServer.start(t, "--drain-period", "1");
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const states = [];
@@ -144,7 +142,7 @@ test("the page says that the server is going, and comes back to the next one", a
   await ana.connection("connected");
 });
 
-test("a full room says so in words, and lets in when there is room again", async (t) => {
+test("the page waits for a place in a full room", async (t) => {
   const server = await PapoServer.start(t, "--max-connections", "1");
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const bia = await ChatWindow.open(t, server.url);
@@ -156,15 +154,15 @@ test("a full room says so in words, and lets in when there is room again", async
   await bia.connection("connected");
 });
 
-test("a browser that goes offline is told in its own words", async (t) => {
+test("the page says when the browser is offline", async (t) => {
   const server = await PapoServer.start(t);
-  const wire = await Wire.to(t, server.port);
-  const ana = await ChatWindow.open(t, wire.url, { name: "Ana" });
+  const proxy = await Proxy.to(server.port, { test: t });
+  const ana = await ChatWindow.open(t, proxy.url, { name: "Ana" });
   await ana.context.setOffline(true);
-  wire.cut();
+  proxy.cut();
   await ana.connection("offline");
   assert.match(await ana.page.textContent("#connection-words"), /Sem internet/);
-  wire.mend();
+  proxy.mend();
   await ana.context.setOffline(false);
   await ana.connection("connected");
 });

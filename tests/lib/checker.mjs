@@ -1,5 +1,5 @@
-// The judge. Pure: from what clients sent, were told and were shown, and from the room's log as the broker has it, it
-// says what was lost, repeated, out of order, or missing without a word. The invariants are those of docs/promises.md.
+// The checker: from what clients sent and were shown, and from the room's log, it says what was lost, repeated, out of
+// order, or missing without a notice. The invariants I1 to I4 are those of docs/promises.md.
 //
 // A history:
 //   members: [{ name, sender, sent, shown, notices, left? }]; `left`: it was not there any more at the end
@@ -8,12 +8,16 @@
 //     notices: [{ before, kind: "page" | "gap", epoch, from?, to? }]; `before`: the index in `shown` they came before
 //   logs: { EPOCH: { records: [{ offset, sender, id }], head, whole } }, from the broker; `whole`: nothing was deleted
 
-/** How many offsets back a second copy is hidden: `DEDUP_WINDOW` of the server. */
+import assert from "node:assert/strict";
+
+import { until } from "./wait.mjs";
+
+/** How many offsets back a duplicate is hidden: `DEDUP_WINDOW` of the server. */
 const DEDUP_WINDOW = 32_768;
 
 const keyOf = ({ sender, id }) => `${sender} ${id}`;
 
-/** What a reader of the log is to be shown: all but second copies. */
+/** What a reader of the log is to be shown: all but duplicates. */
 export function visible(records) {
   const latest = new Map();
   return records.filter((record) => {
@@ -26,9 +30,9 @@ export function visible(records) {
 
 /** Holds a history against I1 to I4. `faults` has a line for each thing that is wrong. */
 export function judge({ members, logs }) {
-  const verdict = { sent: 0, acknowledged: 0, lost: 0, repeated: 0, reordered: 0, holes: 0, invented: 0, copies: 0, announced: 0, faults: [] };
+  const verdict = { sent: 0, acknowledged: 0, lost: 0, repeated: 0, reordered: 0, holes: 0, invented: 0, duplicates: 0, announced: 0, faults: [] };
   const shownLogs = new Map(Object.entries(logs).map(([epoch, log]) => [epoch, index(log)]));
-  for (const [, log] of shownLogs) verdict.copies += log.copies;
+  for (const [, log] of shownLogs) verdict.duplicates += log.duplicates;
   const acknowledged = members.flatMap((member) => member.sent.filter((message) => message.acknowledged).map((message) => ({ ...message, member })));
   verdict.sent = members.reduce((sum, { sent }) => sum + sent.length, 0);
   verdict.acknowledged = acknowledged.length;
@@ -45,7 +49,7 @@ function index({ records, head = 0, whole = true }) {
   const order = visible(records);
   const place = new Map(order.map((record, at) => [record.offset, at]));
   const keys = new Map(order.map((record) => [keyOf(record), record.offset]));
-  return { order, place, keys, head, whole, copies: records.length - order.length };
+  return { order, place, keys, head, whole, duplicates: records.length - order.length };
 }
 
 /** I1, first half: what was acknowledged is in the log, where the acknowledgement says. */
@@ -130,6 +134,42 @@ function inOrderSent({ name, sent }, verdict) {
 function wrong(verdict, kind, line) {
   verdict[kind] += 1;
   if (verdict.faults.length < 50) verdict.faults.push(line);
+}
+
+/** The log as far as these members know it: what any of them was shown, and what was acknowledged to them. */
+export function pooled(histories) {
+  const logs = {};
+  const add = (epoch, { offset, sender, id }) => (logs[epoch] ??= new Map()).set(offset, { offset, sender, id });
+  for (const { sender, sent, shown } of histories) {
+    for (const message of shown) add(message.epoch, message);
+    for (const { id, acknowledged } of sent) if (acknowledged) add(acknowledged.epoch, { ...acknowledged, sender, id });
+  }
+  const inOrder = (records) => [...records.values()].toSorted((a, b) => a.offset - b.offset);
+  return Object.fromEntries(Object.entries(logs).map(([epoch, records]) => [epoch, { records: inOrder(records), head: 0, whole: true }]));
+}
+
+/**
+ * Waits until these members were shown all that was acknowledged to any of them, and holds them against each other:
+ * nothing lost, repeated or out of order, and no notice but that of the first page. How many were acknowledged.
+ */
+export async function everyoneSawEverything(members, seconds = 60) {
+  const keys = members.flatMap(({ sender, acknowledged }) => acknowledged.map(({ id }) => keyOf({ sender, id })));
+  await until(
+    "all members were shown all acknowledged messages",
+    () => {
+      for (const { name, shown } of members) {
+        const seen = new Set(shown.map(keyOf));
+        const missing = keys.filter((key) => !seen.has(key)).length;
+        if (missing) throw new Error(`${name} lacks ${missing} of ${keys.length}`);
+      }
+      return true;
+    },
+    seconds,
+  );
+  const histories = members.map(({ history }) => history);
+  assert.deepEqual(judge({ members: histories, logs: pooled(histories) }).faults, []);
+  for (const { name, notices } of members) assert.equal(notices.length, 1, `${name} was given more than its first page: ${JSON.stringify(notices)}`);
+  return keys.length;
 }
 
 /**

@@ -1,14 +1,15 @@
-// A room to talk in: one server with its own log, or two servers that share a RabbitMQ (PAPO_TEST_AMQP).
+// The rooms of these tests: one server with its own log, or two servers that share a RabbitMQ (PAPO_TEST_AMQP).
 
 import { randomBytes } from "node:crypto";
 
-import { PapoServer } from "../../page/lib/server.mjs";
+import { Member } from "../lib/member.mjs";
+import { PapoServer } from "../lib/server.mjs";
 
 /** The ways a room can be kept in this run: a name for the test's title, and how to start it. */
-export const rooms = [["one server", startAlone]];
-if (process.env.PAPO_TEST_AMQP) rooms.push(["two servers on one RabbitMQ", startTwo]);
+export const rooms = [["a single server", startAlone]];
+if (process.env.PAPO_TEST_AMQP) rooms.push(["two servers that share RabbitMQ", startTwo]);
 
-/** Nobody is too fast, unless a test wants it so. */
+/** No rate limit, unless a test is about it. */
 const fast = (flags) => (flags.includes("--message-burst") ? flags : ["--message-burst", "100000", ...flags]);
 
 async function startAlone(t, ...flags) {
@@ -22,3 +23,6 @@ async function startTwo(t, ...flags) {
   const servers = [await start(), await start()];
   return { servers, here: servers[0].url, there: servers[1].url };
 }
+
+/** Joins for the test `t`. */
+export const join = (t, url, auth, options) => Member.join(url, auth, { test: t, ...options });

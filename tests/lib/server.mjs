@@ -1,0 +1,133 @@
+// A papo-server on loopback: started, stopped, and started again at the same address.
+
+import { spawn } from "node:child_process";
+import { once } from "node:events";
+import { existsSync, readFileSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+
+import { lasting, until } from "./wait.mjs";
+
+/** Ports that the kernel gives to nobody else by itself, and tests/rabbitmq to no node: only another run can have one. */
+const PORTS = { first: 10_000, count: 10_000 };
+const PORT_WITHIN_MS = 30_000;
+
+/** A path within the repository. */
+export const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
+
+/** PAPO_SERVER, or what cargo built last. */
+export function binary() {
+  const target = process.env.CARGO_TARGET_DIR ?? root("target");
+  const found = [process.env.PAPO_SERVER, `${target}/release/papo-server`, `${target}/debug/papo-server`].find((path) => path && existsSync(path));
+  if (!found) throw new Error("no papo-server: build it (cargo build -p papo-server) or name it in PAPO_SERVER");
+  return found;
+}
+
+export class PapoServer {
+  #child;
+  #output = "";
+  #hasClosed = false;
+
+  /** Starts one that stops when the test `t` ends; `flags` come on top of the addresses. */
+  static async start(t, ...flags) {
+    const server = new PapoServer();
+    t.after(() => server.kill());
+    await server.start(...flags);
+    return server;
+  }
+
+  /** `env`: more environment; `log`: a stream that gets its output. */
+  constructor({ name = "papo-server", env = {}, log } = {}) {
+    Object.assign(this, { name, env, log });
+  }
+
+  get url() {
+    return `http://127.0.0.1:${this.port}`;
+  }
+
+  get pid() {
+    return this.#child.pid;
+  }
+
+  get hasEnded() {
+    return this.#child.exitCode !== null || this.#child.signalCode !== null;
+  }
+
+  /** Starts it (again, at the same address), and waits until it is ready. */
+  async start(...flags) {
+    const isNew = this.port === undefined;
+    const end = performance.now() + PORT_WITHIN_MS;
+    for (;;) {
+      if (isNew) [this.port, this.adminPort] = [port(), port()];
+      this.#spawn(flags);
+      const state = await until(`${this.name} is ready`, async () => (this.#hasClosed ? "ended" : (await this.isReady()) && "ready"));
+      if (state === "ready") return;
+      // Whether a port is free is known only when the server has it: it tries another, or waits for its own.
+      const isTaken = /another program|in use/i.test(this.#output);
+      if (!isTaken || performance.now() > end) throw new Error(`${this.name} ended:\n${this.#output}`);
+      await lasting(0.1);
+    }
+  }
+
+  #spawn(flags) {
+    const addresses = ["--listen", `127.0.0.1:${this.port}`, "--admin-listen", `127.0.0.1:${this.adminPort}`];
+    // The page as it is now, not as it was when the binary was built.
+    const page = flags.includes("--web-root") ? [] : ["--web-root", root("web")];
+    this.#child = spawn(binary(), [...addresses, ...page, ...flags], { env: { ...process.env, ...this.env }, stdio: ["ignore", "pipe", "pipe"] });
+    const child = this.#child;
+    this.#output = "";
+    this.#hasClosed = false;
+    child.once("close", () => child === this.#child && (this.#hasClosed = true));
+    for (const output of [this.#child.stdout, this.#child.stderr]) {
+      if (this.log) output.pipe(this.log, { end: false });
+      output.on("data", (text) => (this.#output = (this.#output + text).slice(-10_000)));
+    }
+  }
+
+  /** What `/readyz` says. */
+  async isReady() {
+    const answer = await fetch(`http://127.0.0.1:${this.adminPort}/readyz`, { signal: AbortSignal.timeout(5000) }).catch(() => null);
+    return answer?.ok ?? false;
+  }
+
+  stats = async () => (await fetch(`http://127.0.0.1:${this.adminPort}/stats`)).json();
+
+  /** The value of a metric, written with its labels; 0 if there is none. */
+  async metric(name) {
+    const text = await (await fetch(`http://127.0.0.1:${this.adminPort}/metrics`)).text();
+    const line = text.split("\n").find((one) => one.startsWith(name));
+    return line ? Number(line.split(" ").at(-1)) : 0;
+  }
+
+  /** Its resident memory, in bytes. */
+  resident = () => Number(readFileSync(`/proc/${this.pid}/status`, "utf8").match(/^VmRSS:\s+(\d+) kB/m)[1]) * 1024;
+
+  /** Ends it as a crash does: clients get no word. */
+  kill() {
+    return this.#end("SIGKILL");
+  }
+
+  /** Ends it as Kubernetes does; its exit code, and how many seconds it took. */
+  async terminate() {
+    const begun = performance.now();
+    const code = await this.#end("SIGTERM");
+    return { code, seconds: (performance.now() - begun) / 1000 };
+  }
+
+  async #end(signal) {
+    if (!this.#child || this.hasEnded) return this.#child?.exitCode;
+    const ended = once(this.#child, "exit");
+    this.#child.kill(signal);
+    const [code] = await ended;
+    return code;
+  }
+}
+
+const taken = new Set();
+/** A port that no other server of this process has. */
+function port() {
+  let port;
+  do port = PORTS.first + Math.floor(Math.random() * PORTS.count);
+  while (taken.has(port));
+  taken.add(port);
+  return port;
+}

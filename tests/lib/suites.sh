@@ -1,8 +1,8 @@
 # Suites and their tally. Sourced by tests/run.
 #
-# A suite is a command whose output says how many tests passed and failed (count.awk knows the formats). It counts as
-# failed if it ends with a status other than 0 although no test did, or says nothing countable: a suite that could not
-# even start must not look like one without tests. A check is a command that is one test; a preparation only counts if it
+# A suite is a command that leaves JUnit XML in PAPO_RESULTS, a folder (results.py), or whose output says how many tests
+# passed and failed (count.awk). It counts as failed if it ends with a status other than 0 although no test did, or has
+# nothing countable: a suite that could not even start must not look like one without tests. A check is a command that is one test; a preparation only counts if it
 # fails.
 
 logs=${PAPO_TEST_LOGS:-$PWD/target/test-logs}
@@ -13,12 +13,17 @@ say() { echo "papo: $*"; }
 verbose() { [ -n "${PAPO_VERBOSE:-}${CI:-}" ]; }
 
 suite() { # NAME LIMIT COMMAND...
-    run_limited "$@"
     local counted
-    read -r counted suite_passed suite_failed suite_skipped < <(awk -f tests/lib/count.awk "$log")
-    if [ "$counted" = 0 ]; then
+    export PAPO_RESULTS=$logs/$1.results
+    rm -rf "$PAPO_RESULTS" && mkdir "$PAPO_RESULTS"
+    run_limited "$@"
+    read -r counted suite_passed suite_failed suite_skipped < <(
+        if [ -n "$(ls "$PAPO_RESULTS")" ]; then tests/lib/results.py count "$PAPO_RESULTS"; else awk -f tests/lib/count.awk "$log"; fi
+    )
+    unset PAPO_RESULTS
+    if [ "${counted:-0}" = 0 ]; then
         suite_failed=1
-        say "$1: no count of tests in its output"
+        say "$1: nothing says how many tests there were"
     elif [ $status != 0 ] && [ "$suite_failed" = 0 ]; then
         suite_failed=1
         say "$1: ended with status $status"
@@ -94,6 +99,7 @@ tally() {
     for name in "${failures[@]}"; do
         say "$name failed ($logs/$name.log):"
         awk -f tests/lib/failures.awk "$logs/$name.log" | sed 's/^/    /'
+        [ ! -d "$logs/$name.results" ] || tests/lib/results.py failures "$logs/$name.results" | sed 's/^/    /'
     done
     say "$passed passed, $failed failed"
     [ "$failed" = 0 ] && [ "$passed" != 0 ]

@@ -1,0 +1,52 @@
+#!/usr/bin/env python3
+"""Reads the JUnit XML that a suite has left in a folder.
+
+results.py count FOLDER       prints `COUNTED PASSED FAILED SKIPPED`; COUNTED is 0 if there are no results
+results.py failures FOLDER    prints what failed, and why
+"""
+
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+# Of what a test that failed says.
+MOST_LINES = 20
+
+
+def cases(folder):
+    for path in sorted(Path(folder).glob("*.xml")):
+        try:
+            yield from ElementTree.parse(path).getroot().iter("testcase")
+        except ElementTree.ParseError:
+            print(f"{path.name} ends in the middle: the suite was stopped", file=sys.stderr)
+
+
+def failure(case):
+    """What a test that failed says, or None."""
+    for kind in ("failure", "error"):
+        if (element := case.find(kind)) is not None:
+            return (element.text or element.get("message") or kind).strip()
+    return None
+
+
+def count(folder):
+    passed = failed = skipped = 0
+    for case in cases(folder):
+        if failure(case) is not None:
+            failed += 1
+        elif case.find("skipped") is not None:
+            skipped += 1
+        else:
+            passed += 1
+    print(int(passed + failed + skipped > 0), passed, failed, skipped)
+
+
+def failures(folder):
+    for case in cases(folder):
+        if (text := failure(case)) is not None:
+            print(case.get("name"))
+            for line in text.splitlines()[:MOST_LINES]:
+                print(f"    {line[:300]}")
+
+
+{"count": count, "failures": failures}[sys.argv[1]](sys.argv[2])

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Is the chart sound? helm lint --strict and kubeconform -strict over every toggle, and refusals that must happen.
-# Needs no cluster. helm and kubeconform are taken from PATH, or built with Go; without either it says so and passes.
+# Is the chart sound? helm lint --strict and kubeconform -strict over every toggle, and values that must be rejected.
+# Needs no cluster. helm and kubeconform are taken from PATH, or built with Go; without either the suite is skipped.
 #
 #   tests/chart/check.sh        PAPO_TOOLS=DIR  where built tools and schemas are kept
 set -euo pipefail
@@ -37,7 +37,7 @@ accepts() {     # WHAT ARGUMENTS...
     if kubeconform -strict -skip ChatRoom -schema-location "$schemas/{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json" "$tools/rendered.yaml" > "$tools/out" 2>&1
     then pass; else cat "$tools/out"; fail "kubeconform: $what"; fi
 }
-refuses() {     # WHAT ARGUMENTS...
+rejects() {     # WHAT ARGUMENTS...
     local what=$1; shift
     if render "$@" > /dev/null 2>&1; then fail "accepted $what"; else pass; fi
 }
@@ -73,15 +73,15 @@ accepts "no aggregated roles" --set rbac.aggregate=false
 accepts "monitoring" --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true
 accepts "a mirror" --set imageRegistry=mirror.example.com/x
 accepts "no operator" --set operator.replicas=0
-accepts "rooms that are held" --set operator.releaseRooms=false
+accepts "finalizers that stay" --set operator.releaseRooms=false
 accepts "two operators" --set operator.replicas=2
 accepts "a long name" --set fullnameOverride=a-name-that-has-exactly-forty-characters
 
-refuses "a misspelt key" --set rabbitmq.enbled=false
-refuses "a misspelt key at the top" --set opertor.replicas=1
-refuses "text for a number" --set-string operator.replicas=one
-refuses "two brokers at once" --set broker.existingSecret=mine
-refuses "a namespace that is none" --set 'watchNamespaces={Not_One}'
+rejects "a misspelt key" --set rabbitmq.enbled=false
+rejects "a misspelt key at the top" --set opertor.replicas=1
+rejects "text for a number" --set-string operator.replicas=one
+rejects "two brokers at once" --set broker.existingSecret=mine
+rejects "an invalid namespace" --set 'watchNamespaces={Not_One}'
 
 [ -n "$schemas" ] || echo "chart: rendered but not compared with Kubernetes' schemas, which need Go to be fetched"
 echo "$passed passed, $failed failed"

@@ -1,6 +1,6 @@
 """Write JSON schemas for kubeconform: of Kubernetes' own kinds from its OpenAPI document, of Prometheus Operator's from its CRDs.
 
-Both come as Go modules, the one kind of package that carries them. Objects refuse what they do not list, as the API server's
+Both come as Go modules, the one kind of package that carries them. Objects reject fields that they do not list, as the API server's
 strict validation does.
 
     schemas.py OUTPUT_DIRECTORY

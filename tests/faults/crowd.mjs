@@ -1,4 +1,4 @@
-// What needs a crowd: readers that stop reading among a thousand, and five thousand who come back at once.
+// Faults that need a crowd: 100 of 1,000 members stop reading, and 5,000 members reconnect at once.
 
 import { execFileSync, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -40,11 +40,11 @@ class Crowd {
     Crowd.last = this;
   }
 
-  tell = (command) => this.process.stdin.write(`${command}\n`);
-  moveTo = (servers) => this.tell(`servers ${this.addresses(servers)}`);
+  command = (command) => this.process.stdin.write(`${command}\n`);
+  moveTo = (servers) => this.command(`servers ${this.addresses(servers)}`);
 
   report() {
-    this.tell("report");
+    this.command("report");
     return new Promise((answer) => this.#answers.push(answer));
   }
 
@@ -83,7 +83,7 @@ async function slow(place, members, rate) {
   await crowd.report();
   await lasting(20);
   const before = { ...(await crowd.report()), resident: server.resident(), kernel: socketMemory() };
-  crowd.tell("stall");
+  crowd.command("stall");
   let resident = 0;
   let kernel = 0;
   for (let second = 0; second < 60; second++) {
@@ -93,7 +93,7 @@ async function slow(place, members, rate) {
   }
   const during = await crowd.report();
   const closed = await server.metric('papo_connections_closed_total{reason="slow_reader"}');
-  crowd.tell("read");
+  crowd.command("read");
   const resumed = Date.now();
   await upToDate(crowd, count, 60);
   const after = await crowd.report();
@@ -154,7 +154,7 @@ function mib(bytes) {
   return Math.round(bytes / 2 ** 20);
 }
 
-/** Waits until this many members have been shown everything that was said. */
+/** Waits until this many members have been shown every message. */
 function upToDate(crowd, count, seconds) {
   const look = async () => {
     const { readersUpToDate, stallersUpToDate, said } = await crowd.report();

@@ -63,22 +63,22 @@ function stored(acknowledged, logs, verdict) {
   }
 }
 
-/** I1, second half, and I2 to I4: one member's sequence is the log's, contiguous but for what it was told. */
+/** I1, second half, and I2 to I4: one member's sequence is the log's, contiguous but for the notices it got. */
 function follow({ name, shown, notices, left }, logs, verdict) {
   const seen = new Set();
-  const told = new Map();
-  for (const notice of notices) told.set(notice.before, [...(told.get(notice.before) ?? []), notice]);
+  const noticesAt = new Map();
+  for (const notice of notices) noticesAt.set(notice.before, [...(noticesAt.get(notice.before) ?? []), notice]);
   let epoch, last;
   for (const [at, message] of shown.entries()) {
     const key = `${message.epoch} ${keyOf(message)}`;
-    const noticed = told.get(at) ?? [];
+    const noticed = noticesAt.get(at) ?? [];
     const paged = noticed.some(({ kind }) => kind === "page");
     if (message.epoch !== epoch) {
-      if (!paged) wrong(verdict, "holes", `${name}: epoch ${message.epoch} began without a word`);
+      if (!paged) wrong(verdict, "holes", `${name}: epoch ${message.epoch} began without a page`);
       last = undefined;
     }
     epoch = message.epoch;
-    // A page begun anew may show again what was there before it. What came between is missing all the same.
+    // A new page may repeat messages from before it. Those in between are missing all the same.
     if (paged) {
       seen.clear();
       if (last !== undefined && message.offset <= last.offset) last = undefined;
@@ -91,7 +91,7 @@ function follow({ name, shown, notices, left }, logs, verdict) {
     const log = logs.get(epoch);
     const place = log?.place.get(message.offset);
     if (place === undefined) {
-      // Of a log that is gone, or of its beginning that retention removed, only order and repetition can be judged.
+      // In a deleted log, or before its head, only order and repetition can be judged.
       if (log?.whole && message.offset >= log.head) wrong(verdict, "invented", `${name}: was shown ${message.id} at ${message.offset}, which the log does not show`);
       if (last !== undefined && message.offset <= last.offset) wrong(verdict, "reordered", `${name}: ${message.offset} came after ${last.offset}`);
       last = { offset: message.offset };
@@ -106,7 +106,7 @@ function follow({ name, shown, notices, left }, logs, verdict) {
   if (!left && log?.whole && last?.place !== undefined) missing(name, log, last.place + 1, log.order.length, [], verdict);
 }
 
-/** Messages of the log that a member was not shown, and whether it was told so. */
+/** Messages of the log that a member was not shown, and whether a notice said so. */
 function missing(name, log, from, to, noticed, verdict) {
   for (const { offset, id } of log.order.slice(from, to)) {
     if (noticed.some((notice) => notice.kind === "gap" && notice.from <= offset && offset <= notice.to)) verdict.announced += 1;
@@ -174,7 +174,7 @@ export async function everyoneSawEverything(members, seconds = 60) {
 
 /**
  * Seconds from `end` until each member had caught up: had been shown all that was acknowledged by then, and the first
- * message sent after it. Nobody waits for what came before the page it was last given. Infinity for those who never did.
+ * message sent after it. Messages before its last page are not waited for. Infinity for those who never did.
  */
 export function catchingUp({ members }, end) {
   const acknowledged = members.flatMap(({ sender, sent }) =>

@@ -1,4 +1,4 @@
-// The judge itself: histories that break each invariant, one at a time, must not pass.
+// The checker: histories that break one invariant each must fail.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -83,7 +83,7 @@ describe("judge", () => {
       for (const member of members) member.shown = range(0, 10).map((offset) => show(offset, names(offset)));
     };
     assert.equal(after((history, ana) => (swapped(ana), relabel(history))).reordered, 1);
-    // Whoever had to send again, or on another connection, has no order to keep.
+    // Messages that were sent again, or on another connection, have no order to keep.
     assert.equal(after((history, ana) => (swapped(ana), relabel(history), (ana.sent[4].attempts = 2))).ok, true);
     assert.equal(after((history, ana) => (swapped(ana), relabel(history), ana.sent.slice(5).forEach((sent) => (sent.connection = 2)))).ok, true);
   });
@@ -94,7 +94,7 @@ describe("judge", () => {
     const announced = after((_, ana, rui) => (hole(rui), rui.notices.push({ before: 3, kind: "gap", epoch: EPOCH, from: 3, to: 5 })));
     assert.deepEqual([announced.ok, announced.announced], [true, 3]);
     assert.equal(after((_, ana, rui) => (hole(rui), rui.notices.push({ before: 3, kind: "gap", epoch: EPOCH, from: 3, to: 4 }))).holes, 1);
-    // A page of the same log that begins later is no excuse, one that shows again what was there is no repetition.
+    // A later page of the same log does not announce a hole, and a page may repeat messages.
     assert.equal(after((_, ana, rui) => (hole(rui), rui.notices.push({ before: 3, kind: "page", epoch: EPOCH }))).holes, 3);
     assert.equal(after((_, ana, rui) => (rui.shown.splice(6, 0, ...range(4, 6).map((n) => show(n))), rui.notices.push({ before: 6, kind: "page", epoch: EPOCH }))).ok, true);
   });

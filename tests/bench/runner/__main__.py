@@ -33,7 +33,7 @@ def main():
     if options.render:
         measured = [json.loads(options.render.read_text())]
     else:
-        machine.refuse_if_unfit(options.anyway)
+        machine.fail_if_unfit(options.anyway)
         measured = measure.everything(options)
     options.output.mkdir(parents=True, exist_ok=True)
     # Written after each repetition: a run that is broken off has not been for nothing.

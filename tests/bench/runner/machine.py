@@ -10,7 +10,7 @@ import time
 SERVER_CORE, GENERATOR_CORE = 0, 1
 
 
-def refuse_if_unfit(anyway):
+def fail_if_unfit(anyway):
     """Both cores are needed for ourselves."""
     if os.cpu_count() < 2:
         sys.exit("bench: needs two cores: one for the server, one for the generator")

@@ -131,7 +131,7 @@ RATIOS = [
      ("at_few", "100", "server_us_per_delivery"), "0.8 to 1.2"),
     ("CPU per delivery at 1000 messages/s to 100 sockets, Papo on RabbitMQ : embedded", "load", "papo-rabbitmq", "papo",
      ("at_few", "1000", "server_us_per_delivery"), "0.8 to 1.2"),
-    # Where many messages share a system call a delivery costs less: only at equal rates does this tell what RabbitMQ costs.
+    # Where many messages share a system call a delivery costs less: only at equal rates does this show what RabbitMQ costs.
     ("CPU per delivery at the highest of each, Papo on RabbitMQ : embedded", "load", "papo-rabbitmq", "papo",
      ("highest", "server_us_per_delivery"), "rates differ"),
 ]

@@ -68,8 +68,8 @@ export default [
         broker.close();
       }
       const silent = members.filter(({ drained }) => drained === 0);
-      expect(silent.length === 0, `${silent.length} members were not told that their server was going`);
-      return { note: "all were told, nothing is left on the broker" };
+      expect(silent.length === 0, `${silent.length} members got no notice that their server was draining`);
+      return { note: "all got the notice, nothing is left on the broker" };
     },
   },
   {

@@ -1,4 +1,4 @@
-// One fault under traffic: members join, talk, the fault happens, everybody catches up, and the judge reads it all.
+// One fault under traffic: members join and send, the fault happens, everybody catches up, and the checker judges.
 
 import { catchingUp, judge, percentile } from "../../lib/checker.mjs";
 import { Member, numbered } from "../../lib/member.mjs";
@@ -55,7 +55,7 @@ export const talksAgain = (members, end) =>
 export async function settled(place, members) {
   const [{ epoch }] = members;
   const last = members.flatMap(({ sent }) => sent).reduce((most, { acknowledged }) => (acknowledged?.epoch === epoch ? Math.max(most, acknowledged.offset) : most), -1);
-  // Whoever is not shown it will be found wanting by the judge, which says more than a time-out.
+  // The checker says more about a member that was not shown it than a time-out does.
   await until("all were shown the last message", () => members.every((member) => member.left || (member.epoch === epoch && member.offset >= last)), 30).catch(() => {});
   const shown = members.reduce((most, member) => (member.epoch === epoch ? Math.max(most, member.offset) : most), last);
   const logs = { [epoch]: { ...(await place.log(epoch, shown)), whole: true } };

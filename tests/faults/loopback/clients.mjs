@@ -44,8 +44,8 @@ export default [
       const end = Date.now();
       await until("it is shown what there is", () => away.offset > left);
       const gap = away.notices.find(({ kind }) => kind === "gap");
-      expect(gap && gap.from <= left + 1 && gap.to > left, `it was not told of the gap after ${left}: ${JSON.stringify(away.notices)}`);
-      return { end, others: [away], note: gap && `told of the gap ${gap.from} to ${gap.to}` };
+      expect(gap && gap.from <= left + 1 && gap.to > left, `it got no notice of the gap after ${left}: ${JSON.stringify(away.notices)}`);
+      return { end, others: [away], note: gap && `notice of the gap ${gap.from} to ${gap.to}` };
     },
   },
   {
@@ -104,7 +104,7 @@ export default [
 
 const mib = (bytes) => Math.round(bytes / 2 ** 20);
 
-/** Clients that claim to have been where nobody was: each gets the newest page, and nothing breaks. */
+/** Clients that claim a place that does not exist: each gets the newest page. */
 async function strangers(place, expect, claims) {
   const visitors = [];
   for (const claim of claims) {
@@ -112,7 +112,7 @@ async function strangers(place, expect, claims) {
     const name = `the client that claims ${JSON.stringify(claim)}`;
     await until(`${name} gets an answer`, () => visitor.epoch || visitor.closes.length > 0);
     const [page] = visitor.notices;
-    expect(page?.recovered === false, `${name} was not given a page anew: ${JSON.stringify(visitor.notices)} ${visitor.closes}`);
+    expect(page?.recovered === false, `${name} was not given a new page: ${JSON.stringify(visitor.notices)} ${visitor.closes}`);
     visitors.push(visitor);
   }
   return { end: Date.now(), others: visitors };

@@ -31,7 +31,7 @@ pub struct Connection {
     /// What the kernel would not take yet.
     unsent: Vec<u8>,
     upgraded: bool,
-    hello: String,
+    connect_packet: String,
 }
 
 /// The buffer all connections of a thread read into, one after the other.
@@ -51,13 +51,13 @@ impl Connection {
             .with_context(|| format!("cannot connect to {server}"))?;
         socket.set_tcp_nodelay(true)?;
         socket.set_nonblocking(true)?;
-        let hello = format!("40{auth}");
+        let connect_packet = format!("40{auth}");
         let mut connection = Self {
             stream: socket.into(),
             partial: Vec::new(),
             unsent: Vec::new(),
             upgraded: false,
-            hello,
+            connect_packet,
         };
         connection.write(upgrade(server).as_bytes())?;
         Ok(connection)
@@ -97,7 +97,7 @@ impl Connection {
             let taken = self.take(bytes, &mut on)?;
             self.partial.clear();
             self.partial.extend_from_slice(&bytes[taken..]);
-            // Less than asked for was all there was: epoll tells when there is more.
+            // Less than asked for was all there was: epoll reports when there is more.
             if got < room {
                 return Ok(ControlFlow::Continue(()));
             }
@@ -132,10 +132,13 @@ impl Connection {
                     String::from_utf8_lossy(frame.payload)
                 ),
                 _ => match packet(frame.payload) {
-                    Packet::Open => self.write(&frame::client_text(&self.hello))?,
+                    Packet::Open => self.write(&frame::client_text(&self.connect_packet))?,
                     Packet::Ping => self.write(&frame::client_text("3"))?,
-                    Packet::Refused(why) => {
-                        bail!("the server refused: {}", String::from_utf8_lossy(why))
+                    Packet::Rejected(why) => {
+                        bail!(
+                            "the server rejected the connection: {}",
+                            String::from_utf8_lossy(why)
+                        )
                     }
                     packet => on(packet),
                 },

@@ -76,7 +76,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_frame_is_found_only_when_all_of_it_is_there() {
+    fn an_incomplete_frame_is_not_found() {
         for length in [0_usize, 1, 125, 126, 65_535, 65_536] {
             let mut bytes = vec![0x81];
             match length {
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_client_sends_is_masked() {
+    fn client_frames_are_masked() {
         assert_eq!(client_text("3"), [0x81, 0x81, 0, 0, 0, 0, b'3']);
         assert_eq!(client_text(&"x".repeat(126))[..4], [0x81, 0xfe, 0, 126]);
     }

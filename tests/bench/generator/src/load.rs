@@ -190,13 +190,13 @@ mod tests {
     }
 
     #[test]
-    fn sockets_are_dealt_out_to_rooms_and_to_each_rooms_servers() {
+    fn sockets_are_spread_over_rooms_and_servers() {
         let ports: Vec<_> = members().servers().iter().map(SocketAddr::port).collect();
         assert_eq!(ports, [10, 20, 11, 21, 10, 20, 11, 21]);
     }
 
     #[test]
-    fn messages_go_to_the_rooms_in_turn_and_to_each_rooms_senders() {
+    fn messages_are_spread_over_rooms_and_senders() {
         let senders: Vec<_> = (0..6)
             .map(|sequence| members().sender(sequence).expect("is there"))
             .collect();

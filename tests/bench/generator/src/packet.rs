@@ -1,4 +1,4 @@
-//! Engine.IO 4 and Socket.IO 5 packets, told apart by their first bytes; JSON is left alone.
+//! Engine.IO 4 and Socket.IO 5 packets, recognised by their first bytes; JSON is left alone.
 
 /// What a server said in one text frame.
 #[derive(Debug, PartialEq, Eq)]
@@ -7,8 +7,8 @@ pub enum Packet<'a> {
     Open,
     /// Socket.IO is connected; the session's JSON.
     Connected(&'a [u8]),
-    /// Socket.IO refused; why, as JSON.
-    Refused(&'a [u8]),
+    /// Socket.IO rejected the CONNECT; the reason, as JSON.
+    Rejected(&'a [u8]),
     /// To be answered by a pong, or the server hangs up.
     Ping,
     /// An event, as a JSON array.
@@ -25,7 +25,7 @@ pub fn packet(payload: &[u8]) -> Packet<'_> {
         [b'4', b'2', event @ ..] => Packet::Event(event),
         [b'4', b'3', ack @ ..] => number(ack).map_or(Packet::Other, Packet::Ack),
         [b'4', b'0', session @ ..] => Packet::Connected(session),
-        [b'4', b'4', why @ ..] => Packet::Refused(why),
+        [b'4', b'4', why @ ..] => Packet::Rejected(why),
         [b'0', ..] => Packet::Open,
         [b'2'] => Packet::Ping,
         _ => Packet::Other,
@@ -50,7 +50,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn packets_are_told_apart() {
+    fn packets_are_recognised_by_their_first_bytes() {
         assert_eq!(packet(br#"0{"sid":"x"}"#), Packet::Open);
         assert_eq!(
             packet(br#"40{"sid":"x"}"#),
@@ -64,12 +64,12 @@ mod tests {
         assert_eq!(packet(br#"4317[{"ok":true}]"#), Packet::Ack(17));
         assert_eq!(
             packet(br#"44{"message":"full"}"#),
-            Packet::Refused(br#"{"message":"full"}"#)
+            Packet::Rejected(br#"{"message":"full"}"#)
         );
     }
 
     #[test]
-    fn a_field_is_read_quoted_or_not() {
+    fn a_field_is_read_with_or_without_quotes() {
         let json = br#"["history",{"epoch":"e-1","offset":12,"last":3}]"#;
         assert_eq!(field(json, "epoch"), Some("e-1"));
         assert_eq!(field(json, "offset"), Some("12"));

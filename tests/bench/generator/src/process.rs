@@ -53,13 +53,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ticks_are_found_behind_a_name_with_spaces() {
+    fn ticks_are_read_after_a_name_with_spaces() {
         let stat = "7 (a ) b) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15";
         assert_eq!(ticks(stat), Some(11 + 12));
     }
 
     #[test]
-    fn this_process_resides_in_memory() {
+    fn resident_memory_of_this_process_is_read() {
         assert!(resident(&[process::id()]).expect("is there") > 100_000);
         assert!(cpu_time(&[process::id()]).is_ok());
     }

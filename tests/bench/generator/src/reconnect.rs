@@ -239,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn a_socket_is_back_when_it_has_every_missed_message() {
+    fn a_socket_is_reconnected_when_it_has_every_missed_message() {
         let mut back = Back::new(2, 3).expect("is there");
         back.note(1, &Packet::Event(event(0..2).as_bytes()), 10);
         back.note(2, &Packet::Event(event(0..3).as_bytes()), 20);
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn where_a_socket_left_off_is_said_in_its_servers_terms() {
+    fn resume_auth_follows_the_protocol_of_each_server() {
         let mut place = Place::default();
         place.note(1, &Packet::Connected(br#"{"sid":"a","pid":"p1"}"#));
         place.note(

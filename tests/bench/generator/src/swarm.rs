@@ -74,7 +74,7 @@ impl Swarm {
         self.open(&servers, |_| String::new(), limit, |_, _, _| {})
     }
 
-    /// Opens a connection for each of `servers`, with the `auth` that is told for its number, a hundred handshakes at a
+    /// Opens a connection for each of `servers`, with the `auth` for its number, a hundred handshakes at a
     /// time. Packets meanwhile go to `on`. Fails if no connection gets further for `limit`.
     pub fn open(
         &mut self,

@@ -89,7 +89,7 @@ impl Tally {
         self.deliveries.count(sequence, now.saturating_sub(due));
     }
 
-    /// Its sender has been told that it is stored.
+    /// Its sender has the acknowledgement.
     pub fn acknowledged(&mut self, sequence: u64, due: u64, now: u64) {
         self.acks.count(sequence, now.saturating_sub(due));
     }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_complete_when_every_socket_has_every_message_and_every_sender_its_answer() {
+    fn a_run_is_complete_with_every_delivery_and_acknowledgement() {
         let mut tally = tally();
         for sequence in 0..2 {
             for _ in 0..3 {
@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_delivered_twice_does_not_hide_one_that_is_missing() {
+    fn a_repeated_delivery_does_not_hide_a_missing_one() {
         let mut tally = tally();
         for _ in 0..4 {
             tally.delivered(0, 0, 1);
@@ -161,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn latency_counts_from_when_a_message_was_due() {
+    fn latency_counts_from_the_time_a_message_was_due() {
         let mut tally = tally();
         tally.delivered(0, 1_000, 1_250);
         tally.delivered(0, 1_000, 51_000);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_never_sent_is_not_counted() {
+    fn messages_never_sent_are_not_counted() {
         let mut tally = tally();
         tally.delivered(2, 0, 1);
         assert_eq!(tally.progress(), 0);

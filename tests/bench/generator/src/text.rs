@@ -82,7 +82,7 @@ mod tests {
     };
 
     #[test]
-    fn a_stamp_comes_back_from_what_is_delivered() {
+    fn a_stamp_is_read_from_a_delivered_message() {
         let text = text(STAMP);
         assert_eq!(text.len(), LENGTH);
         let event = format!(r#"["message","{text}",{{"id":"x","offset":4}}]"#);
@@ -104,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn eight_digits_are_a_number_and_nothing_else_is() {
+    fn only_eight_digits_are_a_number() {
         for number in [0, 1, 9, 10, 12_345_678, 90_909_090, 99_999_999] {
             let digits = format!("{number:08}");
             let digits = digits.as_bytes().try_into().expect("eight");
@@ -121,7 +121,7 @@ mod tests {
     }
 
     #[test]
-    fn what_others_say_has_no_stamp() {
+    fn other_messages_have_no_stamp() {
         assert_eq!(stamp(br#"["presence",{"count":1000}]"#), None);
         assert_eq!(stamp(br#"["message","~ hello"]"#), None);
     }

@@ -218,7 +218,7 @@ async fn try_to_talk(
                     joined = true;
                 } else if let Some(answer) = text.strip_prefix("43") {
                     let (said, answer) = answer.split_at(answer.find('[').context("an answer")?);
-                    anyhow::ensure!(answer.contains(r#""ok":true"#), "refused: {answer}");
+                    anyhow::ensure!(answer.contains(r#""ok":true"#), "rejected: {answer}");
                     crowd.tally.said.fetch_max(said.parse()?, Ordering::SeqCst);
                 }
             }

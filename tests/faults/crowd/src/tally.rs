@@ -132,7 +132,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn holes_and_repetitions_are_counted_and_latencies_sorted() {
+    fn holes_and_repetitions_are_counted() {
         let tally = Tally::default();
         tally.connected(1, Role::Reads);
         for (number, latency) in [(5, 30), (6, 10), (9, 20), (9, 40)] {

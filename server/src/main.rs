@@ -1,4 +1,4 @@
-//! papo-server: parses its settings, sets up telemetry, runs.
+//! papo-server: parses its settings, sets up telemetry, and runs the server.
 
 use std::process::ExitCode;
 
@@ -21,7 +21,7 @@ async fn start(launch: Launch) -> anyhow::Result<()> {
     let log_format = launch.log_format.as_deref().map(str::parse).transpose()?;
     let settings = Settings {
         service_name: "papo-server",
-        log_filter: launch.log.clone(),
+        log_filter: launch.log_filter.clone(),
         log_format,
     };
     let _guard = papo_telemetry::init(&settings)?;

@@ -1,23 +1,23 @@
-//! The epoch: which life of a room's log an offset belongs to.
+//! The epoch: which log of a room an offset belongs to, as a log may be lost and created again.
 
 use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// Names one life of a room's log: whoever creates a log draws a new epoch, so an offset means something only with its epoch.
+/// Identifies one log of a room: each new log gets a new epoch, so that an offset has a meaning only with its epoch.
 ///
 /// 1 to 32 characters of `a-z`, `0-9`; it is the last part of the stream's name.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Epoch(String);
 
-/// What [`Epoch`] refuses.
+/// Why a text is not an [`Epoch`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("an epoch is 1 to 32 characters of a-z and 0-9")]
 pub struct InvalidEpoch;
 
 impl Epoch {
-    /// An epoch made of 64 random bits that the caller has drawn.
+    /// An epoch of 64 bits, which the caller draws at random.
     pub fn from_bits(bits: u64) -> Self {
         Self(format!("{bits:016x}"))
     }
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_drawn_epoch_is_a_valid_epoch() {
+    fn drawn_epoch_is_valid() {
         for bits in [0, 1, u64::MAX] {
             let epoch = Epoch::from_bits(bits);
             assert_eq!(epoch.as_str().parse(), Ok(epoch.clone()));
@@ -77,7 +77,7 @@ mod tests {
     }
 
     #[test]
-    fn what_could_not_stand_in_a_stream_name_is_refused() {
+    fn texts_unfit_for_a_stream_name_are_rejected() {
         for text in ["", "A", "a.b", "a b", "é", &"a".repeat(33)] {
             assert_eq!(text.parse::<Epoch>(), Err(InvalidEpoch), "{text:?}");
         }

@@ -1,38 +1,38 @@
-//! The Socket.IO contract (namespace `/`, protocol 5): event names, and the codes of refusals.
+//! The Socket.IO contract (namespace `/`, protocol 5): event names, and the codes of rejections.
 
 /// A message: client to server with acknowledgement, and server to clients.
 pub const MESSAGE: &str = "message";
-/// The past: once after connecting, and on request with an acknowledgement.
+/// Messages of the past: once after connecting, and on request with an acknowledgement.
 pub const HISTORY: &str = "history";
-/// Who is here.
+/// Who is in the room.
 pub const PRESENCE: &str = "presence";
 /// Somebody is typing.
 pub const TYPING: &str = "typing";
-/// This server is going away.
+/// This server shuts down.
 pub const DRAINING: &str = "draining";
 
-/// Why a server refused a message, a request or a connection: the `code` of `{ ok: false, code, message }` and of `connect_error`'s `data`.
+/// Why a server rejected a message, a request or a connection: the `code` of `{ ok: false, code, message }` and of `connect_error`'s `data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Code {
     /// The arguments have the wrong shape or type.
     BadRequest,
-    /// Nothing to send.
+    /// The text is empty.
     EmptyText,
     /// Longer than the limit.
     TextTooLong,
-    /// Not a usable message id.
+    /// Not a valid message id.
     InvalidId,
-    /// Not a usable name.
+    /// Not a valid name.
     InvalidName,
     /// Faster than the limit.
     RateLimited,
-    /// The server has all the connections it may have.
+    /// The server has its maximum of connections.
     ServerFull,
-    /// The server is going away; another one will answer.
+    /// The server shuts down; connect again to reach another one.
     Draining,
-    /// The broker did not confirm in time; whether it was stored is unknown. Retry with the same id.
+    /// The broker did not confirm in time; the message may be stored or not. Retry with the same id.
     Timeout,
-    /// The broker cannot be reached or refuses; nothing was stored.
+    /// The broker cannot be reached or does not take the message; nothing was stored.
     Unavailable,
     /// No such event.
     UnknownEvent,

@@ -87,12 +87,12 @@ mod tests {
     use super::{replay::replay, *};
 
     #[test]
-    fn names_of_the_corpus_are_survived() {
+    fn names_of_the_corpus_pass() {
         replay("names", names);
     }
 
     #[test]
-    fn settings_of_the_corpus_are_survived() {
+    fn settings_of_the_corpus_pass() {
         replay("launch", launch);
     }
 }

@@ -1,31 +1,31 @@
-//! How a server is started: one type that the server parses and the operator fills in.
+//! The settings of a server: one type that the server parses and the operator writes.
 
 use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Parser;
 
-use crate::{Epoch, Limits, RoomName, ports};
+use crate::{Epoch, Limits, RoomName, limits, ports};
 
-/// Serves one chat room: the page, Socket.IO, and the room's log.
+/// Serves one chat room: its page, and Socket.IO.
 ///
-/// Without --broker the log lives in this process and ends with it. With --broker amqp://... it lives in RabbitMQ, and
-/// any number of servers share it.
+/// The room's messages are a log. Without --broker this process keeps the log, and it ends with the process. With --broker
+/// amqp://... RabbitMQ keeps the log, and any number of servers share it.
 #[derive(Parser, Clone, Debug, PartialEq)]
 #[command(name = "papo-server", version, max_term_width = 100)]
 pub struct Launch {
-    /// Address of the chat: page and Socket.IO
+    /// Address of the page and Socket.IO
     #[arg(long, env = "PAPO_LISTEN", value_name = "ADDR:PORT", default_value_t = Self::default().listen)]
     pub listen: SocketAddr,
-    /// Address of probes, metrics and stats
+    /// Address of probes, metrics and statistics
     #[arg(long, env = "PAPO_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value_t = Self::default().admin_listen)]
     pub admin_listen: SocketAddr,
     /// The room to serve
     #[arg(long, env = "PAPO_ROOM", value_name = "[NAMESPACE/]NAME", default_value_t = Self::default().room)]
     pub room: RoomName,
-    /// Heading of the page; the room's name if not given
+    /// Title of the page; the room's name if not given
     #[arg(long, env = "PAPO_TITLE", value_name = "TEXT")]
     pub title: Option<String>,
-    /// Serve the page from this folder instead of the one built in (for editing it)
+    /// Serve the page from this folder instead of the built-in one (to edit the page)
     #[arg(long, env = "PAPO_WEB_ROOT", value_name = "DIR")]
     pub web_root: Option<PathBuf>,
     /// Also accept Socket.IO's long-polling transport (needs sticky sessions behind a load balancer)
@@ -76,7 +76,7 @@ pub struct Launch {
         conflicts_with = "epoch"
     )]
     pub declare: bool,
-    /// Which log of the room to use, when somebody else (the operator) created it
+    /// Epoch of the log to use: the operator created the log and sets this
     #[arg(
         long,
         env = "PAPO_EPOCH",
@@ -85,35 +85,35 @@ pub struct Launch {
         requires = "broker"
     )]
     pub epoch: Option<Epoch>,
-    /// How long a message may wait for the broker's confirmation, in seconds
-    #[arg(long, env = "PAPO_PUBLISH_TIMEOUT", value_name = "SECONDS", help_heading = "Broker", default_value_t = Self::default().publish_timeout, value_parser = clap::value_parser!(u32).range(1..=600))]
+    /// How long a message may wait for the broker's confirm, in seconds
+    #[arg(long, env = "PAPO_PUBLISH_TIMEOUT", value_name = "SECONDS", help_heading = "Broker", default_value_t = limits::PUBLISH_TIMEOUT.default, value_parser = limits::PUBLISH_TIMEOUT.parser())]
     pub publish_timeout: u32,
-    /// How much of the past a log created with --declare, or kept in this process, retains, in bytes
-    #[arg(long, env = "PAPO_RETENTION_BYTES", value_name = "BYTES", help_heading = "Broker", default_value_t = Self::default().retention_bytes, value_parser = clap::value_parser!(u64).range(1_000_000..))]
+    /// Size that the log keeps, in bytes, if it is created with --declare or kept in this process
+    #[arg(long, env = "PAPO_RETENTION_BYTES", value_name = "BYTES", help_heading = "Broker", default_value_t = limits::DEFAULT_RETENTION_BYTES, value_parser = clap::value_parser!(u64).range(limits::MIN_RETENTION_BYTES..))]
     pub retention_bytes: u64,
 
-    /// How long the log goes on being read after the last member of this server has left, in seconds
-    #[arg(long, env = "PAPO_READER_IDLE_TIMEOUT", value_name = "SECONDS", help_heading = "Broker", default_value_t = Self::default().reader_idle_timeout, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    /// How long the server goes on reading the log after its last member has left, in seconds
+    #[arg(long, env = "PAPO_READER_IDLE_TIMEOUT", value_name = "SECONDS", help_heading = "Broker", default_value_t = limits::READER_IDLE_TIMEOUT.default, value_parser = limits::READER_IDLE_TIMEOUT.parser())]
     pub reader_idle_timeout: u32,
 
     /// Limits on what clients may do
     #[command(flatten)]
     pub limits: Limits,
     /// Messages in a page of history
-    #[arg(long, env = "PAPO_HISTORY_PAGE", value_name = "N", help_heading = "Limits", default_value_t = Self::default().history_page, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+    #[arg(long, env = "PAPO_HISTORY_PAGE", value_name = "N", help_heading = "Limits", default_value_t = limits::HISTORY_PAGE.default, value_parser = limits::HISTORY_PAGE.parser())]
     pub history_page: u32,
-    /// How long a connection that reads nothing is kept before it is closed, in seconds
-    #[arg(long, env = "PAPO_SLOW_READER_TIMEOUT", value_name = "SECONDS", help_heading = "Limits", default_value_t = Self::default().slow_reader_timeout, value_parser = clap::value_parser!(u32).range(1..=600))]
+    /// How long a connection that reads nothing is kept before the server closes it, in seconds
+    #[arg(long, env = "PAPO_SLOW_READER_TIMEOUT", value_name = "SECONDS", help_heading = "Limits", default_value_t = limits::SLOW_READER_TIMEOUT.default, value_parser = limits::SLOW_READER_TIMEOUT.parser())]
     pub slow_reader_timeout: u32,
-    /// How long to spread the closing of connections over after SIGTERM, in seconds
-    #[arg(long, env = "PAPO_DRAIN_PERIOD", value_name = "SECONDS", default_value_t = Self::default().drain_period, value_parser = clap::value_parser!(u32).range(0..=3_600))]
+    /// How long the server takes to close all connections after SIGTERM, in seconds
+    #[arg(long, env = "PAPO_DRAIN_PERIOD", value_name = "SECONDS", default_value_t = limits::DRAIN_PERIOD.default, value_parser = limits::DRAIN_PERIOD.parser())]
     pub drain_period: u32,
-    /// Log as text or JSON; text on a terminal and JSON otherwise if not given
+    /// Log format: text or json; if not given, text on a terminal and json otherwise
     #[arg(long, env = "PAPO_LOG_FORMAT", value_name = "FORMAT", value_parser = ["text", "json"])]
     pub log_format: Option<String>,
-    /// What to log, in tracing's filter syntax: `info`, or `papo_server=debug,warn`
-    #[arg(long, env = "PAPO_LOG", value_name = "FILTER", default_value_t = Self::default().log)]
-    pub log: String,
+    /// What is logged, in tracing's filter syntax: `info`, or `papo_server=debug,warn`
+    #[arg(long, env = "PAPO_LOG_FILTER", value_name = "FILTER", default_value_t = Self::default().log_filter)]
+    pub log_filter: String,
 }
 
 impl Default for Launch {
@@ -131,29 +131,29 @@ impl Default for Launch {
             broker_ca: None,
             declare: false,
             epoch: None,
-            publish_timeout: 15,
-            retention_bytes: 100_000_000,
-            reader_idle_timeout: 60,
+            publish_timeout: limits::PUBLISH_TIMEOUT.default,
+            retention_bytes: limits::DEFAULT_RETENTION_BYTES,
+            reader_idle_timeout: limits::READER_IDLE_TIMEOUT.default,
             limits: Limits::default(),
-            history_page: 50,
-            slow_reader_timeout: 15,
-            drain_period: 10,
+            history_page: limits::HISTORY_PAGE.default,
+            slow_reader_timeout: limits::SLOW_READER_TIMEOUT.default,
+            drain_period: limits::DRAIN_PERIOD.default,
             log_format: None,
-            // The AMQP client logs as errors what is reported, or expected, in better words.
-            log: "info,lapin=off".to_owned(),
+            // The server itself logs the errors of the AMQP client, with cause and cure.
+            log_filter: "info,lapin=off".to_owned(),
         }
     }
 }
 
 impl Launch {
-    /// How long after SIGTERM a server may take to leave: draining, then flushing what is not confirmed yet.
+    /// How long a server may take to end after SIGTERM: it drains, then waits for the confirms of pending publishes.
     ///
-    /// What the operator writes as a pod's termination grace period.
+    /// The operator writes it as the pod's termination grace period.
     pub fn grace_period(&self) -> Duration {
         Duration::from_secs(u64::from(self.drain_period) + u64::from(self.publish_timeout) + 5)
     }
 
-    /// The environment that starts a server with these settings: what the operator writes into a Deployment.
+    /// The environment variables that start a server with these settings: the operator writes them into a Deployment.
     pub fn environment(&self) -> Vec<(&'static str, String)> {
         let Self {
             listen,
@@ -176,7 +176,7 @@ impl Launch {
             slow_reader_timeout,
             drain_period,
             log_format,
-            log,
+            log_filter,
         } = self;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let origins = (!allow_origin.is_empty()).then(|| allow_origin.join(","));
@@ -214,7 +214,7 @@ impl Launch {
             ("PAPO_HISTORY_PAGE", history_page.to_string()),
             ("PAPO_SLOW_READER_TIMEOUT", slow_reader_timeout.to_string()),
             ("PAPO_DRAIN_PERIOD", drain_period.to_string()),
-            ("PAPO_LOG", log.clone()),
+            ("PAPO_LOG_FILTER", log_filter.clone()),
         ];
         let given = optional
             .into_iter()
@@ -227,7 +227,7 @@ impl Launch {
 #[derive(Clone, PartialEq, Eq)]
 pub struct BrokerUrl(String);
 
-/// What [`BrokerUrl`] refuses.
+/// Why a text is not a [`BrokerUrl`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidBrokerUrl {
     /// Not AMQP.
@@ -238,7 +238,7 @@ pub enum InvalidBrokerUrl {
     /// No host.
     #[error("a broker URL names a host, as in amqp://guest:guest@localhost:5672")]
     Host,
-    /// A character of a user, password or virtual host that must be percent-encoded: what is a password cannot be told.
+    /// A character of a user, password or virtual host that must be percent-encoded: the password cannot be told from the rest.
     #[error(
         "user, password and virtual host of a broker URL are percent-encoded: %2F for /, %3F for ?, %40 for @"
     )]
@@ -294,17 +294,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn command_line_is_well_formed() {
         Launch::command().debug_assert();
     }
 
     #[test]
-    fn no_arguments_mean_the_defaults() {
+    fn no_arguments_give_the_defaults() {
         assert_eq!(Launch::parse_from(["papo-server"]), Launch::default());
     }
 
     #[test]
-    fn what_the_operator_writes_is_what_the_server_reads() {
+    fn environment_parses_to_the_same_settings() {
         let launch = Launch {
             title: Some("Sala".to_owned()),
             web_root: Some("/w".into()),
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_broker_url_never_shows_its_password() {
+    fn broker_url_hides_its_password() {
         let url: BrokerUrl = "amqp://ana:s3cr3t@mq.example:5672/v?x=1"
             .parse()
             .expect("valid");
@@ -371,7 +371,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_broker_url_says_what_a_right_one_is() {
+    fn invalid_broker_urls_are_rejected() {
         assert_eq!(
             "http://mq".parse::<BrokerUrl>(),
             Err(InvalidBrokerUrl::Scheme)

@@ -1,14 +1,14 @@
-//! The contract between Papo's programs: names, records, settings and events that more than one of them must spell alike.
+//! The contract between Papo's programs: the names, records, settings and events that server and operator both use.
 //!
-//! Everything here is plain data and pure functions. There is no runtime, no broker client and no Kubernetes client among
-//! the dependencies, so that each fact can be used from either program and tested without either.
+//! Everything here is plain data and pure functions. The dependencies have no async runtime, no broker client and no Kubernetes
+//! client, so that both programs can use each fact, and tests need neither.
 
 mod epoch;
 pub mod event;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod launch;
-mod limits;
+pub mod limits;
 pub mod ports;
 mod record;
 mod room;

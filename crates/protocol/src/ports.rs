@@ -9,9 +9,9 @@ pub const OPERATOR_ADMIN: u16 = 8080;
 
 /// Path of Socket.IO on the chat port.
 pub const SOCKET_IO_PATH: &str = "/socket.io";
-/// Is the process turning?
+/// Is the process alive?
 pub const LIVEZ: &str = "/livez";
-/// Can it serve? Names what it waits for if not.
+/// Can it serve? Names what it waits for if it cannot.
 pub const READYZ: &str = "/readyz";
 /// Prometheus text format.
 pub const METRICS: &str = "/metrics";

@@ -4,18 +4,18 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
-/// One message as the log holds it. Its offset is not part of it: the log gives that.
+/// One message as the log holds it. The offset is not part of it: the log assigns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
     /// Chosen by the sender, so that a retry can be recognised; unique per sender.
     pub id: MessageId,
-    /// Who sent it, as the server knows them.
+    /// Who sent it.
     pub sender: SenderId,
-    /// The name they went by.
+    /// The sender's display name.
     pub user: UserName,
-    /// What they said.
+    /// The text.
     pub text: String,
-    /// When the server took it, in milliseconds since the Unix epoch.
+    /// When the server received it, in milliseconds since the Unix epoch.
     pub at: i64,
 }
 
@@ -24,7 +24,7 @@ pub struct Record {
 #[serde(try_from = "String", into = "String")]
 pub struct MessageId(String);
 
-/// What [`MessageId`] refuses.
+/// Why a text is not a [`MessageId`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a message id is 1 to {} printable ASCII characters", MessageId::MAX)]
 pub struct InvalidMessageId;
@@ -76,7 +76,7 @@ impl SenderId {
 #[serde(try_from = "String", into = "String")]
 pub struct UserName(String);
 
-/// What [`UserName`] refuses.
+/// Why a text is not a [`UserName`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidUserName {
     /// Nothing left after trimming.
@@ -149,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_trimmed_and_kept_as_people_write_them() {
+    fn names_are_trimmed_and_otherwise_kept() {
         for (given, kept) in [
             (" Ana ", "Ana"),
             ("José Álvaro", "José Álvaro"),
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn names_that_could_pass_for_others_are_refused() {
+    fn names_that_could_imitate_others_are_rejected() {
         for bad in ["", "   ", "Ana\u{202e}", "A\u{200b}na", "a\nb", "\u{7}"] {
             assert!(bad.parse::<UserName>().is_err(), "{bad:?}");
         }

@@ -12,7 +12,7 @@ pub struct RoomName {
     name: String,
 }
 
-/// What [`RoomName`] refuses.
+/// Why a text is not a [`RoomName`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum InvalidRoomName {
     /// Not a DNS label.
@@ -90,14 +90,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bare_name_is_in_the_default_namespace() {
+    fn bare_name_is_in_the_default_namespace() {
         let room: RoomName = "geral".parse().expect("valid");
         assert_eq!((room.namespace(), room.name()), ("default", "geral"));
         assert_eq!(room.to_string(), "default/geral");
     }
 
     #[test]
-    fn names_that_kubernetes_would_refuse_are_refused() {
+    fn names_invalid_in_kubernetes_are_rejected() {
         for name in ["", "-a", "a-", "Geral", "a.b", "a/b/c", "sala ", "café"] {
             assert!(name.parse::<RoomName>().is_err(), "{name:?}");
         }

@@ -1,15 +1,15 @@
-//! What a room is called on the broker, and what its AMQP messages carry.
+//! The names of a room's objects on the broker, how they are declared, and the headers of its AMQP messages.
 //!
 //! Per room: a durable topic exchange; one stream, the log, bound with [`MESSAGE_KEY`]; and one exclusive queue per
-//! server, bound with [`SIGNAL_BINDING`]. All names begin with [`PREFIX`], which tells Papo's objects from others'.
+//! server, bound with [`SIGNAL_BINDING`]. All names begin with [`PREFIX`], by which Papo's objects are known.
 
 use crate::{Epoch, RoomName};
 
-/// What every broker object of Papo begins with.
+/// Prefix of the names of all broker objects of Papo.
 pub const PREFIX: &str = "papo.";
 /// Routing key of records that belong in the log.
 pub const MESSAGE_KEY: &str = "message";
-/// Binding of a server's own queue: everything that is not stored.
+/// Binding of a server's own queue: all signals, which are not stored.
 pub const SIGNAL_BINDING: &str = "signal.#";
 /// Routing key of presence signals.
 pub const PRESENCE_KEY: &str = "signal.presence";
@@ -27,7 +27,8 @@ pub const STREAM_OFFSET_HEADER: &str = "x-stream-offset";
 
 /// Segment size of a log, in bytes: retention removes whole segments, and RabbitMQ's default is 500 MB.
 pub const SEGMENT_BYTES: u64 = 1_000_000;
-/// How many records back a second copy of a record is recognised. The same for every reader, or they would not agree.
+/// The duplicate window: how many records back a duplicate is recognised. All readers must use the same, or they would hide different
+/// records.
 pub const DEDUP_WINDOW: u64 = 32_768;
 
 /// `papo.NS.NAME`: the room's exchange.
@@ -45,12 +46,44 @@ pub fn epochs(room: &RoomName) -> String {
     format!("{}.epochs", exchange(room))
 }
 
+/// The queue argument that makes a queue a stream: its name and its value.
+pub const STREAM_TYPE: (&str, &str) = ("x-queue-type", "stream");
+
+/// How a stream is declared: a durable queue with [`STREAM_TYPE`] and these arguments, whoever declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stream {
+    /// The queue's name.
+    pub name: String,
+    /// Queue arguments with integer values.
+    pub arguments: Vec<(&'static str, u64)>,
+}
+
+/// The stream that is the room's log in this epoch, to be bound to the room's exchange with [`MESSAGE_KEY`].
+///
+/// `retention_bytes` is `None` where a policy bounds the log.
+pub fn log_stream(room: &RoomName, epoch: &Epoch, retention_bytes: Option<u64>) -> Stream {
+    let retention = retention_bytes.map(|bytes| ("x-max-length-bytes", bytes));
+    let segment = ("x-stream-max-segment-size-bytes", SEGMENT_BYTES);
+    Stream {
+        name: log(room, epoch),
+        arguments: retention.into_iter().chain([segment]).collect(),
+    }
+}
+
+/// The stream in which servers that declare their own topology agree on the epoch.
+pub fn epochs_stream(room: &RoomName) -> Stream {
+    Stream {
+        name: epochs(room),
+        arguments: Vec::new(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn names_are_those_of_the_design() {
+    fn names_are_as_documented() {
         let room: RoomName = "team/geral".parse().expect("valid");
         let epoch: Epoch = "0a1b".parse().expect("valid");
         assert_eq!(exchange(&room), "papo.team.geral");
@@ -59,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_names_fit_amqp_short_strings() {
+    fn longest_names_fit_amqp_short_strings() {
         let room = RoomName::new(
             &"n".repeat(RoomName::MAX_NAMESPACE),
             &"r".repeat(RoomName::MAX_NAME),

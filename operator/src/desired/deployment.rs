@@ -75,7 +75,7 @@ fn launch(room: &Room, log: &Log) -> Launch {
         broker_credentials: Some(credentials.to_owned()),
         epoch: Some(log.epoch.clone()),
         limits: room.limits.clone(),
-        log: room.pods.log.clone(),
+        log_filter: room.pods.log.clone(),
         log_format: Some("json".to_owned()),
         ..Launch::default()
     }

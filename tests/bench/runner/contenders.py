@@ -16,7 +16,7 @@ HERE = pathlib.Path(__file__).parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "release"
 PYTHON = os.environ.get("PAPO_BENCH_PYTHON", "python3")
 # Limits out of the way: these are to find the server's own.
-PAPO = ["--log", "warn", "--max-connections", "20000", "--max-messages-per-second", "100000", "--message-burst", "100000",
+PAPO = ["--log-filter", "warn", "--max-connections", "20000", "--max-messages-per-second", "100000", "--message-burst", "100000",
         "--drain-period", "1"]
 rooms = itertools.count()
 

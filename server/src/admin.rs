@@ -47,7 +47,7 @@ async fn stats<B: Broker>(State(of): State<Arc<Stats<B>>>) -> Json<Value> {
         "version": env!("CARGO_PKG_VERSION"),
         "room": of.launch.room.to_string(),
         "connections": of.edge.connections(),
-        "present": of.room.present(),
+        "present": of.room.member_count(),
         "log": of.room.stats(),
         "broker": broker,
     }))

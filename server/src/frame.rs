@@ -13,7 +13,7 @@ const LONGEST_HEADER: usize = 10;
 
 /// A packet in its frame. Cloning it copies nothing.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Frame {
+pub(crate) struct Frame {
     bytes: Bytes,
     /// Where the Socket.IO packet begins, after the frame's header and Engine.IO's packet type.
     packet: usize,
@@ -21,7 +21,7 @@ pub struct Frame {
 
 impl Frame {
     /// Frames a Socket.IO packet.
-    pub fn new(packet: &str) -> Self {
+    pub(crate) fn new(packet: &str) -> Self {
         let bytes = encode(TEXT, &[ENGINE_MESSAGE], packet.as_bytes());
         Self {
             packet: bytes.len() - packet.len(),
@@ -30,19 +30,19 @@ impl Frame {
     }
 
     /// The frame, header and all.
-    pub fn bytes(&self) -> &Bytes {
+    pub(crate) fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
     /// The Socket.IO packet in it.
-    pub fn packet(&self) -> &str {
+    pub(crate) fn packet(&self) -> &str {
         str::from_utf8(&self.bytes[self.packet..]).expect("it was made from a string")
     }
 }
 
 /// Frames that go out one after the other, also in one piece: who takes all of it is served by one system call.
 #[derive(Debug)]
-pub struct Batch {
+pub(crate) struct Batch {
     frames: Vec<Frame>,
     /// Made for the first one who asks.
     joined: OnceLock<Bytes>,
@@ -50,7 +50,7 @@ pub struct Batch {
 
 impl Batch {
     /// Copies nothing yet.
-    pub fn new<'a>(frames: impl Iterator<Item = &'a Frame>) -> Self {
+    pub(crate) fn new<'a>(frames: impl Iterator<Item = &'a Frame>) -> Self {
         Self {
             frames: frames.cloned().collect(),
             joined: OnceLock::new(),
@@ -58,12 +58,12 @@ impl Batch {
     }
 
     /// One by one.
-    pub fn frames(&self) -> &[Frame] {
+    pub(crate) fn frames(&self) -> &[Frame] {
         &self.frames
     }
 
     /// The bytes of all of them.
-    pub fn joined(&self) -> &Bytes {
+    pub(crate) fn joined(&self) -> &Bytes {
         self.joined.get_or_init(|| match &self.frames[..] {
             [one] => one.bytes.clone(),
             many => {

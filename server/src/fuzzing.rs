@@ -1,7 +1,7 @@
-//! Where fuzzing lets bytes in: one function for each decoder of what comes from outside the server.
+//! Fuzz targets: one function for each decoder of input from outside the server.
 //!
-//! Each takes whatever there is, and panics when the decoder breaks a promise that the rest of the server relies on. Built
-//! for tests, which replay the corpora, and for fuzzing; `tests/fuzz/README.md` says how.
+//! Each takes any bytes, and panics when the decoder breaks a promise that the rest of the server relies on. Built for tests, which
+//! replay the corpora, and for fuzzing; `tests/fuzz/README.md` explains both.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -10,11 +10,11 @@
 
 use papo_protocol::Limits;
 
-use crate::chat::Hello;
+use crate::chat::ConnectAuth;
 
 pub use crate::{
     broker::rabbitmq::fuzzing::{delivery, epochs},
-    room::fuzzing::signal,
+    presence::fuzzing::signal,
     socket::fuzzing::{event, packet, websocket},
 };
 
@@ -22,13 +22,13 @@ pub use crate::{
 pub(crate) const SEPARATOR: u8 = 0x1e;
 
 /// `auth` of a CONNECT packet.
-pub fn hello(data: &[u8]) {
+pub fn connect_auth(data: &[u8]) {
     let Ok(auth) = std::str::from_utf8(data) else {
         return;
     };
     let limits = Limits::default();
     let room = "geral".parse().expect("valid");
-    let Ok(Hello { member, .. }) = Hello::parse(Some(auth), &room, &limits) else {
+    let Ok(ConnectAuth { member, .. }) = ConnectAuth::parse(Some(auth), &room, &limits) else {
         return;
     };
     let name = member.user.as_str();
@@ -47,37 +47,37 @@ mod tests {
     use super::{replay::replay, *};
 
     #[test]
-    fn packets_of_the_corpus_are_survived() {
+    fn packets_of_the_corpus_pass() {
         replay("packet", packet);
     }
 
     #[test]
-    fn frames_of_the_corpus_are_survived() {
+    fn frames_of_the_corpus_pass() {
         replay("websocket", websocket);
     }
 
     #[test]
-    fn hellos_of_the_corpus_are_survived() {
-        replay("hello", hello);
+    fn connect_auth_of_the_corpus_pass() {
+        replay("connect_auth", connect_auth);
     }
 
     #[test]
-    fn events_of_the_corpus_are_survived() {
+    fn events_of_the_corpus_pass() {
         replay("event", event);
     }
 
     #[test]
-    fn deliveries_of_the_corpus_are_survived() {
+    fn deliveries_of_the_corpus_pass() {
         replay("delivery", delivery);
     }
 
     #[test]
-    fn epochs_of_the_corpus_are_survived() {
+    fn epochs_of_the_corpus_pass() {
         replay("epochs", epochs);
     }
 
     #[test]
-    fn signals_of_the_corpus_are_survived() {
+    fn signals_of_the_corpus_pass() {
         replay("signal", signal);
     }
 }

@@ -1,30 +1,35 @@
 //! papo-server: serves one chat room.
 //!
-//! A room is a log ([`broker`]); its members are cursors on it ([`room`]), each at the end of a Socket.IO connection
-//! ([`socket`]) that obeys the rules of the chat ([`chat`]). The page is [`web`]'s.
+//! A room is a log ([`broker`] keeps it, [`log`] reads it); its members are cursors on it ([`fanout`]), each at the end of a
+//! Socket.IO connection ([`socket`]) that obeys the rules of the [`chat`]. [`room`] is the facade between them, and
+//! [`presence`] knows who is there. The page is [`web`]'s.
 
 mod admin;
 mod backoff;
 pub mod broker;
 pub mod chat;
+mod clock;
+mod fanout;
 mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod log;
 mod metrics;
-mod parts;
-pub mod room;
+mod presence;
+mod room;
 mod serve;
 mod socket;
+mod task_set;
 mod web;
 
 use anyhow::Context;
 use broker::{local::Local, rabbitmq::RabbitMq};
 use papo_protocol::Launch;
 
-/// Serves until told to stop by SIGTERM or SIGINT, or until a part of the server ends by itself.
+/// Serves until told to stop by SIGTERM or SIGINT, or until a task of the server ends by itself.
 pub async fn run(launch: Launch) -> anyhow::Result<()> {
     if launch.broker.is_some() {
-        let broker = RabbitMq::connect(&launch).await.context("cannot begin")?;
+        let broker = RabbitMq::connect(&launch).await.context("cannot start")?;
         serve::serve(broker, launch).await
     } else {
         serve::serve(Local::new(launch.retention_bytes), launch).await

@@ -1,4 +1,4 @@
-//! What the server counts. Labels have few values, none of them from clients.
+//! The server's metrics. They take plain values; labels have few values, none of them from clients.
 
 use std::time::Duration;
 
@@ -8,8 +8,6 @@ use prometheus_client::{
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
     registry::{Registry, Unit},
 };
-
-use crate::room::Closing;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -28,35 +26,35 @@ const SECONDS: [f64; 14] = [
 
 /// The server's metrics.
 #[derive(Debug)]
-pub struct Metrics {
+pub(crate) struct Metrics {
     /// Open connections, members or not.
-    pub connections: Gauge,
-    /// Second copies of messages found in the log and hidden.
-    pub copies: Counter,
-    /// 1 while the broker takes messages, else 0.
-    pub broker_up: Gauge,
+    pub(crate) connections: Gauge,
+    broker_up: Gauge,
+    duplicates: Counter,
     received: Counter,
     delivered: Counter,
     published: Family<Outcome, Counter>,
     closed: Family<Reason, Counter>,
-    refused: Family<Reason, Counter>,
+    rejected: Family<Reason, Counter>,
     publish_seconds: Histogram,
+    read_lag_seconds: Histogram,
     delivery_seconds: Histogram,
 }
 
 impl Metrics {
     /// Metrics that are registered, all with the prefix `papo_`.
-    pub fn register(registry: &mut Registry) -> Self {
+    pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             connections: Gauge::default(),
-            copies: Counter::default(),
             broker_up: Gauge::default(),
+            duplicates: Counter::default(),
             received: Counter::default(),
             delivered: Counter::default(),
             published: Family::default(),
             closed: Family::default(),
-            refused: Family::default(),
+            rejected: Family::default(),
             publish_seconds: Histogram::new(SECONDS),
+            read_lag_seconds: Histogram::new(SECONDS),
             delivery_seconds: Histogram::new(SECONDS),
         };
         let papo = registry.sub_registry_with_prefix("papo");
@@ -71,9 +69,9 @@ impl Metrics {
             metrics.broker_up.clone(),
         );
         papo.register(
-            "copies",
-            "Second copies of messages found in the log and hidden",
-            metrics.copies.clone(),
+            "duplicates",
+            "Duplicates found in the log and hidden: second stored copies of a message",
+            metrics.duplicates.clone(),
         );
         papo.register(
             "messages_received",
@@ -82,12 +80,12 @@ impl Metrics {
         );
         papo.register(
             "messages_delivered",
-            "Messages handed to sockets",
+            "Messages written to sockets",
             metrics.delivered.clone(),
         );
         papo.register(
             "messages_published",
-            "Messages by what became of them",
+            "Messages from clients, by outcome: stored, or the code of the rejection",
             metrics.published.clone(),
         );
         papo.register(
@@ -96,19 +94,25 @@ impl Metrics {
             metrics.closed.clone(),
         );
         papo.register(
-            "refusals",
+            "rejections",
             "What clients were refused, by code",
-            metrics.refused.clone(),
+            metrics.rejected.clone(),
         );
         papo.register_with_unit(
             "publish",
-            "From receiving a message to its place in the log",
+            "From receiving a message to knowing its offset in the log",
             Unit::Seconds,
             metrics.publish_seconds.clone(),
         );
         papo.register_with_unit(
+            "read_lag",
+            "From a server receiving a message to this server reading it from the log",
+            Unit::Seconds,
+            metrics.read_lag_seconds.clone(),
+        );
+        papo.register_with_unit(
             "delivery",
-            "From a server receiving a message to this server's sockets",
+            "From a server receiving a message to this server having written it to its members' sockets",
             Unit::Seconds,
             metrics.delivery_seconds.clone(),
         );
@@ -116,41 +120,52 @@ impl Metrics {
     }
 
     /// A client sent a message.
-    pub fn received(&self) {
+    pub(crate) fn received(&self) {
         self.received.inc();
     }
 
     /// Sockets took messages.
-    pub fn delivered(&self, count: u64) {
+    pub(crate) fn delivered(&self, count: u64) {
         self.delivered.inc_by(count);
     }
 
-    /// A message was stored, or refused with this code.
-    pub fn published(&self, refused: Option<Code>, took: Duration) {
-        let outcome = refused.map_or("stored", Code::as_str);
+    /// A message was stored, or rejected with this code.
+    pub(crate) fn published(&self, rejected: Option<Code>, took: Duration) {
+        let outcome = rejected.map_or("stored", Code::as_str);
         self.published.get_or_create(&Outcome { outcome }).inc();
-        if refused.is_none() {
+        if rejected.is_none() {
             self.publish_seconds.observe(took.as_secs_f64());
         }
     }
 
-    /// A message was read from the log so long after some server received it.
-    pub fn read(&self, after: Duration) {
-        self.delivery_seconds.observe(after.as_secs_f64());
+    /// The broker takes messages, or does not.
+    pub(crate) fn broker_up(&self, is_up: bool) {
+        self.broker_up.set(i64::from(is_up));
+    }
+
+    /// A duplicate was found in the log.
+    pub(crate) fn duplicate(&self) {
+        self.duplicates.inc();
+    }
+
+    /// A message was read from the log, this long after a server received it.
+    pub(crate) fn read_lag(&self, lag: Duration) {
+        self.read_lag_seconds.observe(lag.as_secs_f64());
+    }
+
+    /// A message was written to the sockets of a shard, this long after a server received it.
+    pub(crate) fn delivery(&self, took: Duration) {
+        self.delivery_seconds.observe(took.as_secs_f64());
     }
 
     /// The server closed a connection.
-    pub fn closed(&self, why: Closing) {
-        self.closed
-            .get_or_create(&Reason {
-                reason: why.as_str(),
-            })
-            .inc();
+    pub(crate) fn connection_closed(&self, reason: &'static str) {
+        self.closed.get_or_create(&Reason { reason }).inc();
     }
 
-    /// A client was refused something.
-    pub fn refused(&self, code: Code) {
-        self.refused
+    /// A connection or a request was rejected.
+    pub(crate) fn rejected(&self, code: Code) {
+        self.rejected
             .get_or_create(&Reason {
                 reason: code.as_str(),
             })

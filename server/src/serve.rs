@@ -1,4 +1,4 @@
-//! Serving a room on a broker: the two listeners, the parts behind them, and how it ends.
+//! Serving a room on a broker: the two listeners, the tasks behind them, and how it ends.
 
 use std::{
     io::{self, Write},
@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
-    admin::stats_router, broker::Broker, metrics::Metrics, parts::Parts, room::Room, socket::Edge,
-    web,
+    admin::stats_router, broker::Broker, metrics::Metrics, room::Room, socket::Edge,
+    task_set::TaskSet, web,
 };
 
 /// Connections that the kernel may have accepted for us and we have not taken: everybody comes at once after a failure.
@@ -31,7 +31,7 @@ const NOT_SENT: u32 = 64 * 1024;
 /// it up. Longer, because the reader is to be closed for a reason first.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// Serves until told to stop (`Ok`), or until a part ends by itself.
+/// Serves until told to stop (`Ok`), or until a task ends by itself.
 pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Result<()> {
     let stop = shutdown_signal().context("cannot listen for signals")?;
     let public = listen(launch.listen, "--listen")?;
@@ -43,27 +43,27 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
 
-    let mut parts = Parts::new(CancellationToken::new());
+    let mut tasks = TaskSet::new(CancellationToken::new());
     let room = Room::start(
         broker.clone(),
         &launch,
         &readiness,
         metrics.clone(),
-        &mut parts,
+        &mut tasks,
     );
     let edge = Edge::new(room.clone(), launch.clone(), metrics);
-    greet(&launch, &public)?;
+    greet(&launch, &public, &admin)?;
     let page = web::router(&edge, launch.web_root.as_ref(), &launch.allow_origin);
     let write_timeout = Duration::from_secs(launch.slow_reader_timeout.into()) + STUCK;
-    parts.spawn("public listener", serve_public(public, page, write_timeout));
+    tasks.spawn("public listener", serve_public(public, page, write_timeout));
     let operators = admin_router(readiness, Arc::new(registry)).merge(stats_router(
         launch.clone(),
         edge.clone(),
         room,
         broker,
     ));
-    let until = parts.shutdown().clone();
-    parts.spawn("admin listener", async move {
+    let until = tasks.shutdown().clone();
+    tasks.spawn("admin listener", async move {
         log_end(
             "admin listener",
             papo_telemetry::serve(admin, operators, until).await,
@@ -72,10 +72,10 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
 
     tokio::select! {
         () = stop => {}
-        ended = parts.ended() => bail!(ended),
+        ended = tasks.ended() => bail!(ended),
     }
     drain(&edge, &going, &launch).await;
-    parts.stop().await;
+    tasks.stop().await;
     Ok(())
 }
 
@@ -134,12 +134,11 @@ fn log_end(part: &str, result: io::Result<()>) {
 }
 
 /// For people who start it by hand: where it is, and what to try next.
-fn greet(launch: &Launch, public: &TcpListener) -> anyhow::Result<()> {
-    let port = public
-        .local_addr()
-        .context("a listener has an address")?
-        .port();
-    info!(version = env!("CARGO_PKG_VERSION"), address = %launch.listen, admin = %launch.admin_listen, room = %launch.room, "serving");
+fn greet(launch: &Launch, public: &TcpListener, admin: &TcpListener) -> anyhow::Result<()> {
+    let address = public.local_addr().context("a listener has an address")?;
+    let admin = admin.local_addr().context("a listener has an address")?;
+    let port = address.port();
+    info!(version = env!("CARGO_PKG_VERSION"), %address, %admin, room = %launch.room, "serving");
     let log = match &launch.broker {
         Some(url) => format!("in RabbitMQ at {url}"),
         None => "in this process, and ends with it; keep it in RabbitMQ with --broker amqp://... --declare".to_owned(),

@@ -1,4 +1,4 @@
-//! The log in this process: for a first run and a laptop. It ends with the process, whose epoch it has.
+//! The broker in this process: for a first run and a laptop. The log, with an epoch of its own, ends with the process.
 
 use std::{
     collections::VecDeque,
@@ -123,7 +123,7 @@ impl Reader for LocalReader {
                 Ok(records)
             }
             _ => Err(ReadError::Unavailable(format!(
-                "retention has overtaken the reader at offset {}",
+                "retention removed offset {} before it was read",
                 self.at
             ))),
         }
@@ -182,7 +182,7 @@ impl Broker for Local {
         let mut log = self.0.log.lock();
         if log.closed {
             return future::ready(Err(PublishError::Unavailable(
-                "the server is going away".to_owned(),
+                "the server is shutting down".to_owned(),
             )));
         }
         log.append(record, trace);
@@ -191,7 +191,7 @@ impl Broker for Local {
     }
 
     fn signal(&self, signal: Signal) {
-        // Nobody listening means that nobody misses it.
+        // Without a subscriber the signal is not needed.
         let _ = self.0.signals.send(signal);
     }
 

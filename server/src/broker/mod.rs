@@ -1,18 +1,19 @@
-//! The port to what keeps a room's log, and the promises every adapter keeps. One conformance suite holds them to it.
+//! The port to the broker, which keeps a room's log, and the guarantees of every adapter. One conformance suite tests them all.
 //!
 //! - **One order.** Offsets rise, the same for every reader, but not always by one: a broker may keep entries of its own
 //!   among the records. An offset means something only together with the [`Epoch`] of its log.
 //! - **At least once.** [`Broker::publish`] succeeds only when the record is stored for good. When it fails with
 //!   [`PublishError::Unknown`] the record may be there or not, and publishing it again may store it twice: readers hide
-//!   second copies ([`crate::room`]), adapters do not.
+//!   duplicates (`crate::log`), adapters do not.
 //! - **Order of calls.** Records published through one handle are stored in the order of the calls, even across the
 //!   adapter's own retries.
-//! - **No silent loss in reading.** A [`Reader`] yields every record from where it began, or ends with an error; it never
-//!   skips. Reconnecting is the caller's, who knows the last offset it saw.
-//! - **Signals may be lost**, and never wait.
+//! - **No silent loss in reading.** A [`Reader`] yields every record from where it began, or ends with an error; it never skips. The
+//!   caller reconnects, because it knows the last offset that it has read.
+//! - **Signals may be lost**, and sending one never waits.
 
 pub mod local;
 pub mod rabbitmq;
+mod trace;
 
 use std::{future::Future, ops::Range, sync::Arc};
 
@@ -20,36 +21,29 @@ use bytes::Bytes;
 use papo_protocol::{Epoch, Record};
 use tokio::sync::{broadcast, watch};
 
-/// One record of the log as read: its offset, and what was found there.
+pub use trace::TraceContext;
+
+/// An entry of the log as it was read: its offset, and the record there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stored {
     /// Place in the log.
     pub offset: u64,
-    /// The record; `None` when what is stored there is not one of ours.
+    /// The record; `None` when the entry is not one of our records.
     pub record: Option<Arc<Record>>,
     /// Trace context that the publisher sent along (W3C `traceparent`, `tracestate`), if any.
     pub trace: Option<TraceContext>,
 }
 
-/// W3C trace context as it travels beside a record.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct TraceContext {
-    /// `traceparent`.
-    pub parent: String,
-    /// `tracestate`; may be empty.
-    pub state: String,
-}
-
 /// Where to begin reading.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {
-    /// So many records before the end of the current log, or at its head if it has fewer.
+    /// This many records before the end of the current log, or at its head if it has fewer.
     BeforeEnd(u64),
     /// Exactly at this offset of this epoch's log.
     At(Epoch, u64),
 }
 
-/// A reader that has found its place.
+/// A reader that has attached to the log.
 #[derive(Debug)]
 pub struct Attached<R> {
     /// The log's epoch.
@@ -62,13 +56,13 @@ pub struct Attached<R> {
     pub reader: R,
 }
 
-/// Yields a log's records in order, from a place on, for as long as the broker is there.
+/// Yields a log's records in order, until the broker is lost.
 pub trait Reader: Send + 'static {
     /// The next records, at least one; waits while there are none. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Stored>, ReadError>> + Send;
 }
 
-/// What is not stored: presence, typing.
+/// A message that is not stored: presence, typing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Signal {
     /// Routing key, one of [`papo_protocol::topology`]'s.
@@ -77,18 +71,18 @@ pub struct Signal {
     pub body: Bytes,
 }
 
-/// How publishing fares, for readiness and metrics.
+/// The state of publishing, for readiness and metrics.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Publishing {
-    /// Connected; confirmations are coming.
+    /// Connected, and the broker confirms.
     Up,
-    /// The broker is short of memory or disk and takes nothing for now, in its own words. The past can be read.
+    /// The broker is short of memory or disk and takes no messages for now, in its own words. The log can be read.
     Blocked(String),
-    /// Not possible at present, and why, in the broker's own words.
+    /// Not possible now, and why, in the broker's own words.
     Down(String),
 }
 
-/// What keeps a room's log and carries its signals.
+/// Keeps a room's log and carries its signals.
 pub trait Broker: Clone + Send + Sync + 'static {
     /// Reads the log.
     type Reader: Reader;
@@ -117,26 +111,26 @@ pub trait Broker: Clone + Send + Sync + 'static {
         trace: Option<TraceContext>,
     ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static;
 
-    /// Sends a signal to every server of the room, this one included. Lost when it cannot be sent at once.
+    /// Sends a signal to every server of the room, this one included. It is lost if it cannot be sent at once.
     fn signal(&self, signal: Signal);
 
     /// Signals from now on.
     fn signals(&self) -> broadcast::Receiver<Signal>;
 
-    /// How publishing fares.
+    /// The state of publishing.
     fn publishing(&self) -> watch::Receiver<Publishing>;
 
     /// Takes no more records, and waits until each one taken is stored or has failed. Idempotent.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Why a record was not, or may not have been, stored.
+/// Why a record was not stored, or may not have been.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum PublishError {
-    /// It may be stored or not: publish it again, with the same id.
+    /// The record may be stored or not: publish it again with the same id.
     #[error("the broker did not confirm in time")]
     Unknown,
-    /// It is certainly not stored.
+    /// The record is certainly not stored.
     #[error("{0}")]
     Unavailable(String),
 }
@@ -144,19 +138,19 @@ pub enum PublishError {
 /// Why the log cannot be read.
 #[derive(Clone, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ReadError {
-    /// The broker cannot be reached, or the reader was cut off. Worth trying again.
+    /// The broker cannot be reached, or the connection was lost. Try again.
     #[error("{0}")]
     Unavailable(String),
-    /// The room has no log: it was never created, or was deleted.
+    /// The room has no log: it was never created, or it was deleted.
     #[error("{0}")]
     Missing(String),
-    /// The log asked for is not the room's current one.
+    /// The requested log is not the room's current one.
     #[error("the log's epoch is {current}")]
     EpochChanged {
-        /// The epoch there is.
+        /// The current epoch.
         current: Epoch,
     },
-    /// Nothing has that offset yet.
+    /// No record has this offset yet.
     #[error("offset beyond the end of the log, which is {end}")]
     BeyondEnd {
         /// The offset that the next record would get.

@@ -1,11 +1,11 @@
-//! The rules of the chat, without sockets, brokers or clocks: what a client may say, and why it is refused.
+//! The rules of the chat, without sockets, brokers or clocks: what a client may send, and why a request is rejected.
 
-mod draft;
-mod hello;
+mod connect_auth;
+mod message_request;
 mod rate;
-mod refusal;
+mod rejection;
 
-pub use draft::Draft;
-pub use hello::{Hello, Member, Resume};
+pub use connect_auth::{ConnectAuth, Member, Resume};
+pub use message_request::MessageRequest;
 pub use rate::Rate;
-pub use refusal::Refusal;
+pub use rejection::Rejection;

@@ -1,15 +1,15 @@
-//! How fast one connection may speak: so many per second on average, and a burst.
+//! A rate limit: a number per second on average, and a burst.
 //!
 //! The generic cell rate algorithm (ITU-T I.371): one point in time per connection, no timer.
 
 use std::time::{Duration, Instant};
 
-/// The allowance of one connection.
+/// A rate limit, and what is used of it.
 #[derive(Clone, Debug)]
 pub struct Rate {
     interval: Duration,
     tolerance: Duration,
-    /// When the allowance would be full again, were nothing more sent.
+    /// When the whole burst is available again.
     full_at: Option<Instant>,
 }
 
@@ -24,7 +24,7 @@ impl Rate {
         }
     }
 
-    /// Takes one from the allowance, or says how long to wait for it.
+    /// Takes one, or returns how long to wait for it.
     pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let full_at = self.full_at.map_or(now, |at| at.max(now)) + self.interval;
         let used = full_at - now;
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_burst_passes_and_the_next_one_waits() {
+    fn request_after_the_burst_waits() {
         let (mut rate, now) = (Rate::new(10, 3), Instant::now());
         assert_eq!(
             [rate.take(now), rate.take(now), rate.take(now)],
@@ -57,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_one_costs_nothing() {
+    fn rejected_attempts_cost_nothing() {
         let (mut rate, now) = (Rate::new(1, 1), Instant::now());
         assert_eq!(rate.take(now), Ok(()));
         for _ in 0..1000 {
@@ -68,7 +68,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn never_more_than_the_burst_and_the_average(
+        fn rate_stays_within_burst_and_average(
             per_second in 1_u32..1000, burst in 1_u32..100, steps in prop::collection::vec(0_u64..50, 1..300)
         ) {
             let (mut rate, start) = (Rate::new(per_second, burst), Instant::now());

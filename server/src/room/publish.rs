@@ -1,57 +1,63 @@
-//! Publishing: into the log, and back with the offset.
+//! Publishing: stores a message, and learns its offset by reading it back.
 
 use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::FutureExt;
 use papo_protocol::{Epoch, Record, event::Code};
 use papo_telemetry::Latch;
-use tokio::time::{Instant, timeout_at};
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout_at},
+};
 use tracing::{Instrument, info_span};
 
-use super::{Room, dedup::Key, fanout::Sink, outcome::Outcome};
+use super::{Room, pending::PendingPublish};
 use crate::{
     broker::{Broker, PublishError, Publishing, TraceContext},
-    chat::Refusal,
+    chat::Rejection,
+    fanout::Sink,
+    log::{Key, Position},
+    metrics::Metrics,
 };
 
-/// Where a message stands: what the acknowledgement says.
+/// Where a message is in the log: what the acknowledgement says.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Receipt {
+pub(crate) struct Receipt {
     /// The log.
-    pub epoch: Epoch,
-    /// The place in it.
-    pub offset: u64,
+    pub(crate) epoch: Epoch,
+    /// The offset in it.
+    pub(crate) offset: u64,
 }
 
-/// How long after the broker's confirmation the record may take to come back through the log.
+/// How long after the broker's confirm the record may take to be read back.
 const READ_BACK: Duration = Duration::from_secs(10);
 
 impl<B: Broker, S: Sink> Room<B, S> {
-    /// Puts a message into the log. It takes its place in the sender's order when this is called; the future resolves
-    /// when the message is stored, or is refused. A message that is there already, by sender and id, is not put in again.
-    pub fn publish(
+    /// Stores a message. It takes its place in the sender's order when this is called; the future resolves when the message is
+    /// stored, or is rejected. A message that is in the log already, by sender and id, is not stored again.
+    pub(crate) fn publish(
         self: &Arc<Self>,
         record: Record,
-    ) -> impl Future<Output = Result<Receipt, Refusal>> + Send + use<B, S> {
+    ) -> impl Future<Output = Result<Receipt, Rejection>> + Send + use<B, S> {
         let started = Instant::now();
         let key = Key::of(&record);
-        let outcome = self.outcomes.expect(key.clone());
+        let pending = self.pending.add(key.clone());
         let span = info_span!("publish", otel.kind = "producer", id = %record.id);
-        let already = self.find(&key);
-        let stored = already.is_none().then(|| {
+        let stored_before = self.log.find(&key);
+        let confirm = stored_before.is_none().then(|| {
             self.broker
-                .publish(Arc::new(record), trace_context(&span))
+                .publish(Arc::new(record), TraceContext::of(&span))
                 .boxed()
         });
         let (room, deadline) = (self.clone(), started + self.publish_timeout + READ_BACK);
         let finish = async move {
-            let receipt = match (already, stored) {
-                (Some(receipt), _) => Ok(receipt),
-                (None, Some(stored)) => room.wait(outcome, stored, deadline).await,
-                (None, None) => Err(refusal(&PublishError::Unknown)),
+            let receipt = match (stored_before, confirm) {
+                (Some(Position { epoch, offset }), _) => Ok(Receipt { epoch, offset }),
+                (None, Some(confirm)) => room.wait(pending, confirm, deadline).await,
+                (None, None) => Err(rejection(&PublishError::Unknown)),
             };
             room.metrics.published(
-                receipt.as_ref().err().map(|refusal| refusal.code),
+                receipt.as_ref().err().map(|rejection| rejection.code),
                 started.elapsed(),
             );
             receipt
@@ -59,80 +65,56 @@ impl<B: Broker, S: Sink> Room<B, S> {
         finish.instrument(span)
     }
 
-    fn find(&self, key: &Key) -> Option<Receipt> {
-        let window = self.log.window.read();
-        let window = window.as_ref()?;
-        Some(Receipt {
-            epoch: window.epoch().clone(),
-            offset: window.find(key)?,
-        })
-    }
-
-    /// Reading it back is the proof; the broker's word is only needed when it is a refusal.
+    /// The record that is read back is the proof; the broker's answer only matters when it is an error.
     async fn wait(
         &self,
-        mut outcome: Outcome,
-        stored: impl Future<Output = Result<(), PublishError>>,
+        mut pending: PendingPublish,
+        confirm: impl Future<Output = Result<(), PublishError>>,
         deadline: Instant,
-    ) -> Result<Receipt, Refusal> {
+    ) -> Result<Receipt, Rejection> {
         tokio::select! {
             biased;
-            offset = &mut outcome.offset => return self.receipt(offset.ok()),
-            stored = stored => if let Err(error) = stored {
-                // It may have come back while the broker's answer was on its way.
-                return outcome.offset.try_recv().ok().map_or_else(|| Err(refusal(&error)), |offset| self.receipt(Some(offset)));
+            offset = &mut pending.offset => return self.receipt(offset.ok()),
+            confirm = confirm => if let Err(error) = confirm {
+                // The record may have been read back while the broker's answer was on its way.
+                return pending.offset.try_recv().ok().map_or_else(|| Err(rejection(&error)), |offset| self.receipt(Some(offset)));
             },
         }
-        let offset = timeout_at(deadline, &mut outcome.offset).await;
+        let offset = timeout_at(deadline, &mut pending.offset).await;
         self.receipt(offset.ok().and_then(Result::ok))
     }
 
-    fn receipt(&self, offset: Option<u64>) -> Result<Receipt, Refusal> {
-        let epoch = self
-            .log
-            .window
-            .read()
-            .as_ref()
-            .map(|window| window.epoch().clone());
-        match (epoch, offset) {
+    fn receipt(&self, offset: Option<u64>) -> Result<Receipt, Rejection> {
+        match (self.log.epoch(), offset) {
             (Some(epoch), Some(offset)) => Ok(Receipt { epoch, offset }),
-            _ => Err(refusal(&PublishError::Unknown)),
+            _ => Err(rejection(&PublishError::Unknown)),
         }
     }
 }
 
-fn refusal(error: &PublishError) -> Refusal {
+fn rejection(error: &PublishError) -> Rejection {
     match error {
-        PublishError::Unknown => Refusal::new(
+        PublishError::Unknown => Rejection::new(
             Code::Timeout,
             "the broker did not confirm in time: the message may be stored or not; retry with the same id",
         ),
-        PublishError::Unavailable(cause) => Refusal::new(
+        PublishError::Unavailable(cause) => Rejection::new(
             Code::Unavailable,
             format!("the message was not stored: {cause}; retry later"),
         ),
     }
 }
 
-fn trace_context(span: &tracing::Span) -> Option<TraceContext> {
-    let mut context = TraceContext::default();
-    papo_telemetry::inject(span, |header, value| match header {
-        "traceparent" => context.parent = value,
-        "tracestate" => context.state = value,
-        _ => {}
-    });
-    (!context.parent.is_empty()).then_some(context)
-}
-
-/// Keeps readiness in step with the adapter's publisher. A broker that blocks publishers blocks all servers' alike, so that
-/// sending people elsewhere gains nothing: they stay, read, and are told when they send.
-pub(super) async fn watch_publisher<B: Broker, S: Sink>(room: &Room<B, S>, latch: Latch) {
-    let mut publishing = room.broker.publishing();
+/// Sets readiness and metrics to the state of the broker's publisher. A broker that blocks publishers blocks those of all
+/// servers, so that nothing is gained by sending clients to another one: they stay, read, and get a rejection when they send.
+pub(super) async fn watch_publisher(
+    mut publishing: watch::Receiver<Publishing>,
+    metrics: Arc<Metrics>,
+    latch: Latch,
+) {
     loop {
         let state = publishing.borrow_and_update().clone();
-        room.metrics
-            .broker_up
-            .set(i64::from(state == Publishing::Up));
+        metrics.broker_up(state == Publishing::Up);
         match state {
             Publishing::Up | Publishing::Blocked(_) => latch.ready(),
             Publishing::Down(reason) => latch.not_ready(reason),

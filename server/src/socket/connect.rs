@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use engineioxide::Str;
@@ -15,9 +15,9 @@ use super::{
 };
 use crate::{
     broker::Broker,
-    chat::{Hello, Member, Refusal},
+    chat::{ConnectAuth, Member, Rejection},
     frame::Frame,
-    room::Opening,
+    room::InitialHistory,
 };
 
 impl<B: Broker> Edge<B> {
@@ -33,38 +33,45 @@ impl<B: Broker> Edge<B> {
         }
         let (edge, connection) = (self.clone(), connection.clone());
         self.tasks.spawn(async move {
-            if let Err(refusal) = edge.admit(auth.as_deref(), &connection).await {
-                edge.metrics.refused(refusal.code);
+            if let Err(rejection) = edge.admit(auth.as_deref(), &connection).await {
+                edge.metrics.rejected(rejection.code);
                 let mut state = connection.state.lock();
                 if matches!(*state, State::Connecting) {
                     *state = State::Opened;
                 }
                 drop(state);
-                push_or_close(&connection, &packet::connect_error(&refusal));
+                push_or_close(&connection, &packet::connect_error(&rejection));
             }
         });
     }
 
-    async fn admit(&self, auth: Option<&str>, connection: &Arc<Connection>) -> Result<(), Refusal> {
+    async fn admit(
+        &self,
+        auth: Option<&str>,
+        connection: &Arc<Connection>,
+    ) -> Result<(), Rejection> {
         self.has_room()?;
-        let Hello { member, resume } = Hello::parse(auth, &self.launch.room, &self.launch.limits)?;
+        let ConnectAuth { member, resume } =
+            ConnectAuth::parse(auth, &self.launch.room, &self.launch.limits)?;
         self.wait_for_turn().await;
-        let claim = self.room.claim();
-        let opening = self.room.open(resume.as_ref()).await?;
-        let session = Arc::new(Session::new(member, claim, &self.launch.limits));
-        if !enter(connection, &session) {
-            return Ok(());
-        }
-        self.room.arrive(session.id, &session.member.user);
+        let (history, membership) = self.room.enter(&member.user, resume.as_ref()).await?;
+        let session = Arc::new(Session::new(member, &self.launch.limits));
+        let sink = SocketSink::new(connection.clone(), session.member.sender.clone());
         let first = [
             packet::connected(connection.sid.as_str()),
-            self.history(&opening, &session.member),
+            self.history(&history, &session.member),
             self.room.presence(),
         ];
+        if !connection.join(session, membership) {
+            return Ok(());
+        }
         for packet in first {
             push_or_close(connection, &packet);
         }
-        self.join(connection, &session, opening).await;
+        match self.room.catch_up(&history, &sink).await {
+            Some(cursor) => connection.deliver(sink, cursor),
+            None => connection.close(Ending::GoingAway),
+        }
         Ok(())
     }
 
@@ -76,16 +83,16 @@ impl<B: Broker> Edge<B> {
         }
     }
 
-    fn has_room(&self) -> Result<(), Refusal> {
+    fn has_room(&self) -> Result<(), Rejection> {
         if self.draining.load(Ordering::SeqCst) {
-            return Err(Refusal::new(
+            return Err(Rejection::new(
                 Code::Draining,
                 "this server is going away; connect again",
             ));
         }
         let most = self.launch.limits.connections;
         if self.connections() > most {
-            return Err(Refusal::new(
+            return Err(Rejection::new(
                 Code::ServerFull,
                 format!("this server has its {most} connections; try again later"),
             ));
@@ -93,14 +100,14 @@ impl<B: Broker> Edge<B> {
         Ok(())
     }
 
-    fn history(&self, opening: &Opening, member: &Member) -> Frame {
-        let Opening {
+    fn history(&self, history: &InitialHistory, member: &Member) -> Frame {
+        let InitialHistory {
             epoch,
             page,
             recovered,
             gap,
             cursor: _,
-        } = opening;
+        } = history;
         let launch = &self.launch;
         let title = launch.title.as_deref().unwrap_or(launch.room.name());
         let mut rest = json!({
@@ -115,32 +122,4 @@ impl<B: Broker> Edge<B> {
         }
         packet::history(page, &rest)
     }
-
-    /// Lets the fan-out take over, once the member has been brought up to what is in memory.
-    async fn join(&self, connection: &Arc<Connection>, session: &Session, opening: Opening) {
-        let sink = SocketSink::new(connection.clone(), session.member.sender.clone());
-        let stall = Duration::from_secs(self.launch.slow_reader_timeout.into());
-        match self
-            .room
-            .catch_up(&opening.epoch, opening.cursor, &sink, stall)
-            .await
-        {
-            Some(cursor) => self.room.join(session.id, sink, cursor),
-            None => connection.close(Ending::GoingAway),
-        }
-        // It may have gone meanwhile, when there was nothing yet for it to leave.
-        if !matches!(*connection.state.lock(), State::Joined(_)) {
-            self.room.leave(session.id);
-        }
-    }
-}
-
-/// Marks a connection as a member's; false when it has ended meanwhile.
-fn enter(connection: &Connection, session: &Arc<Session>) -> bool {
-    let mut state = connection.state.lock();
-    let waiting = matches!(*state, State::Connecting);
-    if waiting {
-        *state = State::Joined(session.clone());
-    }
-    waiting
 }

@@ -6,10 +6,12 @@ use engineioxide::{DisconnectReason, Str, sid::Sid};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::{Ending, EngineSocket, packet::Parser, session::Session, websocket::Outgoing};
+use super::{
+    Ending, EngineSocket, SocketSink, packet::Parser, session::Session, websocket::Outgoing,
+};
 use crate::{
     frame::{Batch, Frame},
-    room::{Push, push_each},
+    room::{Membership, Push, push_each},
 };
 
 /// One client's connection.
@@ -34,8 +36,8 @@ pub(super) enum State {
     Opened,
     /// It came; the answer is being prepared.
     Connecting,
-    /// A member of the room.
-    Joined(Arc<Session>),
+    /// A member of the room until the membership is dropped, which leaves it.
+    Joined(Arc<Session>, Membership<SocketSink>),
     /// Over.
     Closed,
 }
@@ -52,7 +54,24 @@ impl Connection {
 
     /// Has it sent its CONNECT packet?
     pub(super) fn has_connected(&self) -> bool {
-        matches!(*self.state.lock(), State::Joined(_) | State::Connecting)
+        matches!(*self.state.lock(), State::Joined(..) | State::Connecting)
+    }
+
+    /// Makes the connection a member's; false, with the membership dropped, when it has ended meanwhile.
+    pub(super) fn join(&self, session: Arc<Session>, membership: Membership<SocketSink>) -> bool {
+        let mut state = self.state.lock();
+        let is_waiting = matches!(*state, State::Connecting);
+        if is_waiting {
+            *state = State::Joined(session, membership);
+        }
+        is_waiting
+    }
+
+    /// Has new messages delivered, unless the connection has ended meanwhile.
+    pub(super) fn deliver(&self, sink: SocketSink, cursor: u64) {
+        if let State::Joined(_, membership) = &*self.state.lock() {
+            membership.deliver_to(sink, cursor);
+        }
     }
 
     pub(super) fn push(&self, frame: &Frame) -> Push {

@@ -1,9 +1,6 @@
 //! Events from members. Each takes its place in order here, before anything is waited for.
 
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::{sync::Arc, time::Duration};
 
 use papo_protocol::{
     Record,
@@ -18,7 +15,8 @@ use super::{
 };
 use crate::{
     broker::Broker,
-    chat::{Draft, Refusal},
+    chat::{MessageRequest, Rejection},
+    clock,
     room::Push,
 };
 
@@ -43,14 +41,20 @@ pub(super) fn handle<B: Broker>(
             typing(edge, session);
             Ok(())
         }
-        other => Err(Refusal::new(
+        other => Err(Rejection::new(
             Code::UnknownEvent,
             format!("no event {other:?}; there are message, history and typing"),
         )),
     };
-    if let Err(refusal) = handled {
-        edge.metrics.refused(refusal.code);
-        answer(edge, session, ack, &packet::refusal(&refusal), connection);
+    if let Err(rejection) = handled {
+        edge.metrics.rejected(rejection.code);
+        answer(
+            edge,
+            session,
+            ack,
+            &packet::rejection(&rejection),
+            connection,
+        );
     }
 }
 
@@ -60,16 +64,16 @@ fn message<B: Broker>(
     arguments: &[Json],
     ack: Option<i64>,
     connection: &Arc<Connection>,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     edge.metrics.received();
     session.may_send()?;
-    let Draft { id, text } = Draft::parse(arguments, &edge.launch.limits)?;
+    let MessageRequest { id, text } = MessageRequest::parse(arguments, &edge.launch.limits)?;
     let record = Record {
         id: id.clone(),
         sender: session.member.sender.clone(),
         user: session.member.user.clone(),
         text,
-        at: now(),
+        at: clock::unix_millis(),
     };
     // Called here and not in the task: this is where the message takes its place.
     let published = edge.room.publish(record);
@@ -80,7 +84,7 @@ fn message<B: Broker>(
             Ok(receipt) => {
                 json!({ "ok": true, "id": id, "offset": receipt.offset, "epoch": receipt.epoch })
             }
-            Err(refusal) => packet::refusal(&refusal),
+            Err(rejection) => packet::rejection(&rejection),
         };
         session.finish();
         answer(&edge, &session, ack, &body, &connection);
@@ -94,11 +98,11 @@ fn history<B: Broker>(
     arguments: &[Json],
     ack: Option<i64>,
     connection: &Arc<Connection>,
-) -> Result<(), Refusal> {
+) -> Result<(), Rejection> {
     session.may_read()?;
     let (before, limit) = history_request(arguments, u64::from(edge.launch.history_page))?;
     let ack = ack.ok_or_else(|| {
-        Refusal::new(
+        Rejection::new(
             Code::BadRequest,
             "a history request needs an acknowledgement to answer to",
         )
@@ -112,7 +116,7 @@ fn history<B: Broker>(
                 &page,
                 &json!({ "ok": true, "epoch": edge.room.stats().map(|stats| stats.epoch) }),
             ),
-            Err(refusal) => packet::ack(ack, &packet::refusal(&refusal)),
+            Err(rejection) => packet::ack(ack, &packet::rejection(&rejection)),
         };
         push_or_close(&connection, &packet);
     });
@@ -120,9 +124,9 @@ fn history<B: Broker>(
 }
 
 /// `{ before?, limit? }`: before the end and a page if not given.
-pub(super) fn history_request(arguments: &[Json], page: u64) -> Result<(u64, u64), Refusal> {
+pub(super) fn history_request(arguments: &[Json], page: u64) -> Result<(u64, u64), Rejection> {
     let wrong = || {
-        Refusal::new(
+        Rejection::new(
             Code::BadRequest,
             "a history request is { before, limit }: an offset, and how many messages",
         )
@@ -173,13 +177,6 @@ fn answer<B: Broker>(
         push_in_time(&connection, packet, patience).await;
         session.finish();
     });
-}
-
-fn now() -> i64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use super::{
     websocket::incoming::Incoming,
 };
 use crate::{
-    chat::{Draft, Hello},
+    chat::{ConnectAuth, MessageRequest},
     fuzzing::SEPARATOR,
-    room::Message,
+    log::Message,
 };
 
 /// The frames of one connection: text, or binary behind a `b`.
@@ -35,7 +35,7 @@ pub fn packet(data: &[u8]) {
             }
             Ok(Some(packet::Incoming::Connect { auth })) => {
                 let room = "geral".parse().expect("valid");
-                let _ = Hello::parse(auth.as_deref(), &room, &Limits::default());
+                let _ = ConnectAuth::parse(auth.as_deref(), &room, &Limits::default());
             }
             Ok(_) => {}
             // The connection ends.
@@ -80,7 +80,7 @@ fn handle(arguments: &[Json]) {
         assert!((1..=500).contains(&limit));
     }
     let limits = Limits::default();
-    let Ok(Draft { id, text }) = Draft::parse(arguments, &limits) else {
+    let Ok(MessageRequest { id, text }) = MessageRequest::parse(arguments, &limits) else {
         return;
     };
     assert!(!text.trim().is_empty());

@@ -122,11 +122,9 @@ impl<B: Broker> Edge<B> {
     fn left(&self, connection: &Connection) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         self.metrics.connections.dec();
-        if let State::Joined(session) =
-            std::mem::replace(&mut *connection.state.lock(), State::Closed)
-        {
-            self.room.leave(session.id);
-        }
+        // Drops the membership, if there is one.
+        let before = std::mem::replace(&mut *connection.state.lock(), State::Closed);
+        drop(before);
     }
 
     fn receive(
@@ -156,7 +154,7 @@ impl<B: Broker> Edge<B> {
         connection: &Arc<Connection>,
     ) {
         let session = match &*connection.state.lock() {
-            State::Joined(session) => Some(session.clone()),
+            State::Joined(session, _) => Some(session.clone()),
             State::Opened | State::Connecting | State::Closed => None,
         };
         match session {

@@ -14,7 +14,7 @@ use socketioxide_core::{
 };
 use socketioxide_parser_common::CommonParser;
 
-use crate::{chat::Refusal, frame::Frame, room::Page};
+use crate::{chat::Rejection, frame::Frame, room::Page};
 
 /// Binary attachments are understood, in order to be refused; so few of them are enough.
 const PARSE: ParseConfig = ParseConfig {
@@ -114,10 +114,10 @@ pub(super) fn connected(sid: &str) -> Frame {
 }
 
 /// `CONNECT_ERROR` with `data`, so that programs need not read sentences.
-pub(super) fn connect_error(refusal: &Refusal) -> Frame {
+pub(super) fn connect_error(rejection: &Rejection) -> Frame {
     format!(
         "4{}",
-        json!({ "message": refusal.message, "data": refusal })
+        json!({ "message": rejection.message, "data": rejection })
     )
     .into()
 }
@@ -133,8 +133,8 @@ pub(super) fn ack(id: i64, body: &impl Serialize) -> Frame {
 }
 
 /// The answer to a refused request.
-pub(super) fn refusal(refusal: &Refusal) -> Json {
-    json!({ "ok": false, "code": refusal.code.as_str(), "message": refusal.message })
+pub(super) fn rejection(rejection: &Rejection) -> Json {
+    json!({ "ok": false, "code": rejection.code.as_str(), "message": rejection.message })
 }
 
 /// `draining`.
@@ -240,7 +240,7 @@ mod tests {
 
     #[test]
     fn a_refused_connection_names_its_code() {
-        let packet = connect_error(&Refusal::new(Code::ServerFull, "full"));
+        let packet = connect_error(&Rejection::new(Code::ServerFull, "full"));
         let body: Json = serde_json::from_str(&packet.packet()[1..]).expect("JSON");
         assert_eq!(
             (&body["message"], &body["data"]["code"]),

@@ -8,10 +8,7 @@ use std::{
 use papo_protocol::{Limits, event::Code};
 use parking_lot::Mutex;
 
-use crate::{
-    chat::{Member, Rate, Refusal},
-    room::{Claim, MemberId},
-};
+use crate::chat::{Member, Rate, Rejection};
 
 /// Messages of one connection that may wait for the broker, and answers that may wait for it to listen, at once.
 const MOST_PENDING: u32 = 4_096;
@@ -22,12 +19,8 @@ const TYPING_RATE: (u32, u32) = (2, 4);
 
 /// One member's connection.
 pub(super) struct Session {
-    /// The member's place in the room.
-    pub(super) id: MemberId,
     /// Who it is: fixed when it connected, so that no event can speak for another.
     pub(super) member: Member,
-    /// As long as it is here, the log is read.
-    _claim: Claim,
     rates: Mutex<Rates>,
     pending: AtomicU32,
 }
@@ -39,25 +32,23 @@ struct Rates {
 }
 
 impl Session {
-    pub(super) fn new(member: Member, claim: Claim, limits: &Limits) -> Self {
+    pub(super) fn new(member: Member, limits: &Limits) -> Self {
         let rates = Rates {
             messages: Rate::new(limits.messages_per_second, limits.message_burst),
             history: Rate::new(HISTORY_RATE.0, HISTORY_RATE.1),
             typing: Rate::new(TYPING_RATE.0, TYPING_RATE.1),
         };
         Self {
-            id: MemberId::next(),
             member,
-            _claim: claim,
             rates: Mutex::new(rates),
             pending: AtomicU32::new(0),
         }
     }
 
     /// May it send a message now?
-    pub(super) fn may_send(&self) -> Result<(), Refusal> {
+    pub(super) fn may_send(&self) -> Result<(), Rejection> {
         if self.is_busy() {
-            return Err(Refusal::new(
+            return Err(Rejection::new(
                 Code::RateLimited,
                 format!("{MOST_PENDING} messages wait already; wait for their acknowledgements"),
             ));
@@ -66,7 +57,7 @@ impl Session {
     }
 
     /// May it ask for history now?
-    pub(super) fn may_read(&self) -> Result<(), Refusal> {
+    pub(super) fn may_read(&self) -> Result<(), Rejection> {
         taken(self.rates.lock().history.take(Instant::now()))
     }
 
@@ -91,9 +82,9 @@ impl Session {
     }
 }
 
-fn taken(taken: Result<(), std::time::Duration>) -> Result<(), Refusal> {
+fn taken(taken: Result<(), std::time::Duration>) -> Result<(), Rejection> {
     taken.map_err(|wait| {
-        Refusal::new(
+        Rejection::new(
             Code::RateLimited,
             format!("too fast; try again in {} ms", wait.as_millis().max(1)),
         )

@@ -9,7 +9,7 @@ use tracing::debug;
 use super::{Connection, Ending};
 use crate::{
     frame::{Batch, Frame},
-    room::{Closing, Push, Sink},
+    room::{CloseReason, Push, Sink},
 };
 
 /// How soon a full buffer is tried again.
@@ -38,12 +38,12 @@ impl Sink for SocketSink {
     }
 
     /// Ends the transport, not the namespace: a client comes back by itself after the one, and not after the other.
-    fn close(&self, why: Closing) {
-        debug!(sid = %self.connection.sid, reason = why.as_str(), "closing a connection");
+    fn close(&self, reason: CloseReason) {
+        debug!(sid = %self.connection.sid, reason = reason.as_str(), "closing a connection");
         self.connection.close(Ending::GoingAway);
     }
 
-    fn is(&self, sender: &SenderId) -> bool {
+    fn is_sender(&self, sender: &SenderId) -> bool {
         self.sender == *sender
     }
 }

@@ -2,11 +2,11 @@
 
 use papo_server::broker::{Attached, Broker, PublishError, Publishing, ReadError, Signal, Start};
 
-use crate::fixture::{Fixture, InProcess, Real, in_time, publish, record, take, texts};
+use crate::fixture::{Fixture, InProcess, Real, in_time, publish, record, take, texts, until};
 
-/// Plenty.
+/// Bytes that no test reaches.
 const LARGE: u64 = 100_000_000;
-/// The least that may be set.
+/// The least number of bytes that may be set.
 const SMALL: u64 = 1_000_000;
 
 macro_rules! conformance {
@@ -33,20 +33,20 @@ conformance! {
     LARGE:
         records_are_read_in_the_order_they_were_published,
         offsets_rise_and_are_the_same_for_every_reader,
-        a_reader_waits_for_what_comes,
-        attaching_before_the_end_gives_the_last_ones,
-        reading_goes_on_at_an_offset,
-        an_offset_beyond_the_end_is_refused,
-        another_epoch_is_refused,
-        a_range_can_be_read_again,
+        reader_waits_for_new_records,
+        attaching_before_the_end_gives_the_last_records,
+        attaching_at_an_offset_continues_there,
+        offset_beyond_the_end_is_an_error,
+        another_epoch_is_an_error,
+        range_can_be_read_back,
         publishing_twice_stores_twice,
-        each_publisher_keeps_its_order_among_many,
-        a_slow_reader_loses_nothing,
-        signals_reach_the_other_servers_and_are_not_stored,
-        closing_stores_what_was_taken_and_refuses_the_rest,
-        what_people_write_comes_back_to_the_letter;
+        publishers_keep_their_own_order,
+        slow_reader_gets_every_record,
+        signals_reach_other_servers_and_are_not_stored,
+        closing_stores_accepted_records_and_rejects_others,
+        texts_are_stored_unchanged;
     SMALL:
-        a_start_before_the_head_is_told_by_where_it_begins;
+        start_before_the_head_begins_at_the_head;
 }
 
 async fn attach<B: Broker>(broker: &B, start: Start) -> Attached<B::Reader> {
@@ -77,7 +77,7 @@ async fn offsets_rise_and_are_the_same_for_every_reader(fixture: impl Fixture) {
     assert_eq!(first.epoch, second.epoch);
 }
 
-async fn a_reader_waits_for_what_comes(fixture: impl Fixture) {
+async fn reader_waits_for_new_records(fixture: impl Fixture) {
     let broker = fixture.broker().await;
     let mut attached = attach(&broker, Start::BeforeEnd(10)).await;
     assert_eq!((attached.bounds.clone(), attached.from), (0..0, 0));
@@ -88,7 +88,7 @@ async fn a_reader_waits_for_what_comes(fixture: impl Fixture) {
     assert_eq!(texts(&records), ["7"]);
 }
 
-async fn attaching_before_the_end_gives_the_last_ones(fixture: impl Fixture) {
+async fn attaching_before_the_end_gives_the_last_records(fixture: impl Fixture) {
     let broker = fixture.broker().await;
     publish(&broker, "a", numbers(0..100)).await;
     let mut attached = attach(&broker, Start::BeforeEnd(10)).await;
@@ -99,7 +99,7 @@ async fn attaching_before_the_end_gives_the_last_ones(fixture: impl Fixture) {
     );
 }
 
-async fn reading_goes_on_at_an_offset(fixture: impl Fixture) {
+async fn attaching_at_an_offset_continues_there(fixture: impl Fixture) {
     let broker = fixture.broker().await;
     publish(&broker, "a", numbers(0..20)).await;
     let epoch = attach(&broker, Start::BeforeEnd(1)).await.epoch;
@@ -113,32 +113,33 @@ async fn reading_goes_on_at_an_offset(fixture: impl Fixture) {
     assert_eq!(texts(&take(&mut at_the_end.reader, 1).await), ["20"]);
 }
 
-async fn an_offset_beyond_the_end_is_refused(fixture: impl Fixture) {
+async fn offset_beyond_the_end_is_an_error(fixture: impl Fixture) {
     let broker = fixture.broker().await;
     publish(&broker, "a", numbers(0..3)).await;
     let epoch = attach(&broker, Start::BeforeEnd(1)).await.epoch;
     for beyond in [4, 1_000_000, i64::MAX.unsigned_abs()] {
-        let refused = in_time(broker.attach(Start::At(epoch.clone(), beyond)))
+        let error = in_time(broker.attach(Start::At(epoch.clone(), beyond)))
             .await
             .err();
-        assert_eq!(refused, Some(ReadError::BeyondEnd { end: 3 }), "{beyond}");
+        assert_eq!(error, Some(ReadError::BeyondEnd { end: 3 }), "{beyond}");
     }
 }
 
-async fn another_epoch_is_refused(fixture: impl Fixture) {
+async fn another_epoch_is_an_error(fixture: impl Fixture) {
     let broker = fixture.broker().await;
     let current = attach(&broker, Start::BeforeEnd(1)).await.epoch;
     let old = "0123456789abcdef0".parse().expect("valid");
-    let refused = in_time(broker.attach(Start::At(old, 0))).await.err();
-    assert_eq!(refused, Some(ReadError::EpochChanged { current }));
+    let error = in_time(broker.attach(Start::At(old, 0))).await.err();
+    assert_eq!(error, Some(ReadError::EpochChanged { current }));
 }
 
-async fn a_start_before_the_head_is_told_by_where_it_begins(fixture: impl Fixture) {
+async fn start_before_the_head_begins_at_the_head(fixture: impl Fixture) {
     let broker = fixture.broker().await;
     let epoch = attach(&broker, Start::BeforeEnd(1)).await.epoch;
     let long = "x".repeat(3_000);
-    let mut bounds = 0..0;
-    for round in 0..40_u32 {
+    let mut round = 0_u32;
+    until("removal by retention", async || {
+        round += 1;
         publish(
             &broker,
             "a",
@@ -151,15 +152,10 @@ async fn a_start_before_the_head_is_told_by_where_it_begins(fixture: impl Fixtur
         for stored in bulk {
             in_time(stored).await.expect("stored");
         }
-        bounds = attach(&broker, Start::BeforeEnd(1)).await.bounds;
-        if bounds.start > 0 {
-            break;
-        }
-    }
-    assert!(
-        bounds.start > 0,
-        "retention has removed something: {bounds:?}"
-    );
+        let bounds = attach(&broker, Start::BeforeEnd(1)).await.bounds;
+        (bounds.start > 0).then_some(())
+    })
+    .await;
     let mut attached = attach(&broker, Start::At(epoch.clone(), 0)).await;
     assert!(attached.from > 0 && attached.from == attached.bounds.start);
     assert_eq!(take(&mut attached.reader, 1).await[0].offset, attached.from);
@@ -171,7 +167,7 @@ async fn a_start_before_the_head_is_told_by_where_it_begins(fixture: impl Fixtur
     assert_eq!(read.last().map(|stored| stored.offset), Some(end - 1));
 }
 
-async fn a_range_can_be_read_again(fixture: impl Fixture) {
+async fn range_can_be_read_back(fixture: impl Fixture) {
     let broker = fixture.broker().await;
     publish(&broker, "a", numbers(0..100)).await;
     let epoch = attach(&broker, Start::BeforeEnd(1)).await.epoch;
@@ -200,7 +196,7 @@ async fn publishing_twice_stores_twice(fixture: impl Fixture) {
     );
 }
 
-async fn each_publisher_keeps_its_order_among_many(fixture: impl Fixture) {
+async fn publishers_keep_their_own_order(fixture: impl Fixture) {
     let (one, other) = (fixture.broker().await, fixture.broker().await);
     tokio::join!(
         publish(&one, "a", numbers(0..300)),
@@ -224,7 +220,7 @@ async fn each_publisher_keeps_its_order_among_many(fixture: impl Fixture) {
     }
 }
 
-async fn a_slow_reader_loses_nothing(fixture: impl Fixture) {
+async fn slow_reader_gets_every_record(fixture: impl Fixture) {
     let broker = fixture.broker().await;
     let mut attached = attach(&broker, Start::BeforeEnd(1)).await;
     publish(&broker, "a", numbers(0..6_000)).await;
@@ -232,21 +228,21 @@ async fn a_slow_reader_loses_nothing(fixture: impl Fixture) {
     assert_eq!(texts(&records), numbers(0..6_000).collect::<Vec<_>>());
 }
 
-async fn signals_reach_the_other_servers_and_are_not_stored(fixture: impl Fixture) {
+async fn signals_reach_other_servers_and_are_not_stored(fixture: impl Fixture) {
     let (one, other) = (fixture.broker().await, fixture.broker().await);
-    let mut heard = other.signals();
+    let mut received = other.signals();
     let signal = Signal {
         key: "signal.typing".to_owned(),
         body: "{}".into(),
     };
-    // The queue that hears is made in the background: a signal sent before is lost, as signals may be.
+    // The queue of signals is declared in the background: a signal that is sent before is lost, as signals may be.
     let got = in_time(async {
         loop {
             one.signal(signal.clone());
             if let Ok(got) =
-                tokio::time::timeout(std::time::Duration::from_millis(200), heard.recv()).await
+                tokio::time::timeout(std::time::Duration::from_millis(200), received.recv()).await
             {
-                return got.expect("heard");
+                return got.expect("received");
             }
         }
     });
@@ -256,7 +252,7 @@ async fn signals_reach_the_other_servers_and_are_not_stored(fixture: impl Fixtur
     assert_eq!(texts(&take(&mut attached.reader, 1).await), ["0"]);
 }
 
-async fn closing_stores_what_was_taken_and_refuses_the_rest(fixture: impl Fixture) {
+async fn closing_stores_accepted_records_and_rejects_others(fixture: impl Fixture) {
     let (broker, other) = (fixture.broker().await, fixture.broker().await);
     let mut up = broker.publishing();
     in_time(up.wait_for(|state| *state == Publishing::Up))
@@ -266,20 +262,20 @@ async fn closing_stores_what_was_taken_and_refuses_the_rest(fixture: impl Fixtur
         .map(|number: u32| broker.publish(record("a", &number.to_string(), "x"), None))
         .collect();
     in_time(broker.close()).await;
-    for outcome in taken {
-        in_time(outcome).await.expect("stored");
+    for confirm in taken {
+        in_time(confirm).await.expect("stored");
     }
-    // The in-process log is one for all its servers, and closed for all; in RabbitMQ the others go on.
-    let refused = in_time(broker.publish(record("a", "late", "x"), None)).await;
+    // The in-process log is shared by all its servers and closed for all; with RabbitMQ other servers go on.
+    let error = in_time(broker.publish(record("a", "late", "x"), None)).await;
     assert!(
-        matches!(refused, Err(PublishError::Unavailable(_))),
-        "{refused:?}"
+        matches!(error, Err(PublishError::Unavailable(_))),
+        "{error:?}"
     );
     let mut attached = attach(&other, Start::BeforeEnd(1_000)).await;
     assert_eq!(take(&mut attached.reader, 200).await.len(), 200);
 }
 
-async fn what_people_write_comes_back_to_the_letter(fixture: impl Fixture) {
+async fn texts_are_stored_unchanged(fixture: impl Fixture) {
     let broker = fixture.broker().await;
     let long = "ção ".repeat(10_000);
     let given = [

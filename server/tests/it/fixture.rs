@@ -1,10 +1,10 @@
-//! What the tests need again and again: brokers with a room of their own, records, running servers.
+//! Brokers with a room of their own, records, and running servers for the tests.
 
 use std::{
     future::Future,
     io::{BufRead, BufReader},
-    net::{SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    net::SocketAddr,
+    process::{Child, ChildStderr, Command, Stdio},
     sync::Arc,
     time::Duration,
 };
@@ -14,10 +14,10 @@ use papo_protocol::{Launch, Record, SenderId};
 use papo_server::broker::{Broker, Reader, Stored, local::Local, rabbitmq::RabbitMq};
 use tokio::time::timeout;
 
-/// Nothing here takes this long unless it is broken.
-pub(crate) const LIMIT: Duration = Duration::from_secs(30);
+/// How long a test waits for a condition. It costs time only when the test fails, and holds on a busy machine.
+pub(crate) const LIMIT: Duration = Duration::from_secs(120);
 
-/// A room on a broker: every handle it gives is a server of that room.
+/// A room on a broker: each handle is a server of that room.
 pub(crate) trait Fixture: Send + Sync {
     type Broker: Broker;
     /// Another server of the room.
@@ -46,7 +46,7 @@ pub(crate) struct Real {
 }
 
 impl Real {
-    /// A new room that retains so much.
+    /// A new room that retains this many bytes.
     pub(crate) fn retaining(bytes: u64) -> Self {
         Self {
             launch: launch(
@@ -72,7 +72,7 @@ pub(crate) fn amqp() -> String {
         .expect("PAPO_TEST_AMQP names a RabbitMQ; `tests/rabbitmq/rabbitmq run COMMAND` starts one")
 }
 
-/// A room that no other test has.
+/// A name that no other test uses for its room.
 pub(crate) fn room() -> String {
     format!("test-{:016x}", rand::random::<u64>())
 }
@@ -104,8 +104,8 @@ pub(crate) async fn publish(
     let stored: Vec<_> = texts
         .map(|text| broker.publish(record(sender, &text, &text), None))
         .collect();
-    for outcome in stored {
-        in_time(outcome).await.expect("stored");
+    for confirm in stored {
+        in_time(confirm).await.expect("stored");
     }
 }
 
@@ -127,24 +127,24 @@ pub(crate) fn texts(records: &[Stored]) -> Vec<&str> {
         .collect()
 }
 
-/// Waits for what must happen.
+/// Waits for a future that must complete.
 pub(crate) async fn in_time<T>(future: impl Future<Output = T>) -> T {
     timeout(LIMIT, future).await.expect("in time")
 }
 
-/// Asks again until it is so.
-pub(crate) async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
-    let asked = async {
+/// Polls a condition until it holds.
+pub(crate) async fn until<T>(condition: &str, mut poll: impl AsyncFnMut() -> Option<T>) -> T {
+    let polled = async {
         loop {
-            if let Some(answer) = ask().await {
+            if let Some(answer) = poll().await {
                 return answer;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    timeout(LIMIT, asked)
+    timeout(LIMIT, polled)
         .await
-        .unwrap_or_else(|_| panic!("no {what} in time"))
+        .unwrap_or_else(|_| panic!("no {condition} in time"))
 }
 
 /// A running server; it is killed when dropped.
@@ -157,22 +157,24 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the binary and waits until it is ready.
     pub(crate) async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let (address, admin) = (free_address(), free_address());
         let mut child = command(&[
-            "--listen",
-            &address.to_string(),
-            "--admin-listen",
-            &admin.to_string(),
+            "--listen=127.0.0.1:0",
+            "--admin-listen=127.0.0.1:0",
+            "--log-format=json",
         ])
         .args(arguments)
         .envs(environment.iter().copied())
         .stdout(Stdio::piped())
         .spawn()
         .expect("the binary starts");
+        let log = child.stderr.take().expect("piped");
+        let (address, admin) = tokio::task::spawn_blocking(|| addresses(log))
+            .await
+            .expect("the server logs its addresses");
         let mut greeting = String::new();
         BufReader::new(child.stdout.take().expect("piped"))
             .read_line(&mut greeting)
-            .expect("it speaks");
+            .expect("a line of text");
         assert!(
             greeting.contains(&format!("http://localhost:{}", address.port())),
             "{greeting}"
@@ -209,9 +211,9 @@ impl Server {
         assert!(ended.success());
     }
 
-    /// Waits for its end.
+    /// Waits until the process ends.
     pub(crate) async fn exit_code(&mut self) -> Option<i32> {
-        until("end of the server", async || {
+        until("end of the process", async || {
             self.child.try_wait().expect("it can be waited for")
         })
         .await
@@ -221,26 +223,36 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        // It may have ended by itself.
+        // The process may have ended by itself.
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 }
 
-/// The server's binary, ready to be given more.
+/// The addresses that a server logs when it serves. Then a thread reads the rest of its log, so that the pipe never fills up.
+fn addresses(log: ChildStderr) -> (SocketAddr, SocketAddr) {
+    let mut lines = BufReader::new(log).lines().map_while(Result::ok);
+    let mut read = Vec::new();
+    let found = lines.by_ref().find_map(|line| {
+        let entry: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
+        read.push(line);
+        let address = |name: &str| entry[name].as_str()?.parse().ok();
+        Some((address("address")?, address("admin")?))
+    });
+    std::thread::spawn(move || lines.for_each(drop));
+    found.unwrap_or_else(|| panic!("no addresses in {read:?}"))
+}
+
+/// The server's binary, to which arguments can be added.
 pub(crate) fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_papo-server"));
     command
         .args(arguments)
-        .env_remove("PAPO_LOG")
+        .env_remove("PAPO_LOG_FILTER")
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
     command
 }
 
-/// An address on loopback that nobody listens on.
-pub(crate) fn free_address() -> SocketAddr {
-    TcpListener::bind("127.0.0.1:0")
-        .and_then(|listener| listener.local_addr())
-        .expect("a free port")
-}
+/// An address on loopback where no program listens: the port of tcpmux (RFC 1078).
+pub(crate) const CLOSED_ADDRESS: &str = "127.0.0.1:1";

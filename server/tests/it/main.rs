@@ -1,4 +1,4 @@
-//! What the server promises, tested from outside: the broker port, the protocol on the wire, the process.
+//! Tests of the server from outside: the broker port, the protocol on the wire, the process.
 
 mod conformance;
 mod fixture;

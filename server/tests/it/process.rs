@@ -1,20 +1,20 @@
-//! The process: how it starts, what it says when it cannot, how it leaves.
+//! The process: how it starts, its errors when it cannot start, and how it ends.
 
 use std::{net::TcpListener, process::Output};
 
 use serde_json::json;
 
 use crate::{
-    fixture::{Server, command, free_address, until},
+    fixture::{CLOSED_ADDRESS, Server, command, until},
     wire::Wire,
 };
 
 fn run(arguments: &[&str]) -> Output {
-    command(arguments).output().expect("it runs")
+    command(arguments).output().expect("the binary runs")
 }
 
-/// It ended with this status and one line that has all of these.
-fn assert_one_line(output: &Output, status: i32, said: &[&str]) {
+/// The process ended with this status and one line of error that contains all of these.
+fn assert_one_line(output: &Output, status: i32, parts: &[&str]) {
     let text = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<&str> = text
         .lines()
@@ -25,13 +25,13 @@ fn assert_one_line(output: &Output, status: i32, said: &[&str]) {
         (Some(status), 1),
         "{text}"
     );
-    for part in said {
+    for part in parts {
         assert!(lines[0].contains(part), "{part:?} in {text}");
     }
 }
 
 #[test]
-fn help_names_every_part_of_the_settings() {
+fn help_lists_the_settings() {
     let help = String::from_utf8(run(&["--help"]).stdout).expect("text");
     for part in [
         "Usage: papo-server",
@@ -46,8 +46,8 @@ fn help_names_every_part_of_the_settings() {
 }
 
 #[test]
-fn a_wrong_flag_or_value_is_refused_with_what_would_be_right() {
-    for (arguments, said) in [
+fn error_about_a_flag_names_the_valid_values() {
+    for (arguments, part) in [
         (["--brocker", "x"], "--broker"),
         (["--broker", "http://mq"], "amqp://"),
         (["--room", "Geral!"], "DNS label"),
@@ -56,24 +56,23 @@ fn a_wrong_flag_or_value_is_refused_with_what_would_be_right() {
         let output = run(&arguments);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(
-            output.status.code() == Some(2) && text.contains(said),
+            output.status.code() == Some(2) && text.contains(part),
             "{arguments:?}: {text}"
         );
     }
 }
 
 #[test]
-fn a_port_in_use_is_named() {
+fn error_names_a_port_in_use() {
     let taken = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = taken.local_addr().expect("bound").to_string();
-    let output = run(&["--log", "off", "--listen", &address]);
+    let output = run(&["--log-filter", "off", "--listen", &address]);
     assert_one_line(&output, 1, &[&address, "another program", "--listen"]);
-    let free = free_address().to_string();
     let output = run(&[
-        "--log",
+        "--log-filter",
         "off",
         "--listen",
-        &free,
+        "127.0.0.1:0",
         "--admin-listen",
         &address,
     ]);
@@ -81,9 +80,9 @@ fn a_port_in_use_is_named() {
 }
 
 #[test]
-fn a_broker_that_is_not_there_is_named() {
-    let nobody = format!("amqp://guest:s3cr3t@{}", free_address());
-    let output = run(&["--log", "off", "--broker", &nobody, "--declare"]);
+fn error_names_an_unreachable_broker() {
+    let url = format!("amqp://guest:s3cr3t@{CLOSED_ADDRESS}");
+    let output = run(&["--log-filter", "off", "--broker", &url, "--declare"]);
     assert_one_line(
         &output,
         1,
@@ -93,7 +92,7 @@ fn a_broker_that_is_not_there_is_named() {
 }
 
 #[tokio::test]
-async fn operators_see_health_metrics_and_the_room() {
+async fn admin_listener_serves_health_metrics_and_stats() {
     let server = Server::start(&["--room", "equipe/geral"], &[]).await;
     assert_eq!(
         server.get("/livez").await.map(|(status, _)| status),
@@ -110,7 +109,9 @@ async fn operators_see_health_metrics_and_the_room() {
         "papo_connections 0",
         "papo_messages_received_total",
         "papo_publish_seconds_bucket",
+        "papo_read_lag_seconds_bucket",
         "papo_delivery_seconds_bucket",
+        "papo_duplicates_total 0",
         "papo_broker_up 1",
     ] {
         assert!(metrics.contains(metric), "{metric:?} in {metrics}");
@@ -118,7 +119,7 @@ async fn operators_see_health_metrics_and_the_room() {
 }
 
 #[tokio::test]
-async fn the_page_and_nothing_else_is_served_with_a_strict_policy() {
+async fn public_listener_serves_only_the_page_with_a_strict_policy() {
     let server = Server::start(&[], &[]).await;
     let page = reqwest::get(format!("http://{}/", server.address))
         .await
@@ -141,7 +142,7 @@ async fn the_page_and_nothing_else_is_served_with_a_strict_policy() {
 }
 
 #[tokio::test]
-async fn asked_to_stop_it_tells_its_clients_sends_them_away_and_leaves() {
+async fn sigterm_drains_members_and_exits_with_success() {
     let mut server = Server::start(&["--drain-period=2"], &[]).await;
     let (mut member, _) = Wire::join(&server, json!({})).await;
     server.terminate();
@@ -153,8 +154,8 @@ async fn asked_to_stop_it_tells_its_clients_sends_them_away_and_leaves() {
     })
     .await;
     assert!(unready.1.contains("going away"), "{}", unready.1);
-    let told = member.event("draining").await;
-    assert_eq!(told, json!(["draining", {"after": 2000}]));
+    let notice = member.event("draining").await;
+    assert_eq!(notice, json!(["draining", {"after": 2000}]));
     assert!(member.has_ended().await);
     assert_eq!(server.exit_code().await, Some(0));
 }

@@ -1,4 +1,4 @@
-//! A TCP proxy between a server and its broker, which can lose what the broker says, or cut the link.
+//! A TCP proxy between a server and its broker. It can drop the broker's answers, or cut the connections.
 
 use std::{
     net::SocketAddr,
@@ -42,12 +42,12 @@ impl Proxy {
         proxy
     }
 
-    /// From now on what the broker says is lost, while what it is told still reaches it.
+    /// Drops the broker's answers from now on; requests still reach the broker.
     pub(crate) fn lose_answers(&self, lose: bool) {
         self.deaf.store(lose, Ordering::SeqCst);
     }
 
-    /// Cuts every connection there is.
+    /// Cuts all connections.
     pub(crate) fn cut(&self) {
         self.cut.send_modify(|cuts| *cuts += 1);
     }
@@ -78,7 +78,7 @@ async fn forward(
             }
         }
     };
-    // However it ends, it ends both ways.
+    // Both directions end together.
     tokio::select! {
         _ = up => {}
         _ = down => {}

@@ -1,4 +1,4 @@
-//! One trace from the server that takes a message to the server that delivers it.
+//! One trace from the server that receives a message to the server that delivers it.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::{
     wire::Wire,
 };
 
-/// What an OTLP collector was sent: the service's name with each of its spans.
+/// The spans that an OTLP collector received, each with the name of its service.
 type Collected = Arc<Mutex<Vec<(String, Span)>>>;
 
 async fn collect(State(collected): State<Collected>, body: Bytes) {
@@ -38,7 +38,7 @@ async fn collect(State(collected): State<Collected>, body: Bytes) {
 
 #[tokio::test]
 #[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
-async fn publishing_and_delivering_elsewhere_are_one_trace() {
+async fn publish_and_deliver_spans_share_one_trace() {
     let collected = Collected::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0")
         .await

@@ -1,4 +1,4 @@
-//! A client that can also say what no client should.
+//! A client that can also send invalid packets.
 
 use futures::{SinkExt, StreamExt};
 use serde_json::Value;

@@ -1,5 +1,5 @@
-//! Records as AMQP messages: the body is the bare text, so that any AMQP tool shows the conversation; the rest is in
-//! properties and headers. Decoding takes whatever somebody may have published, and never fails harder than `None`.
+//! Records as AMQP messages: the body is the bare text, so that any AMQP tool shows the conversation; the rest is in properties and
+//! headers. Any client may have published a delivery: decoding one that is not a record gives `None`.
 
 use std::sync::Arc;
 
@@ -13,12 +13,15 @@ use papo_protocol::{
     topology::{AT_HEADER, SENDER_HEADER, STREAM_OFFSET_HEADER, USER_HEADER},
 };
 
-use super::unix_seconds;
-use crate::broker::{Stored, TraceContext};
+use crate::{
+    broker::{
+        Stored, TraceContext,
+        trace::{TRACE_PARENT_HEADER, TRACE_STATE_HEADER},
+    },
+    clock,
+};
 
-const TRACE_PARENT: &str = "traceparent";
-const TRACE_STATE: &str = "tracestate";
-/// AMQP's delivery mode of what outlives a restart.
+/// AMQP's delivery mode of messages that survive a restart of the broker.
 const PERSISTENT: u8 = 2;
 
 /// The properties of a record's message; its body is the text.
@@ -30,8 +33,8 @@ pub(super) fn properties(record: &Record, trace: Option<&TraceContext>) -> Basic
     put(SENDER_HEADER, record.sender.as_str());
     put(USER_HEADER, record.user.as_str());
     if let Some(TraceContext { parent, state }) = trace {
-        put(TRACE_PARENT, parent);
-        put(TRACE_STATE, state);
+        put(TRACE_PARENT_HEADER, parent);
+        put(TRACE_STATE_HEADER, state);
     }
     headers.insert(AT_HEADER.into(), AMQPValue::LongLongInt(record.at));
     BasicProperties::default()
@@ -40,17 +43,17 @@ pub(super) fn properties(record: &Record, trace: Option<&TraceContext>) -> Basic
         .with_content_encoding("utf-8".into())
         .with_delivery_mode(PERSISTENT)
         .with_message_id(record.id.as_str().into())
-        .with_timestamp(unix_seconds())
+        .with_timestamp(clock::unix_now().as_secs())
         .with_headers(headers)
 }
 
-/// A delivery from the stream; `None` when it has no offset, which RabbitMQ never does.
+/// A delivery from the stream; `None` when it has no offset, which RabbitMQ always sets.
 pub(super) fn stored(delivery: Delivery) -> Option<Stored> {
     let headers = delivery.properties.headers().clone().unwrap_or_default();
     let offset = integer(&headers, STREAM_OFFSET_HEADER)?.try_into().ok()?;
-    let trace = text(&headers, TRACE_PARENT).map(|parent| TraceContext {
+    let trace = text(&headers, TRACE_PARENT_HEADER).map(|parent| TraceContext {
         parent,
-        state: text(&headers, TRACE_STATE).unwrap_or_default(),
+        state: text(&headers, TRACE_STATE_HEADER).unwrap_or_default(),
     });
     let record = record(&delivery.properties, &headers, delivery.data).map(Arc::new);
     Some(Stored {
@@ -113,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_keeps_its_offset_and_is_no_record() {
+    fn foreign_message_keeps_its_offset_without_a_record() {
         let whole = properties(&a_record("x"), None);
         let cases = [
             delivered(BasicProperties::default(), b"hello", Some(3)),
@@ -147,7 +150,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_written_is_what_is_read(
+        fn encoded_record_decodes_to_itself(
             id in "[!-~]{1,64}", sender in "[0-9a-f]{0,24}", user in "[^\\p{C}\\s]{1,40}", text in any::<String>(), at: i64,
             offset in 0_i64.., trace in prop::option::of((".{0,60}", ".{0,60}")),
         ) {

@@ -1,4 +1,4 @@
-//! Connections to RabbitMQ: how they are made, and what a failure means to whoever started the server.
+//! Connections to RabbitMQ: how they are made, and what a failure means to the person who started the server.
 
 use std::{
     fs, io,
@@ -25,7 +25,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a broker that answers at all may take for one method.
 pub(super) const METHOD_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Why a server cannot begin: cause and cure in one line.
+/// Why a server cannot start: cause and cure in one line.
 #[derive(Debug, thiserror::Error)]
 pub enum ConnectError {
     /// A file of the settings cannot be read.
@@ -36,7 +36,7 @@ pub enum ConnectError {
         /// Why.
         cause: io::Error,
     },
-    /// The URL has something the AMQP client does not understand.
+    /// The AMQP client cannot use the URL.
     #[error("--broker {url} is not usable: {cause}")]
     Url {
         /// The URL without its password.
@@ -44,7 +44,7 @@ pub enum ConnectError {
         /// Why.
         cause: String,
     },
-    /// Nobody answers.
+    /// RabbitMQ does not answer.
     #[error("cannot reach RabbitMQ at {url}: {cause}; is it running, and is --broker right?")]
     Unreachable {
         /// The URL without its password.
@@ -52,19 +52,19 @@ pub enum ConnectError {
         /// Why.
         cause: String,
     },
-    /// It answers, and refuses.
+    /// RabbitMQ does not accept the user.
     #[error(
-        "RabbitMQ at {url} refuses user {user:?}: {cause}; check user, password and virtual host of --broker"
+        "RabbitMQ at {url} rejects the user {user:?}: {cause}; check user, password and virtual host of --broker"
     )]
-    Refused {
+    Rejected {
         /// The URL without its password.
         url: BrokerUrl,
-        /// Who tried.
+        /// The user.
         user: String,
         /// The broker's words.
         cause: String,
     },
-    /// Connected, but what the room needs is not there.
+    /// Connected, but the room's exchange or log does not exist.
     #[error("{0}")]
     Topology(ReadError),
 }
@@ -75,7 +75,7 @@ impl From<ReadError> for ConnectError {
     }
 }
 
-/// Makes connections, each with the credentials of the moment.
+/// Makes connections, each with the credentials that the files hold then.
 #[derive(Debug)]
 pub(super) struct Connector {
     url: BrokerUrl,
@@ -107,7 +107,7 @@ impl Connector {
         })
     }
 
-    /// Connects once. `purpose` is what the broker shows the connection as.
+    /// Connects once. The broker shows the connection with its `purpose`.
     pub(super) async fn connect(&self, purpose: &str) -> Result<Connection, ConnectError> {
         let uri = self.uri_with_credentials()?;
         let user = uri.authority.userinfo.username.clone();
@@ -129,7 +129,7 @@ impl Connector {
                 "no answer within {} s",
                 CONNECT_TIMEOUT.as_secs()
             ))),
-            Ok(Err(error)) if is_refusal(&error) => Err(ConnectError::Refused {
+            Ok(Err(error)) if is_rejection(&error) => Err(ConnectError::Rejected {
                 url: self.url.clone(),
                 user,
                 cause: error.to_string(),
@@ -161,16 +161,16 @@ fn read_file(path: &Path) -> Result<String, ConnectError> {
     })
 }
 
-fn is_refusal(error: &lapin::Error) -> bool {
+fn is_rejection(error: &lapin::Error) -> bool {
     let ErrorKind::ProtocolError(error) = error.kind() else {
         return false;
     };
-    let refusals = [403, 530];
-    refusals.contains(&error.get_id())
+    let rejections = [403, 530];
+    rejections.contains(&error.get_id())
         || *error.kind() == AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
 }
 
-/// The connection that reads, made when it is needed and again when it was lost.
+/// The connection that reads: made when it is needed, and again after it was lost.
 #[derive(Debug)]
 pub(super) struct Link {
     connector: Arc<Connector>,
@@ -187,7 +187,7 @@ impl Link {
         }
     }
 
-    /// A channel of its own for the caller; closing it or failing on it disturbs nobody else.
+    /// A channel for the caller alone: an error on it affects no other caller.
     pub(super) async fn channel(&self) -> Result<Channel, ConnectError> {
         let mut connection = self.connection.lock().await;
         if let Some(open) = connection.as_ref().filter(|open| open.status().connected())

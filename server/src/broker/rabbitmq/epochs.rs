@@ -1,10 +1,10 @@
-//! How servers that declare their own topology agree on the epoch of the log, with nothing but RabbitMQ between them.
+//! How servers that declare their own objects agree on the epoch of the log, with nothing but RabbitMQ between them.
 //!
-//! A small stream holds who drew which epoch in place of which. Read from its beginning it is the same for everybody: the
-//! first entry counts, and a later one only if it replaces the epoch that counts. So of several servers that draw at the
-//! same time one wins, and all see which (compare-and-set).
+//! A small stream, the register, holds drawn epochs, each with the epoch that it replaces. All servers read the same entries
+//! from its beginning: the first entry is valid, and a later one only if it replaces the valid epoch. So when several servers draw
+//! at the same time one of them wins, and all see which (compare-and-set).
 //!
-//! A log is created before its epoch is entered: an epoch that counts and has no stream was lost, not slow to appear.
+//! A log is created before its epoch is entered: a valid epoch without a stream was lost, not slow to appear.
 
 use futures::StreamExt;
 use lapin::{
@@ -16,31 +16,33 @@ use papo_protocol::{Epoch, topology};
 use serde::{Deserialize, Serialize};
 use tracing::info;
 
-use super::topology::{Topology, close, in_time};
+use super::objects::{Objects, close, in_time};
 use crate::broker::ReadError;
 
-/// Somebody drew an epoch.
+/// An entry of the register: a drawn epoch.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Draw {
     pub epoch: Epoch,
     pub replaces: Option<Epoch>,
 }
 
-/// The epoch that counts; `None` when none was ever drawn.
-pub(super) async fn current(topology: &Topology) -> Result<Option<Epoch>, ReadError> {
-    Ok(counting(&draws(topology).await?))
+/// The valid epoch; `None` when none was ever drawn.
+pub(super) async fn current(objects: &Objects) -> Result<Option<Epoch>, ReadError> {
+    Ok(valid(&draws(objects).await?))
 }
 
-/// The epoch that counts, whose stream there is: draws a new one if it was lost, or there was none.
-pub(super) async fn agree(topology: &Topology) -> Result<Epoch, ReadError> {
-    let register = topology::epochs(&topology.room);
-    if !topology.has_stream(&register).await? {
-        topology.declare_stream(&register, &[]).await?;
+/// The valid epoch, whose log exists: draws a new one if the log was lost, or there was none.
+pub(super) async fn agree(objects: &Objects, retention_bytes: u64) -> Result<Epoch, ReadError> {
+    let register = topology::epochs(objects.room());
+    if !objects.has_stream(&register).await? {
+        objects
+            .declare_stream(&topology::epochs_stream(objects.room()))
+            .await?;
     }
-    let current = current(topology).await?;
+    let current = current(objects).await?;
     if let Some(epoch) = &current
-        && topology
-            .has_stream(&topology::log(&topology.room, epoch))
+        && objects
+            .has_stream(&topology::log(objects.room(), epoch))
             .await?
     {
         return Ok(epoch.clone());
@@ -49,18 +51,22 @@ pub(super) async fn agree(topology: &Topology) -> Result<Epoch, ReadError> {
         epoch: Epoch::from_bits(rand::random()),
         replaces: current,
     };
-    info!(epoch = %drawn.epoch, replaces = ?drawn.replaces, "drawing a new log");
-    topology.create_log(&drawn.epoch).await?;
-    enter(topology, &drawn).await?;
-    let agreed = self::current(topology).await?;
+    info!(epoch = %drawn.epoch, replaces = ?drawn.replaces, "creating a new log");
+    let log = topology::log_stream(objects.room(), &drawn.epoch, Some(retention_bytes));
+    objects.declare_stream(&log).await?;
+    write(objects, &drawn).await?;
+    let agreed = self::current(objects).await?;
     if agreed.as_ref() != Some(&drawn.epoch) {
-        topology.delete_log(&drawn.epoch).await?;
+        objects.delete_log(&drawn.epoch).await?;
     }
-    agreed
-        .ok_or_else(|| ReadError::Unavailable(format!("{register} does not show what was entered")))
+    agreed.ok_or_else(|| {
+        ReadError::Unavailable(format!(
+            "the stream {register} does not contain the epoch that was written to it"
+        ))
+    })
 }
 
-pub(super) fn counting(draws: &[Draw]) -> Option<Epoch> {
+pub(super) fn valid(draws: &[Draw]) -> Option<Epoch> {
     draws.iter().fold(None, |current, draw| {
         if draw.replaces == current {
             Some(draw.epoch.clone())
@@ -70,16 +76,16 @@ pub(super) fn counting(draws: &[Draw]) -> Option<Epoch> {
     })
 }
 
-async fn draws(topology: &Topology) -> Result<Vec<Draw>, ReadError> {
-    let register = topology::epochs(&topology.room);
-    let bounds = topology.bounds_of(&register).await?;
+async fn draws(objects: &Objects) -> Result<Vec<Draw>, ReadError> {
+    let register = topology::epochs(objects.room());
+    let bounds = objects.bounds_of(&register).await?;
     let count = usize::try_from(bounds.end - bounds.start).unwrap_or(usize::MAX);
     if count == 0 {
         return Ok(Vec::new());
     }
-    let channel = topology.channel().await?;
+    let channel = objects.channel().await?;
     let most = u16::try_from(count).unwrap_or(u16::MAX);
-    let consumer = topology
+    let consumer = objects
         .consume(
             &channel,
             &register,
@@ -95,11 +101,11 @@ async fn draws(topology: &Topology) -> Result<Vec<Draw>, ReadError> {
         .collect())
 }
 
-async fn enter(topology: &Topology, draw: &Draw) -> Result<(), ReadError> {
-    let register = topology::epochs(&topology.room);
+async fn write(objects: &Objects, draw: &Draw) -> Result<(), ReadError> {
+    let register = topology::epochs(objects.room());
     let body = serde_json::to_vec(draw).expect("epochs always encode");
-    let channel = topology.channel().await?;
-    let explain = |error: lapin::Error| topology.explain(&error, &register);
+    let channel = objects.channel().await?;
+    let explain = |error: lapin::Error| objects.explain(&error, &register);
     in_time(channel.confirm_select(ConfirmSelectOptions::default()))
         .await?
         .map_err(explain)?;
@@ -133,24 +139,24 @@ mod tests {
     }
 
     #[test]
-    fn of_those_who_draw_at_once_the_first_entry_counts() {
+    fn first_of_simultaneous_draws_is_valid() {
         let draws = [draw("a", None), draw("b", None)];
-        assert_eq!(counting(&draws).map(String::from), Some("a".to_owned()));
+        assert_eq!(valid(&draws).map(String::from), Some("a".to_owned()));
     }
 
     #[test]
-    fn a_lost_log_is_replaced_once() {
+    fn lost_log_is_replaced_once() {
         let draws = [
             draw("a", None),
             draw("b", Some("a")),
             draw("c", Some("a")),
             draw("d", Some("b")),
         ];
-        assert_eq!(counting(&draws).map(String::from), Some("d".to_owned()));
+        assert_eq!(valid(&draws).map(String::from), Some("d".to_owned()));
     }
 
     #[test]
-    fn nothing_drawn_nothing_counts() {
-        assert_eq!(counting(&[]), None);
+    fn empty_register_has_no_valid_epoch() {
+        assert_eq!(valid(&[]), None);
     }
 }

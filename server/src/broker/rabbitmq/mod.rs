@@ -1,25 +1,21 @@
 //! The log in RabbitMQ: the room's exchange and stream, shared by all its servers.
 //!
-//! Two connections: one that publishes, which a memory or disk alarm may block, and one that reads. Both are made again
-//! here, not by lapin, whose recovery would begin a stream anew or skip what came meanwhile: unconfirmed records are
-//! written again in their order, and readers end with an error so that the room can go on at the offset it knows.
+//! There are two connections: one that publishes, which a memory or disk alarm may block, and one that reads. Papo reconnects by
+//! itself, because lapin's recovery would read a stream again from its beginning or skip records. The publisher writes unconfirmed
+//! records again in their order; a reader ends with an error, and the caller attaches again at the offset it knows.
 
 mod codec;
 mod connection;
 mod epochs;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod objects;
 mod publisher;
 mod reader;
 mod signals;
 mod topology;
 
-use std::{
-    future::Future,
-    ops::Range,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{future::Future, ops::Range, sync::Arc, time::Duration};
 
 use papo_protocol::{Epoch, Launch, Record};
 use tokio::sync::{broadcast, watch};
@@ -47,8 +43,8 @@ pub struct RabbitMq {
 impl RabbitMq {
     /// Connects, and finds or (with `--declare`) creates what the room needs.
     ///
-    /// A server that was told its epoch runs where somebody looks after broker and server: it waits for the broker, not
-    /// ready, as long as it takes. Any other fails at once, with the cause and the cure.
+    /// A server that was given its epoch is run by the operator: it waits for the broker, unready, as long as it takes. Any other
+    /// server fails at once, with the cause and the cure.
     pub async fn connect(launch: &Launch) -> Result<Self, ConnectError> {
         let connector = Arc::new(Connector::new(launch)?);
         let topology = Arc::new(Topology::new(
@@ -62,16 +58,16 @@ impl RabbitMq {
         let tasks = TaskTracker::new();
         let timeout = Duration::from_secs(launch.publish_timeout.into());
         let (publisher, work) = Publisher::new(connector, topology.clone(), timeout, tasks.clone());
-        let (hear, heard) = (
-            signals::hear(topology.clone(), signals.clone()),
+        let (receive, closed) = (
+            signals::receive(topology.objects.clone(), signals.clone()),
             publisher.closed(),
         );
         // One task for both: if either fails, the publisher's state ends with it, and the server notices.
         tasks.spawn(async move {
             tokio::select! {
                 () = work => {}
-                () = hear => {}
-                () = heard => {}
+                () = receive => {}
+                () = closed => {}
             }
         });
         tasks.close();
@@ -117,12 +113,4 @@ impl Broker for RabbitMq {
     async fn close(&self) {
         self.publisher.close().await;
     }
-}
-
-/// Seconds since the Unix epoch, for AMQP's `timestamp`.
-fn unix_seconds() -> u64 {
-    SystemTime::now()
-        .duration_since(SystemTime::UNIX_EPOCH)
-        .unwrap_or_default()
-        .as_secs()
 }

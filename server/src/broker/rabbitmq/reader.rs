@@ -10,27 +10,29 @@ use papo_protocol::{Epoch, topology};
 
 use super::{
     codec,
-    topology::{Topology, close, in_time},
+    objects::{Objects, close, in_time},
+    topology::Topology,
 };
 use crate::broker::{Attached, ReadError, Reader, Start, Stored};
 
-/// Deliveries that may be under way without being acknowledged: what keeps the broker from sending all at once.
+/// Deliveries that the broker may send without acknowledgement: this keeps it from sending the whole log at once.
 const PREFETCH: u16 = 2_000;
-/// Part of them after which all are acknowledged at once. To a stream an acknowledgement only says that more may come, so
-/// that one for each message would be work for nothing.
+/// All deliveries are acknowledged at once after one part in this many of the prefetch. To a stream an acknowledgement only means
+/// that more may be sent, so that one for each message would be wasted work.
 const ACKNOWLEDGED_AT_ONCE: u16 = 4;
 /// Most records in one batch.
 const BATCH: usize = 500;
 
-/// How often the end of the log is looked for before an offset is believed to be beyond it.
-const LOOKS: u32 = 3;
+/// How often the end of the log is read before an offset counts as beyond it.
+const END_READS: u32 = 3;
 
-/// Finds the reader's place, and begins to read there.
+/// Finds where the reader starts, and begins to read there.
 pub(super) async fn attach(
-    topology: &Arc<Topology>,
+    topology: &Topology,
     start: Start,
 ) -> Result<Attached<StreamReader>, ReadError> {
     let epoch = topology.current_epoch().await?;
+    let objects = &topology.objects;
     if let Start::At(asked, _) = &start
         && *asked != epoch
     {
@@ -38,17 +40,17 @@ pub(super) async fn attach(
     }
     let (bounds, from) = match start {
         Start::BeforeEnd(records) => {
-            let bounds = topology.bounds(&epoch).await?;
+            let bounds = objects.bounds(&epoch).await?;
             let from = bounds.end.saturating_sub(records).max(bounds.start);
             (bounds, from)
         }
         Start::At(_, offset) => {
-            let bounds = bounds_reaching(topology, &epoch, offset).await?;
+            let bounds = bounds_reaching(objects, &epoch, offset).await?;
             let from = offset.max(bounds.start);
             (bounds, from)
         }
     };
-    let reader = StreamReader::begin(topology, &epoch, from, PREFETCH).await?;
+    let reader = StreamReader::begin(objects, &epoch, from, PREFETCH).await?;
     Ok(Attached {
         epoch,
         bounds,
@@ -58,13 +60,13 @@ pub(super) async fn attach(
 }
 
 async fn bounds_reaching(
-    topology: &Topology,
+    objects: &Objects,
     epoch: &Epoch,
     offset: u64,
 ) -> Result<Range<u64>, ReadError> {
     let mut end = 0;
-    for _ in 0..LOOKS {
-        let bounds = topology.bounds(epoch).await?;
+    for _ in 0..END_READS {
+        let bounds = objects.bounds(epoch).await?;
         if offset <= bounds.end {
             return Ok(bounds);
         }
@@ -73,14 +75,15 @@ async fn bounds_reaching(
     Err(ReadError::BeyondEnd { end })
 }
 
-/// Reads what is retained of a range.
+/// Reads the records of a range that are retained.
 pub(super) async fn read(
-    topology: &Arc<Topology>,
+    topology: &Topology,
     epoch: &Epoch,
     offsets: Range<u64>,
 ) -> Result<Vec<Stored>, ReadError> {
-    let head = topology
-        .head_of(&topology::log(&topology.room, epoch))
+    let objects = &topology.objects;
+    let head = objects
+        .head_of(&topology::log(objects.room(), epoch))
         .await?;
     let from = offsets.start.max(head.unwrap_or(0));
     if from >= offsets.end {
@@ -89,13 +92,13 @@ pub(super) async fn read(
     let prefetch = u16::try_from(offsets.end - from)
         .unwrap_or(PREFETCH)
         .min(PREFETCH);
-    let mut reader = StreamReader::begin(topology, epoch, from, prefetch).await?;
+    let mut reader = StreamReader::begin(objects, epoch, from, prefetch).await?;
     let mut records = Vec::new();
     while reader.due < offsets.end {
         match in_time(reader.next()).await {
             Ok(batch) => records.append(&mut batch?),
-            // Nothing comes when the log ends before the range does.
-            Err(late) if reader.due < topology.bounds(epoch).await?.end => return Err(late),
+            // No record comes when the log ends before the range does.
+            Err(late) if reader.due < objects.bounds(epoch).await?.end => return Err(late),
             Err(_) => break,
         }
     }
@@ -110,15 +113,15 @@ pub(super) async fn read(
 /// segment) that take an offset and are not delivered. A jump is a hole only if retention has come as far as it.
 #[derive(Debug)]
 pub struct StreamReader {
-    topology: Arc<Topology>,
+    objects: Arc<Objects>,
     stream: String,
     channel: Channel,
     consumer: Consumer,
     /// The least offset that may come next.
     due: u64,
-    /// Taken from the consumer and not handed over yet: kept here so that nothing is lost when waiting is given up.
+    /// Taken from the consumer and not returned yet: kept here so that no record is lost when the call is cancelled.
     batch: Vec<Stored>,
-    /// An offset that was due and did not come, while it is not known why.
+    /// An offset that was due and did not come, until the reason is known.
     missing: Option<u64>,
     /// The latest delivery, and how many are not acknowledged, with it.
     latest: Option<Acker>,
@@ -129,19 +132,17 @@ pub struct StreamReader {
 
 impl StreamReader {
     async fn begin(
-        topology: &Arc<Topology>,
+        objects: &Arc<Objects>,
         epoch: &Epoch,
         from: u64,
         prefetch: u16,
     ) -> Result<Self, ReadError> {
-        let channel = topology.channel().await?;
-        let stream = topology::log(&topology.room, epoch);
+        let channel = objects.channel().await?;
+        let stream = topology::log(objects.room(), epoch);
         let offset = AMQPValue::LongLongInt(i64::try_from(from).unwrap_or(i64::MAX));
-        let consumer = topology
-            .consume(&channel, &stream, offset, prefetch)
-            .await?;
+        let consumer = objects.consume(&channel, &stream, offset, prefetch).await?;
         Ok(Self {
-            topology: topology.clone(),
+            objects: objects.clone(),
             stream,
             channel,
             consumer,
@@ -154,7 +155,7 @@ impl StreamReader {
         })
     }
 
-    /// Takes a delivery into the batch, unless it comes before what was asked for: the broker begins with a whole chunk.
+    /// Adds a delivery to the batch, unless its offset is too low: the broker begins with a whole chunk.
     fn take(&mut self, delivery: Option<lapin::Result<Delivery>>) -> Result<(), ReadError> {
         let delivery = delivery.ok_or_else(|| cut("cancelled"))?;
         let delivery = delivery.map_err(|error| cut(&error.to_string()))?;
@@ -172,7 +173,7 @@ impl StreamReader {
         Ok(())
     }
 
-    /// Lets the broker send more, when it is time.
+    /// Acknowledges the deliveries if there are enough of them, so that the broker sends more.
     async fn acknowledge(&mut self) -> Result<(), ReadError> {
         if self.unacknowledged < self.most_unacknowledged {
             return Ok(());
@@ -187,13 +188,13 @@ impl StreamReader {
             .map_err(|error| cut(&error.to_string()))
     }
 
-    /// Is what did not come still retained? Then it was none of the log's records.
+    /// An offset that did not come and is still retained is an entry of the broker's own; else records were lost.
     async fn account_for_missing(&mut self) -> Result<(), ReadError> {
         if let Some(missing) = self.missing {
-            let head = self.topology.head_of(&self.stream).await?;
+            let head = self.objects.head_of(&self.stream).await?;
             if head.is_none_or(|head| head > missing) {
                 return Err(cut(&format!(
-                    "retention has overtaken it at offset {missing}"
+                    "retention removed offset {missing} before it was read"
                 )));
             }
             self.missing = None;
@@ -206,7 +207,7 @@ impl StreamReader {
             let delivery = self.consumer.next().await;
             self.take(delivery)?;
             if self.batch.is_empty() {
-                // What was passed over counts against the prefetch too.
+                // Deliveries that were passed over count against the prefetch too.
                 self.acknowledge().await?;
             }
         }
@@ -221,7 +222,7 @@ impl StreamReader {
 }
 
 impl Reader for StreamReader {
-    /// What was handed over may be acknowledged when more is asked for.
+    /// The records of the last call may be acknowledged now.
     async fn next(&mut self) -> Result<Vec<Stored>, ReadError> {
         self.acknowledge().await?;
         self.fill_batch().await?;
@@ -231,5 +232,5 @@ impl Reader for StreamReader {
 }
 
 fn cut(cause: &str) -> ReadError {
-    ReadError::Unavailable(format!("the broker has ended the reading: {cause}"))
+    ReadError::Unavailable(format!("the broker ended the reader: {cause}"))
 }

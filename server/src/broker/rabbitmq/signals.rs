@@ -1,4 +1,4 @@
-//! Hearing signals: a queue of this server's own, gone with its connection.
+//! Receiving signals: a queue of this server's own, which the broker deletes with its connection.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,7 +14,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::topology::{Topology, in_time};
+use super::objects::{Objects, in_time};
 use crate::{
     backoff::Backoff,
     broker::{ReadError, Signal},
@@ -23,33 +23,33 @@ use crate::{
 /// Signals that a subscriber may be behind before it loses the oldest.
 pub(super) const SIGNAL_BUFFER: usize = 256;
 
-/// How long silence may last before the queue is bound again: an exchange that was deleted and made again has lost the
-/// binding without a word. Every server reports its presence more often than this.
+/// How long to wait for a signal before the queue is bound again: an exchange that was deleted and declared again has lost the
+/// binding, and the broker does not tell. Every server reports its presence more often than this.
 const BIND_AGAIN: Duration = Duration::from_secs(12);
 
-/// Hears signals for ever, whatever happens to the connection meanwhile.
-pub(super) async fn hear(topology: Arc<Topology>, heard: broadcast::Sender<Signal>) {
+/// Receives signals for ever, and reconnects when the connection is lost.
+pub(super) async fn receive(objects: Arc<Objects>, received: broadcast::Sender<Signal>) {
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
-        let error = hear_once(&topology, &heard, &mut backoff).await.err();
+        let error = receive_once(&objects, &received, &mut backoff).await.err();
         let wait = backoff.delay();
         debug!(
             error = error.map(|error| error.to_string()),
             ?wait,
-            "hearing no signals"
+            "cannot receive signals"
         );
         sleep(wait).await;
     }
 }
 
-async fn hear_once(
-    topology: &Topology,
-    heard: &broadcast::Sender<Signal>,
+async fn receive_once(
+    objects: &Objects,
+    received: &broadcast::Sender<Signal>,
     backoff: &mut Backoff,
 ) -> Result<(), ReadError> {
-    let channel = topology.channel().await?;
-    let exchange = topology::exchange(&topology.room);
-    let explain = |error: lapin::Error| topology.explain(&error, &exchange);
+    let channel = objects.channel().await?;
+    let exchange = topology::exchange(objects.room());
+    let explain = |error: lapin::Error| objects.explain(&error, &exchange);
     let options = QueueDeclareOptions {
         exclusive: true,
         auto_delete: true,
@@ -86,8 +86,8 @@ async fn hear_once(
             Ok(None) => return Ok(()),
             Ok(Some(delivery)) => {
                 let delivery = delivery.map_err(explain)?;
-                // Nobody listening means that nobody misses it.
-                let _ = heard.send(Signal {
+                // Without a subscriber the signal is not needed.
+                let _ = received.send(Signal {
                     key: delivery.routing_key.as_str().to_owned(),
                     body: delivery.data.into(),
                 });

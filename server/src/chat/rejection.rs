@@ -1,20 +1,20 @@
-//! A refusal: a code for programs, and a sentence for people that names the limit it met.
+//! A rejection: a code for programs, and a sentence for people that names the limit that was exceeded.
 
 use papo_protocol::event::Code;
 use serde::Serialize;
 
-/// Why the server will not do what a client asked.
+/// Why the server rejects a request.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Refusal {
-    /// What programs look at.
+pub struct Rejection {
+    /// For programs.
     #[serde(serialize_with = "code_as_text")]
     pub code: Code,
-    /// What people read: the cause and, where there is one, the cure.
+    /// For people: the cause and, where there is one, the cure.
     pub message: String,
 }
 
-impl Refusal {
-    /// A refusal with its sentence.
+impl Rejection {
+    /// A rejection with its message.
     pub fn new(code: Code, message: impl Into<String>) -> Self {
         Self {
             code,

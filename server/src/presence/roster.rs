@@ -1,7 +1,7 @@
-//! Presence: who is here, over all servers. Each server tells the others of its own members; what it says is a signal
-//! and may be lost, so it is said again at times, and a server that falls silent is forgotten.
+//! The roster: who is in the room, as one server knows it.
 //!
-//! Pure: time comes in as an argument.
+//! Each server sends reports of its own members to the others. A report may be lost, so reports are repeated, and a server that
+//! sends none for a while is forgotten. Pure: time comes in as an argument.
 
 use std::{
     collections::{HashMap, HashSet},
@@ -11,14 +11,14 @@ use std::{
 use papo_protocol::UserName;
 use serde::{Deserialize, Serialize};
 
-/// How often a server says who its members are even when nothing changes.
+/// How often a server sends its report without changes.
 pub(super) const REPEAT: Duration = Duration::from_secs(5);
-/// How long a silent server's members are believed to be here.
+/// How long the members of a silent server are counted.
 pub(super) const EXPIRY: Duration = Duration::from_secs(16);
 /// Most names in one event; the count is always exact.
 pub(super) const MOST_NAMES: usize = 100;
 
-/// What a server says of its own members (the body of a presence signal).
+/// A server's report of its own members (the body of a presence signal).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Report {
     /// The server.
@@ -27,7 +27,7 @@ pub(super) struct Report {
     pub count: u64,
     /// Some of their names.
     pub members: Vec<UserName>,
-    /// Who came since the last report.
+    /// Who joined since the last report.
     #[serde(default)]
     pub joined: Vec<UserName>,
     /// Who left since the last report.
@@ -37,21 +37,21 @@ pub(super) struct Report {
 
 /// The `presence` event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(super) struct Presence {
+pub(super) struct PresenceEvent {
     /// Connections in the room, over all servers.
     pub count: u64,
-    /// Who came since the last event.
+    /// Who joined since the last event.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub joined: Vec<UserName>,
     /// Who left since the last event.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub left: Vec<UserName>,
-    /// Some of those who are here: only in the first event that a client gets.
+    /// Some of those who are in the room: only in the first event that a client gets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub members: Option<Vec<UserName>>,
 }
 
-/// Who is here, as one server knows it.
+/// Who is in the room, as one server knows it.
 #[derive(Debug)]
 pub(super) struct Roster {
     server: String,
@@ -75,12 +75,12 @@ impl Roster {
         }
     }
 
-    /// A connection of this server came.
+    /// A connection of this server joined.
     pub(super) fn join(&mut self, user: &UserName) {
         let connections = self.own.entry(user.clone()).or_default();
         *connections += 1;
         if *connections == 1 {
-            note(&mut self.joined, user);
+            add_name(&mut self.joined, user);
         }
         self.changed = true;
     }
@@ -91,21 +91,21 @@ impl Roster {
             *connections -= 1;
             if *connections == 0 {
                 self.own.remove(user);
-                note(&mut self.left, user);
+                add_name(&mut self.left, user);
             }
         }
         self.changed = true;
     }
 
-    /// What to tell the others, and this server's own members, since the last time; `None` when nothing changed.
-    pub(super) fn changes(&mut self) -> Option<(Report, Presence)> {
+    /// What changed on this server since the last call: for the other servers, and for its own members.
+    pub(super) fn changes(&mut self) -> Option<(Report, PresenceEvent)> {
         std::mem::take(&mut self.changed).then(|| {
             let report = Report {
                 joined: std::mem::take(&mut self.joined),
                 left: std::mem::take(&mut self.left),
                 ..self.report()
             };
-            let presence = Presence {
+            let presence = PresenceEvent {
                 count: self.count(),
                 joined: report.joined.clone(),
                 left: report.left.clone(),
@@ -115,7 +115,7 @@ impl Roster {
         })
     }
 
-    /// What to say again at times, without changes.
+    /// The report without changes.
     pub(super) fn report(&self) -> Report {
         let members = self.own.keys().take(MOST_NAMES).cloned().collect();
         Report {
@@ -127,8 +127,8 @@ impl Roster {
         }
     }
 
-    /// Hears another server's report; what this server's members should be told of it, if anything.
-    pub(super) fn hear(&mut self, mut report: Report, now: Instant) -> Option<Presence> {
+    /// Takes another server's report; returns the event for this server's members if anything changed.
+    pub(super) fn receive(&mut self, mut report: Report, now: Instant) -> Option<PresenceEvent> {
         if report.server == self.server {
             return None;
         }
@@ -138,8 +138,8 @@ impl Roster {
         let before = self.count();
         let (joined, left) = (report.joined.clone(), report.left.clone());
         self.others.insert(report.server.clone(), (report, now));
-        let news = before != self.count() || !joined.is_empty() || !left.is_empty();
-        news.then(|| Presence {
+        let is_change = before != self.count() || !joined.is_empty() || !left.is_empty();
+        is_change.then(|| PresenceEvent {
             count: self.count(),
             joined,
             left,
@@ -147,32 +147,32 @@ impl Roster {
         })
     }
 
-    /// Forgets servers that have been silent for too long; what members should be told of it, if anything.
-    pub(super) fn expire(&mut self, now: Instant) -> Option<Presence> {
+    /// Forgets servers that have been silent for too long; returns the event for this server's members if anything changed.
+    pub(super) fn expire(&mut self, now: Instant) -> Option<PresenceEvent> {
         let before = self.count();
         self.others
-            .retain(|_, (_, heard)| now.duration_since(*heard) < EXPIRY);
-        (before != self.count()).then(|| Presence {
+            .retain(|_, (_, received)| now.duration_since(*received) < EXPIRY);
+        (before != self.count()).then(|| PresenceEvent {
             count: self.count(),
-            ..Presence::default()
+            ..PresenceEvent::default()
         })
     }
 
-    /// The event for one who has just come: everything at once.
-    pub(super) fn all(&self) -> Presence {
+    /// The event for a new member: the names too.
+    pub(super) fn all(&self) -> PresenceEvent {
         let theirs = self.others.values().flat_map(|(report, _)| &report.members);
         let names: HashSet<&UserName> = self.own.keys().chain(theirs).take(MOST_NAMES).collect();
-        Presence {
+        PresenceEvent {
             count: self.count(),
             members: Some(names.into_iter().cloned().collect()),
-            ..Presence::default()
+            ..PresenceEvent::default()
         }
     }
 
     /// Connections in the room, over all servers.
     pub(super) fn count(&self) -> u64 {
         let theirs = self.others.values().map(|(report, _)| report.count);
-        // What others say may be anything.
+        // Another server may report any number.
         self.own
             .values()
             .copied()
@@ -181,7 +181,7 @@ impl Roster {
     }
 }
 
-fn note(names: &mut Vec<UserName>, user: &UserName) {
+fn add_name(names: &mut Vec<UserName>, user: &UserName) {
     if names.len() < MOST_NAMES {
         names.push(user.clone());
     }
@@ -204,10 +204,10 @@ mod tests {
     }
 
     #[test]
-    fn changes_are_told_once_and_together() {
+    fn changes_are_returned_once_and_together() {
         let mut roster = roster("a", &["Ana", "Rui"]);
         roster.leave(&name("Ana"));
-        let (report, presence) = roster.changes().expect("something changed");
+        let (report, presence) = roster.changes().expect("changed");
         assert_eq!(
             (presence.count, presence.joined.len(), &presence.left),
             (1, 2, &vec![name("Ana")])
@@ -217,28 +217,31 @@ mod tests {
     }
 
     #[test]
-    fn two_servers_count_together() {
+    fn members_of_all_servers_count() {
         let (mut a, mut b) = (roster("a", &["Ana"]), roster("b", &["Bia", "Rui"]));
         let now = Instant::now();
-        let (report, _) = b.changes().expect("something changed");
-        assert_eq!(a.hear(report, now).map(|presence| presence.count), Some(3));
+        let (report, _) = b.changes().expect("changed");
+        assert_eq!(
+            a.receive(report, now).map(|presence| presence.count),
+            Some(3)
+        );
         assert_eq!(a.all().members.map(|members| members.len()), Some(3));
         assert_eq!(
-            a.hear(b.report(), now),
+            a.receive(b.report(), now),
             None,
-            "a repeated report is no news"
+            "a repeated report changes nothing"
         );
     }
 
     #[test]
-    fn ones_own_report_is_not_counted_twice() {
+    fn own_report_is_ignored() {
         let mut a = roster("a", &["Ana"]);
-        assert_eq!(a.hear(a.report(), Instant::now()), None);
+        assert_eq!(a.receive(a.report(), Instant::now()), None);
         assert_eq!(a.count(), 1);
     }
 
     #[test]
-    fn a_server_that_lies_breaks_nothing() {
+    fn reports_with_absurd_numbers_are_bounded() {
         let mut a = roster("a", &["Ana"]);
         let report = |server: &str| Report {
             server: server.to_owned(),
@@ -247,8 +250,8 @@ mod tests {
             joined: vec![name("Rui"); 2 * MOST_NAMES],
             left: Vec::new(),
         };
-        a.hear(report("b"), Instant::now());
-        let presence = a.hear(report("c"), Instant::now()).expect("news");
+        a.receive(report("b"), Instant::now());
+        let presence = a.receive(report("c"), Instant::now()).expect("changed");
         assert_eq!(
             (presence.count, presence.joined.len()),
             (u64::MAX, MOST_NAMES)
@@ -256,10 +259,10 @@ mod tests {
     }
 
     #[test]
-    fn a_silent_server_is_forgotten() {
+    fn silent_server_is_forgotten() {
         let (mut a, b) = (roster("a", &["Ana"]), roster("b", &["Bia"]));
         let now = Instant::now();
-        a.hear(b.report(), now);
+        a.receive(b.report(), now);
         assert_eq!(a.expire(now + EXPIRY / 2), None);
         assert_eq!(
             a.expire(now + EXPIRY).map(|presence| presence.count),
@@ -268,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn two_tabs_of_one_person_are_two_connections_and_one_name() {
+    fn two_connections_of_one_person_are_one_name() {
         let mut a = roster("a", &["Ana", "Ana"]);
         assert_eq!(
             (a.count(), a.all().members.map(|members| members.len())),
@@ -280,9 +283,9 @@ mod tests {
         let presence = a.changes().map(|(_, presence)| presence);
         assert_eq!(
             presence,
-            Some(Presence {
+            Some(PresenceEvent {
                 count: 1,
-                ..Presence::default()
+                ..PresenceEvent::default()
             }),
             "nobody left"
         );

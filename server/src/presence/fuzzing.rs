@@ -1,4 +1,4 @@
-//! Fuzz target of what servers tell each other.
+//! Fuzz target of the signals between servers.
 
 #![expect(
     clippy::missing_panics_doc,
@@ -8,8 +8,8 @@
 use std::time::Instant;
 
 use super::{
-    attendance::Typing,
-    presence::{MOST_NAMES, Presence, Roster},
+    exchange::Typing,
+    roster::{MOST_NAMES, PresenceEvent, Roster},
 };
 use crate::fuzzing::SEPARATOR;
 
@@ -21,16 +21,16 @@ pub fn signal(data: &[u8]) {
             serde_json::to_string(&member).expect("names always encode");
         }
         if let Ok(report) = serde_json::from_slice(body) {
-            roster.hear(report, now).iter().for_each(check);
+            roster.receive(report, now).iter().for_each(check);
             check(&roster.all());
         }
     }
 }
 
-fn check(presence: &Presence) {
-    serde_json::to_string(presence).expect("names and numbers always encode");
-    let members = presence.members.as_ref().map_or(0, Vec::len);
-    for names in [members, presence.joined.len(), presence.left.len()] {
+fn check(event: &PresenceEvent) {
+    serde_json::to_string(event).expect("names and numbers always encode");
+    let members = event.members.as_ref().map_or(0, Vec::len);
+    for names in [members, event.joined.len(), event.left.len()] {
         assert!(names <= MOST_NAMES);
     }
 }

@@ -1,23 +1,23 @@
-//! A draft: a `message` event as a client sent it, checked against the limits.
+//! A message request: a `message` event as a client sent it, checked against the limits.
 
 use papo_protocol::{Limits, MessageId, event::Code};
 use serde_json::Value;
 use uuid::Uuid;
 
-use super::Refusal;
+use super::Rejection;
 
 /// A message that may be published.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Draft {
-    /// The client's id for it, or one drawn here.
+pub struct MessageRequest {
+    /// The client's id for it, or a new one.
     pub id: MessageId,
-    /// What to say.
+    /// The text.
     pub text: String,
 }
 
-impl Draft {
+impl MessageRequest {
     /// Reads the arguments of a `message` event: `text`, or `{ text, id? }`.
-    pub fn parse(arguments: &[Value], limits: &Limits) -> Result<Self, Refusal> {
+    pub fn parse(arguments: &[Value], limits: &Limits) -> Result<Self, Rejection> {
         let (text, id) = match arguments.first() {
             Some(Value::String(text)) => (text, None),
             Some(Value::Object(fields)) => match fields.get("text") {
@@ -26,7 +26,7 @@ impl Draft {
             },
             _ => return Err(wrong_shape()),
         };
-        let id = id.map_or_else(|| Ok(drawn_id()), parse_id)?;
+        let id = id.map_or_else(|| Ok(new_id()), parse_id)?;
         Ok(Self {
             id,
             text: checked_text(text, limits)?,
@@ -34,34 +34,34 @@ impl Draft {
     }
 }
 
-fn wrong_shape() -> Refusal {
-    Refusal::new(Code::BadRequest, "a message is a text, or { text, id? }")
+fn wrong_shape() -> Rejection {
+    Rejection::new(Code::BadRequest, "a message is a text, or { text, id? }")
 }
 
-fn parse_id(id: &Value) -> Result<MessageId, Refusal> {
+fn parse_id(id: &Value) -> Result<MessageId, Rejection> {
     let text = id
         .as_str()
-        .ok_or_else(|| Refusal::new(Code::InvalidId, "a message id is a string"))?;
+        .ok_or_else(|| Rejection::new(Code::InvalidId, "a message id is a string"))?;
     text.parse()
-        .map_err(|invalid| Refusal::new(Code::InvalidId, format!("{invalid}")))
+        .map_err(|invalid| Rejection::new(Code::InvalidId, format!("{invalid}")))
 }
 
-/// Time-ordered, so that ids drawn here sort as they were sent.
-fn drawn_id() -> MessageId {
+/// A time-ordered id, so that the ids of the server sort in the order of sending.
+fn new_id() -> MessageId {
     Uuid::now_v7()
         .to_string()
         .parse()
         .expect("a UUID is printable ASCII of 36 characters")
 }
 
-fn checked_text(text: &str, limits: &Limits) -> Result<String, Refusal> {
+fn checked_text(text: &str, limits: &Limits) -> Result<String, Rejection> {
     if text.trim().is_empty() {
-        return Err(Refusal::new(Code::EmptyText, "there is nothing to send"));
+        return Err(Rejection::new(Code::EmptyText, "the text is empty"));
     }
     let most = limits.message_length as usize;
     // Bytes bound characters from above, so most texts need no count.
     if text.len() > most && text.chars().count() > most {
-        return Err(Refusal::new(
+        return Err(Rejection::new(
             Code::TextTooLong,
             format!("a message has at most {most} characters"),
         ));
@@ -76,17 +76,17 @@ mod tests {
 
     use super::*;
 
-    fn parse(arguments: &Value) -> Result<Draft, Code> {
+    fn parse(arguments: &Value) -> Result<MessageRequest, Code> {
         let limits = Limits {
             message_length: 5,
             ..Limits::default()
         };
-        Draft::parse(arguments.as_array().expect("an array"), &limits)
-            .map_err(|refusal| refusal.code)
+        MessageRequest::parse(arguments.as_array().expect("an array"), &limits)
+            .map_err(|rejection| rejection.code)
     }
 
     #[test]
-    fn the_originals_bare_text_gets_an_id_of_its_own() {
+    fn bare_text_gets_a_new_id() {
         let one = parse(&json!(["olá"])).expect("accepted");
         let other = parse(&json!(["olá"])).expect("accepted");
         assert_eq!(one.text, "olá");
@@ -94,15 +94,15 @@ mod tests {
     }
 
     #[test]
-    fn an_id_is_kept_so_that_a_retry_can_be_recognised() {
-        let draft = parse(&json!([{ "text": "oi", "id": "a-1" }])).expect("accepted");
-        assert_eq!((draft.text.as_str(), draft.id.as_str()), ("oi", "a-1"));
+    fn id_of_the_client_is_kept() {
+        let request = parse(&json!([{ "text": "oi", "id": "a-1" }])).expect("accepted");
+        assert_eq!((request.text.as_str(), request.id.as_str()), ("oi", "a-1"));
     }
 
     #[test]
-    fn text_is_kept_to_the_letter() {
+    fn text_is_not_changed() {
         assert_eq!(
-            parse(&json!([" <b> "])).map(|draft| draft.text),
+            parse(&json!([" <b> "])).map(|request| request.text),
             Ok(" <b> ".to_owned())
         );
     }
@@ -114,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_message_is_refused_with_its_reason() {
+    fn invalid_requests_are_rejected_with_a_code() {
         for (arguments, code) in [
             (json!([]), Code::BadRequest),
             (json!([7]), Code::BadRequest),
@@ -138,10 +138,10 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_text_makes_it_panic_or_slip_past_the_limit(text in ".{0,40}") {
-            if let Ok(draft) = parse(&json!([text])) {
-                prop_assert!(draft.text.chars().count() <= 5);
-                prop_assert_eq!(draft.text, text);
+        fn accepted_texts_are_within_the_limit(text in ".{0,40}") {
+            if let Ok(request) = parse(&json!([text])) {
+                prop_assert!(request.text.chars().count() <= 5);
+                prop_assert_eq!(request.text, text);
             }
         }
     }

@@ -9,8 +9,9 @@ use crate::frame::Frame;
 ///
 /// Holds the whole Socket.IO packet `2["message",TEXT,{...}]`; an entry of `history`, `{"text":TEXT,...}`, is cut out of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     offset: u64,
+    at: i64,
     frame: Frame,
     text_end: usize,
 }
@@ -26,7 +27,7 @@ struct Meta<'a> {
 
 impl Message {
     /// Encodes a record.
-    pub fn encode(offset: u64, record: &Record) -> Self {
+    pub(crate) fn encode(offset: u64, record: &Record) -> Self {
         let meta = Meta {
             id: record.id.as_str(),
             offset,
@@ -42,23 +43,29 @@ impl Message {
         packet.push(']');
         Self {
             offset,
+            at: record.at,
             frame: packet.into(),
             text_end,
         }
     }
 
-    /// Its place in the log.
-    pub fn offset(&self) -> u64 {
+    /// Its offset in the log.
+    pub(crate) fn offset(&self) -> u64 {
         self.offset
     }
 
+    /// When a server received it, in milliseconds since the Unix epoch.
+    pub(crate) fn at(&self) -> i64 {
+        self.at
+    }
+
     /// The Socket.IO packet, ready to send. Cloning it copies nothing.
-    pub fn frame(&self) -> &Frame {
+    pub(crate) fn frame(&self) -> &Frame {
         &self.frame
     }
 
     /// Appends the entry of a `history` page.
-    pub fn write_entry(&self, page: &mut String) {
+    pub(crate) fn write_entry(&self, page: &mut String) {
         let packet = self.frame.packet();
         let text = &packet[packet_head().len()..self.text_end];
         let meta_fields = &packet[self.text_end + ",{".len()..packet.len() - "]".len()];
@@ -68,8 +75,8 @@ impl Message {
         *page += meta_fields;
     }
 
-    /// What it costs to keep, in bytes.
-    pub fn size(&self) -> usize {
+    /// Memory that it takes, in bytes.
+    pub(crate) fn size(&self) -> usize {
         self.frame.bytes().len() + size_of::<Self>()
     }
 }
@@ -101,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bare_text_comes_first_as_the_original_had_it() {
+    fn bare_text_is_the_first_argument() {
         let message = Message::encode(7, &record("olá", "Ana"));
         assert_eq!(
             message.frame().packet(),
@@ -111,7 +118,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn packet_and_history_entry_say_the_same(text in ".{0,60}", user in "[a-zçé\"\\\\]{1,10}") {
+        fn packet_and_history_entry_agree(text in ".{0,60}", user in "[a-zçé\"\\\\]{1,10}") {
             let message = Message::encode(3, &record(&text, &user));
             let arguments: Value = serde_json::from_str(&message.frame().packet()[1..]).expect("JSON");
             let mut entry = String::new();

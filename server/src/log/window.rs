@@ -1,30 +1,30 @@
 //! The window: the recent part of the room's log, kept once per server and shared by all its sockets.
 //!
-//! Every offset has its slot. Those of second copies ([`Dedup`]), and those that the broker keeps for itself, are empty:
-//! shown to nobody. Nothing here waits or does I/O.
+//! Every offset has its slot. The slots of duplicates ([`Duplicates`]), and of entries that the broker keeps for itself, are
+//! empty: no member gets anything for them. Nothing here waits or does I/O.
 
 use std::{collections::VecDeque, ops::Range};
 
 use papo_protocol::{Epoch, topology::DEDUP_WINDOW};
 
 use super::{
-    dedup::{Dedup, Key},
+    duplicates::{Duplicates, Key},
     message::Message,
 };
 use crate::broker::Stored;
 
-/// How much of the log is kept in memory, or handed over at once.
+/// How much of the log is kept in memory, or handed to a member at once.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Size {
+pub(crate) struct Size {
     /// Most records.
-    pub records: usize,
+    pub(crate) records: usize,
     /// Most bytes of encoded messages.
-    pub bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 impl Size {
-    /// So many records, whatever their size.
-    pub(super) fn records(records: usize) -> Self {
+    /// A number of records of any size.
+    pub(crate) fn records(records: usize) -> Self {
         let bytes = usize::MAX;
         Self { records, bytes }
     }
@@ -46,37 +46,60 @@ pub(super) struct Window {
     size: Size,
     /// Oldest offset retained by the log when it was attached.
     head: u64,
-    /// Offsets below are only observed for [`Dedup`]: what came before them is not known here.
+    /// Offsets below are only observed for [`Duplicates`]: which of them are duplicates is not known here.
     shown_from: u64,
     /// Offset of the first slot.
     base: u64,
     slots: VecDeque<Option<Message>>,
     bytes: usize,
-    dedup: Dedup,
+    duplicates: Duplicates,
+}
+
+/// A record on its way into the window, encoded before the log is locked.
+#[derive(Debug)]
+pub(super) struct Prepared {
+    offset: u64,
+    /// `None` when what is stored at this offset is not one of our records.
+    message: Option<(Key, Message)>,
+}
+
+impl From<&Stored> for Prepared {
+    fn from(stored: &Stored) -> Self {
+        let record = stored.record.as_ref();
+        Self {
+            offset: stored.offset,
+            message: record.map(|record| (Key::of(record), Message::encode(stored.offset, record))),
+        }
+    }
 }
 
 /// What became of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Pushed {
-    /// A message, to be shown.
-    Shown(Key, Message),
-    /// A second copy of the message at this offset.
-    Copy(Key, u64),
-    /// Nothing that can be shown: not ours, or seen before.
+pub(crate) enum Pushed {
+    /// A message that members get.
+    New(Key),
+    /// A second stored copy of the message at `original`.
+    Duplicate {
+        /// The message's.
+        key: Key,
+        /// The offset of the message that members get.
+        original: u64,
+    },
+    /// Nothing that members could get: not one of our records, or read before.
     Nothing,
 }
 
 /// Messages from a cursor on.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Slice {
+pub(crate) struct Slice {
     /// In order.
-    pub messages: Vec<Message>,
+    pub(crate) messages: Vec<Message>,
     /// The cursor after them.
-    pub next: u64,
+    pub(crate) next: u64,
 }
 
 impl Window {
-    /// How many records before the end a reader must begin, so that a whole window of records can be shown.
+    /// How many records before the end a reader must begin, so that a whole duplicate window of records can be served.
     pub(super) const WARM_UP: u64 = 2 * DEDUP_WINDOW;
 
     /// An empty window on a log that retains `bounds`, to be filled from `from` on.
@@ -91,7 +114,7 @@ impl Window {
             base: from,
             slots: VecDeque::new(),
             bytes: 0,
-            dedup: Dedup::default(),
+            duplicates: Duplicates::default(),
         }
     }
 
@@ -123,27 +146,26 @@ impl Window {
 
     /// Where a message is that was stored lately.
     pub(super) fn find(&self, key: &Key) -> Option<u64> {
-        self.dedup.find(key)
+        self.duplicates.find(key)
     }
 
-    /// Appends a record; one that is already here is nothing new.
-    pub(crate) fn push(&mut self, stored: &Stored) -> Pushed {
-        if stored.offset < self.next() {
+    /// Appends a record, unless it was appended before.
+    pub(super) fn push(&mut self, record: impl Into<Prepared>) -> Pushed {
+        let Prepared { offset, message } = record.into();
+        if offset < self.next() {
             return Pushed::Nothing;
         }
-        self.pass_over(stored.offset);
-        let pushed = stored.record.as_ref().map_or(Pushed::Nothing, |record| {
-            let key = Key::of(record);
-            match self.dedup.observe(stored.offset, key.clone()) {
-                Some(earlier) => Pushed::Copy(key, earlier),
-                None => Pushed::Shown(key, Message::encode(stored.offset, record)),
-            }
-        });
-        self.append(match &pushed {
-            Pushed::Shown(_, message) => Some(message.clone()),
-            Pushed::Copy(..) | Pushed::Nothing => None,
-        });
-        pushed
+        self.pass_over(offset);
+        let Some((key, message)) = message else {
+            self.append(None);
+            return Pushed::Nothing;
+        };
+        if let Some(original) = self.duplicates.observe(offset, key.clone()) {
+            self.append(None);
+            return Pushed::Duplicate { key, original };
+        }
+        self.append(Some(message));
+        Pushed::New(key)
     }
 
     /// Gives the offsets before `offset` that hold no record their empty slots.
@@ -170,8 +192,7 @@ impl Window {
         }
     }
 
-    /// Messages from `cursor` on, at least one if there is any and at most `most`; `None` when the window no longer reaches
-    /// back that far.
+    /// Messages from `cursor` on, at least one if there is any and at most `most`; `None` when the window begins after it.
     pub(super) fn after(&self, cursor: u64, most: Size) -> Option<Slice> {
         if cursor < self.first() {
             return None;
@@ -194,7 +215,7 @@ impl Window {
         Some(slice)
     }
 
-    /// The last `most` messages before `before`, in order, and whether they go back to the first one that is here.
+    /// The last `most` messages before `before`, in order, and whether they are fewer because the window has no more.
     pub(super) fn before(&self, before: u64, most: usize) -> (Vec<Message>, bool) {
         let end = usize::try_from(before.saturating_sub(self.base))
             .unwrap_or(usize::MAX)
@@ -203,47 +224,45 @@ impl Window {
         let shown = self.slots.iter().take(end).skip(hidden).rev().flatten();
         let mut messages: Vec<Message> = shown.take(most).cloned().collect();
         messages.reverse();
-        let exhausted = messages.len() < most;
-        (messages, exhausted)
+        let is_short = messages.len() < most;
+        (messages, is_short)
+    }
+
+    /// The messages of a range of offsets, as far as they are here.
+    pub(super) fn messages(&self, offsets: Range<u64>) -> impl Iterator<Item = &Message> {
+        let slot = |offset: u64| {
+            usize::try_from(offset.saturating_sub(self.base))
+                .unwrap_or(usize::MAX)
+                .min(self.slots.len())
+        };
+        let (start, end) = (slot(offsets.start), slot(offsets.end));
+        self.slots.range(start..end.max(start)).flatten()
     }
 }
 
-/// What a range of records shows, given the [`DEDUP_WINDOW`] records before it as well: for what is read back from the
-/// broker, by the same rule as the window's.
-pub(super) fn shown(records: &[Stored], range: &Range<u64>) -> Vec<Message> {
-    let mut dedup = Dedup::default();
+/// The messages of a range of records that were read back from the broker, together with the [`DEDUP_WINDOW`] records before
+/// it: without the duplicates, by the same rule as in the window.
+pub(crate) fn shown(records: &[Stored], range: &Range<u64>) -> Vec<Message> {
+    let mut duplicates = Duplicates::default();
     let ours = records
         .iter()
         .filter_map(|stored| Some((stored.offset, stored.record.as_ref()?)));
     ours.filter_map(|(offset, record)| {
-        let first = dedup.observe(offset, Key::of(record)).is_none();
-        (first && range.contains(&offset)).then(|| Message::encode(offset, record))
+        let is_new = duplicates.observe(offset, Key::of(record)).is_none();
+        (is_new && range.contains(&offset)).then(|| Message::encode(offset, record))
     })
     .collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use papo_protocol::{Record, SenderId};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::log::testing::{self, offsets};
 
     fn stored(offset: u64, id: u64) -> Stored {
-        let record = Record {
-            id: format!("m{id}").parse().expect("valid"),
-            sender: SenderId::from_trusted("s"),
-            user: "Ana".parse().expect("valid"),
-            text: format!("text {id}"),
-            at: 0,
-        };
-        Stored {
-            offset,
-            record: Some(Arc::new(record)),
-            trace: None,
-        }
+        testing::stored(offset, id, &format!("text {id}"))
     }
 
     fn window(from: u64, records: usize) -> Window {
@@ -259,27 +278,23 @@ mod tests {
         )
     }
 
-    fn offsets(messages: &[Message]) -> Vec<u64> {
-        messages.iter().map(Message::offset).collect()
-    }
-
     #[test]
-    fn offsets_that_the_broker_keeps_for_itself_are_passed_over() {
+    fn offsets_without_records_are_skipped() {
         let mut window = window(5, 10);
         for offset in [5, 7, 8] {
             assert!(matches!(
                 window.push(&stored(offset, offset)),
-                Pushed::Shown(..)
+                Pushed::New(_)
             ));
         }
-        let slice = window.after(5, Size::records(10)).expect("in reach");
+        let slice = window.after(5, Size::records(10)).expect("in the window");
         assert_eq!((offsets(&slice.messages), slice.next), (vec![5, 7, 8], 9));
         window.push(&stored(1_000_000, 9));
         assert_eq!((window.first(), window.slots.len()), (1_000_000, 1));
     }
 
     #[test]
-    fn a_record_delivered_again_is_nothing_new() {
+    fn redelivered_record_is_ignored() {
         let mut window = window(0, 10);
         window.push(&stored(0, 1));
         assert_eq!(window.push(&stored(0, 1)), Pushed::Nothing);
@@ -287,7 +302,7 @@ mod tests {
             offsets(
                 &window
                     .after(0, Size::records(10))
-                    .expect("in reach")
+                    .expect("in the window")
                     .messages
             ),
             [0]
@@ -295,17 +310,17 @@ mod tests {
     }
 
     #[test]
-    fn a_second_copy_keeps_its_place_and_is_not_shown() {
+    fn duplicate_takes_an_offset_and_is_hidden() {
         let mut window = window(0, 10);
         for (offset, id) in [(0, 1), (1, 2), (2, 1), (3, 3)] {
             window.push(&stored(offset, id));
         }
-        let slice = window.after(0, Size::records(10)).expect("in reach");
+        let slice = window.after(0, Size::records(10)).expect("in the window");
         assert_eq!((offsets(&slice.messages), slice.next), (vec![0, 1, 3], 4));
     }
 
     #[test]
-    fn a_cursor_before_the_window_is_told_so() {
+    fn cursor_before_the_window_gets_none() {
         let mut window = window(0, 3);
         for offset in 0..5 {
             window.push(&stored(offset, offset));
@@ -324,7 +339,7 @@ mod tests {
     }
 
     #[test]
-    fn bytes_bound_it_too() {
+    fn window_is_bounded_in_bytes() {
         let epoch = "e1".parse().expect("valid");
         let mut window = Window::new(
             epoch,
@@ -339,11 +354,11 @@ mod tests {
             window.push(&stored(offset, offset));
             assert!(window.bytes <= 2000);
         }
-        assert!(window.first() > 80, "old ones are gone");
+        assert!(window.first() > 80, "the oldest messages are evicted");
     }
 
     #[test]
-    fn what_may_hide_unseen_copies_is_not_shown() {
+    fn records_of_the_warm_up_are_not_served() {
         let epoch = "e1".parse().expect("valid");
         let mut window = Window::new(epoch, &(0..100_000), 50_000, Size::default());
         for offset in 50_000..50_000 + DEDUP_WINDOW + 10 {
@@ -356,7 +371,7 @@ mod tests {
     proptest! {
         /// The model is the whole log with the rule applied to it.
         #[test]
-        fn a_window_shows_what_the_log_shows(
+        fn window_serves_the_log_without_duplicates(
             ids in prop::collection::vec(0_u64..30, 0..120), records in 1_usize..60, cursor in 0_u64..130, most in 1_usize..40
         ) {
             let log: Vec<Stored> = ids.iter().zip(0..).map(|(id, offset)| stored(offset, *id)).collect();
@@ -378,9 +393,9 @@ mod tests {
             prop_assert_eq!(offsets(&page), held[held.len().saturating_sub(most)..].to_vec());
         }
 
-        /// A cursor that takes any number of messages at a time, or of bytes, sees each shown message once, in order.
+        /// A cursor that takes any number of messages or bytes at a time.
         #[test]
-        fn a_cursor_misses_nothing_and_repeats_nothing(
+        fn cursor_gets_each_message_once_in_order(
             ids in prop::collection::vec(0_u64..20, 0..100), steps in prop::collection::vec(1_usize..7, 1..200), bytes in prop_oneof![0_usize..1_000, Just(usize::MAX)]
         ) {
             let mut window = window(0, 1000);
@@ -390,10 +405,10 @@ mod tests {
                 for record in pushes.by_ref().take(*step) {
                     window.push(record);
                 }
-                let slice = window.after(cursor, Size { records: *step, bytes }).expect("in reach");
+                let slice = window.after(cursor, Size { records: *step, bytes }).expect("in the window");
                 let size: usize = slice.messages.iter().map(Message::size).sum();
                 prop_assert!(size <= bytes || slice.messages.len() == 1);
-                let next = window.after(slice.next, Size::records(1)).expect("in reach").messages;
+                let next = window.after(slice.next, Size::records(1)).expect("in the window").messages;
                 let would_fit = next.first().is_some_and(|next| size + next.size() <= bytes);
                 prop_assert!(!would_fit || slice.messages.len() == *step, "as much as fits");
                 seen.extend(offsets(&slice.messages));

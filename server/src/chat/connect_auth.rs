@@ -1,4 +1,4 @@
-//! A hello: what a client says of itself when it connects (`auth` of the CONNECT packet).
+//! Connect auth: what a client sends of itself when it connects (`auth` of the CONNECT packet).
 
 use papo_protocol::{Epoch, Limits, RoomName, SenderId, UserName, event::Code};
 use serde::{Deserialize, Serialize};
@@ -6,21 +6,21 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::Refusal;
+use super::Rejection;
 
-/// Who connects, and from where in the log they want to go on.
+/// Who connects, and from where in the log the client resumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hello {
-    /// Who it is.
+pub struct ConnectAuth {
+    /// Who connects.
     pub member: Member,
-    /// What they saw last, if they were here before.
+    /// The last message that the client has seen, if it was connected before.
     pub resume: Option<Resume>,
 }
 
-/// A member of the room as the others see them.
+/// A member of the room as other members see it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Member {
-    /// Public identity. Derived from the client's secret token, so nobody can take another's.
+    /// Public identity. Derived from the client's secret token, so that no client can use another's.
     pub sender: SenderId,
     /// Display name.
     pub user: UserName,
@@ -47,11 +47,11 @@ struct Auth {
 /// Longest token, in bytes: room for any JWT-like secret, and no more.
 const MAX_TOKEN: usize = 512;
 
-impl Hello {
+impl ConnectAuth {
     /// Reads `auth`: `{ name?, token?, epoch?, offset? }`, or nothing.
     ///
-    /// A resume position that cannot be one is not an error: the client gets the newest page, as if it were new.
-    pub fn parse(auth: Option<&str>, room: &RoomName, limits: &Limits) -> Result<Self, Refusal> {
+    /// An invalid resume position is not an error: the client gets the newest page, as a new client does.
+    pub fn parse(auth: Option<&str>, room: &RoomName, limits: &Limits) -> Result<Self, Rejection> {
         let auth = match auth {
             None => Auth::default(),
             Some(json) => serde_json::from_str(json).map_err(|_| bad_auth())?,
@@ -68,20 +68,20 @@ impl Hello {
     }
 }
 
-fn bad_auth() -> Refusal {
-    Refusal::new(
+fn bad_auth() -> Rejection {
+    Rejection::new(
         Code::BadRequest,
         "auth is { name?, token?, epoch?, offset? }, name and token strings",
     )
 }
 
-/// A one-way function of the token, so that showing it to everybody gives nothing away; of the room too, so that the
-/// same person cannot be followed from room to room.
-fn sender(token: Option<&str>, room: &RoomName) -> Result<SenderId, Refusal> {
-    let drawn = Uuid::new_v4().to_string();
-    let token = token.filter(|token| !token.is_empty()).unwrap_or(&drawn);
+/// A one-way function of the token, so that it can be public; of the room too, so that the same person has another identity in
+/// each room.
+fn sender(token: Option<&str>, room: &RoomName) -> Result<SenderId, Rejection> {
+    let random = Uuid::new_v4().to_string();
+    let token = token.filter(|token| !token.is_empty()).unwrap_or(&random);
     if token.len() > MAX_TOKEN {
-        return Err(Refusal::new(
+        return Err(Rejection::new(
             Code::BadRequest,
             format!("a token has at most {MAX_TOKEN} bytes"),
         ));
@@ -105,16 +105,16 @@ fn visitor(sender: &SenderId) -> UserName {
         .expect("letters, a dash and hexadecimal digits")
 }
 
-fn checked_name(name: &str, limits: &Limits) -> Result<UserName, Refusal> {
+fn checked_name(name: &str, limits: &Limits) -> Result<UserName, Rejection> {
     let most = limits.name_length as usize;
     if name.trim().chars().count() > most {
-        return Err(Refusal::new(
+        return Err(Rejection::new(
             Code::InvalidName,
             format!("a name has at most {most} characters"),
         ));
     }
     name.parse()
-        .map_err(|invalid| Refusal::new(Code::InvalidName, format!("{invalid}")))
+        .map_err(|invalid| Rejection::new(Code::InvalidName, format!("{invalid}")))
 }
 
 fn resume(epoch: Option<&Value>, offset: Option<&Value>) -> Option<Resume> {
@@ -130,17 +130,18 @@ mod tests {
 
     use super::*;
 
-    fn hello(auth: &str) -> Result<Hello, Code> {
+    fn parse(auth: &str) -> Result<ConnectAuth, Code> {
         let room = "geral".parse().expect("valid");
-        Hello::parse(Some(auth), &room, &Limits::default()).map_err(|refusal| refusal.code)
+        ConnectAuth::parse(Some(auth), &room, &Limits::default())
+            .map_err(|rejection| rejection.code)
     }
 
     fn sender_of(auth: &str) -> SenderId {
-        hello(auth).expect("accepted").member.sender
+        parse(auth).expect("accepted").member.sender
     }
 
     #[test]
-    fn the_same_token_is_the_same_sender_on_every_server() {
+    fn same_token_gives_the_same_sender() {
         assert_eq!(
             sender_of(r#"{"token":"s3cr3t"}"#),
             sender_of(r#"{"token":"s3cr3t","name":"Ana"}"#)
@@ -152,28 +153,28 @@ mod tests {
     }
 
     #[test]
-    fn without_a_token_each_connection_is_somebody_else() {
+    fn connections_without_a_token_have_different_senders() {
         assert_ne!(sender_of("{}"), sender_of("{}"));
         assert_ne!(sender_of(r#"{"token":""}"#), sender_of(r#"{"token":""}"#));
     }
 
     #[test]
-    fn a_token_cannot_be_read_from_the_sender_it_gives() {
+    fn sender_does_not_contain_the_token() {
         let sender = sender_of(r#"{"token":"s3cr3t"}"#);
         assert!(!sender.as_str().contains("s3cr3t"));
         assert_eq!(sender.as_str().len(), 24);
     }
 
     #[test]
-    fn nobody_needs_to_say_anything() {
+    fn auth_is_optional() {
         let room = "geral".parse().expect("valid");
-        let hello = Hello::parse(None, &room, &Limits::default()).expect("accepted");
-        assert!(hello.member.user.as_str().starts_with("visitante-"));
-        assert_eq!(hello.resume, None);
+        let auth = ConnectAuth::parse(None, &room, &Limits::default()).expect("accepted");
+        assert!(auth.member.user.as_str().starts_with("visitante-"));
+        assert_eq!(auth.resume, None);
     }
 
     #[test]
-    fn a_bad_name_is_refused() {
+    fn invalid_names_are_rejected() {
         let long = format!(r#"{{"name":"{}"}}"#, "a".repeat(41));
         for auth in [
             r#"{"name":""}"#,
@@ -181,12 +182,12 @@ mod tests {
             r#"{"name":"a\u202eb"}"#,
             long.as_str(),
         ] {
-            assert_eq!(hello(auth), Err(Code::InvalidName), "{auth}");
+            assert_eq!(parse(auth), Err(Code::InvalidName), "{auth}");
         }
     }
 
     #[test]
-    fn auth_of_another_shape_is_refused() {
+    fn auth_of_another_shape_is_rejected() {
         let long = format!(r#"{{"token":"{}"}}"#, "t".repeat(MAX_TOKEN + 1));
         for auth in [
             "7",
@@ -197,12 +198,12 @@ mod tests {
             r#"{"token":{}}"#,
             long.as_str(),
         ] {
-            assert_eq!(hello(auth), Err(Code::BadRequest), "{auth}");
+            assert_eq!(parse(auth), Err(Code::BadRequest), "{auth}");
         }
     }
 
     #[test]
-    fn a_resume_position_that_cannot_be_one_means_a_fresh_start() {
+    fn invalid_resume_positions_are_ignored() {
         for auth in [
             r#"{"epoch":"e1","offset":-1}"#,
             r#"{"epoch":"e1","offset":"7"}"#,
@@ -213,9 +214,9 @@ mod tests {
             r#"{"offset":1}"#,
             r#"{"epoch":"e1"}"#,
         ] {
-            assert_eq!(hello(auth).map(|hello| hello.resume), Ok(None), "{auth}");
+            assert_eq!(parse(auth).map(|auth| auth.resume), Ok(None), "{auth}");
         }
-        let resume = hello(r#"{"epoch":"e1","offset":18446744073709551615}"#)
+        let resume = parse(r#"{"epoch":"e1","offset":18446744073709551615}"#)
             .expect("accepted")
             .resume;
         assert_eq!(resume.map(|resume| resume.offset), Some(u64::MAX));
@@ -223,15 +224,15 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_auth_makes_it_panic(auth in ".{0,60}") {
-            let _ = hello(&auth);
+        fn any_auth_is_parsed_without_a_panic(auth in ".{0,60}") {
+            let _ = parse(&auth);
         }
 
         /// As wide as JSON's integers may be written, and around the bounds of an offset.
         #[test]
-        fn only_what_fits_an_offset_is_one(number in prop_oneof![any::<i128>(), -3_i128..3, i128::from(u64::MAX) - 3..i128::from(u64::MAX) + 3]) {
+        fn offsets_are_64_bit_integers(number in prop_oneof![any::<i128>(), -3_i128..3, i128::from(u64::MAX) - 3..i128::from(u64::MAX) + 3]) {
             let auth = format!(r#"{{"epoch":"e1","offset":{number}}}"#);
-            let resume = hello(&auth).expect("accepted").resume;
+            let resume = parse(&auth).expect("accepted").resume;
             prop_assert_eq!(resume.map(|resume| resume.offset), u64::try_from(number).ok());
         }
     }

@@ -1,0 +1,142 @@
+//! The publisher's task: connects, and publishes until the publisher was closed and all records are settled.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use lapin::{Connection, ErrorKind};
+use tokio::{
+    sync::{mpsc, watch},
+    time::{Instant, sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::{
+    super::{
+        connection::{Connector, METHOD_TIMEOUT},
+        objects::NOT_FOUND,
+        topology::Topology,
+    },
+    PendingRecord,
+};
+use crate::{
+    backoff::Backoff,
+    broker::{Publishing, Signal},
+};
+
+/// A connection that lasted longer was a good one, and the next attempt does not wait.
+const LASTING: Duration = Duration::from_secs(5);
+
+/// What the task owns.
+pub(super) struct Task {
+    pub(super) connector: Arc<Connector>,
+    pub(super) topology: Arc<Topology>,
+    pub(super) exchange: String,
+    pub(super) records: mpsc::Receiver<PendingRecord>,
+    pub(super) signals: mpsc::Receiver<Signal>,
+    pub(super) unconfirmed: BTreeMap<u64, PendingRecord>,
+    pub(super) sequence: u64,
+    /// The broker blocks publishers.
+    pub(super) is_blocked: bool,
+    pub(super) state: watch::Sender<Publishing>,
+    pub(super) closing: CancellationToken,
+}
+
+/// Why a connection cannot be used any more.
+pub(super) enum Failure {
+    /// It ended, or the broker does not answer as it must.
+    Broken(String),
+    /// The exchange, its binding or the stream does not exist.
+    NoLog,
+}
+
+impl From<String> for Failure {
+    fn from(reason: String) -> Self {
+        Self::Broken(reason)
+    }
+}
+
+impl From<lapin::Error> for Failure {
+    fn from(error: lapin::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ProtocolError(protocol) if protocol.get_id() == NOT_FOUND => Self::NoLog,
+            _ => Self::Broken(error.to_string()),
+        }
+    }
+}
+
+impl Task {
+    /// Publishes until closed and all records are settled.
+    pub(super) async fn run(mut self) {
+        let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
+        while !self.is_done() {
+            let began = Instant::now();
+            let failure = match self.connector.connect("publisher").await {
+                Err(error) => Failure::Broken(error.to_string()),
+                Ok(connection) => match self.serve(&connection).await {
+                    Ok(()) => return close(&connection).await,
+                    Err(failure) => failure,
+                },
+            };
+            if began.elapsed() > LASTING {
+                backoff.reset();
+            }
+            self.recover(failure, backoff.delay()).await;
+        }
+    }
+
+    async fn recover(&mut self, failure: Failure, wait: Duration) {
+        match failure {
+            Failure::Broken(reason) => self.pause(reason, wait).await,
+            Failure::NoLog => {
+                let missing = format!("no log is bound to the exchange {}", self.exchange);
+                self.pause(missing, wait).await;
+                if let Err(error) = self.topology.restore().await {
+                    warn!(%error, "cannot declare the room's exchange and log again");
+                }
+            }
+        }
+    }
+
+    /// Closed, and no caller waits for a record any more.
+    pub(super) fn is_done(&mut self) -> bool {
+        if !self.closing.is_cancelled() {
+            return false;
+        }
+        if self.is_blocked {
+            self.keep_all();
+        }
+        self.unconfirmed
+            .retain(|_, pending| !pending.confirm.is_closed());
+        self.unconfirmed.is_empty() && self.records.is_empty()
+    }
+
+    /// Not connected: records wait, signals are lost.
+    async fn pause(&mut self, reason: String, wait: Duration) {
+        warn!(reason, retry_in = ?wait, unconfirmed = self.unconfirmed.len(), "cannot publish");
+        self.state.send_replace(Publishing::Down(reason));
+        sleep(wait).await;
+        while self.signals.try_recv().is_ok() {}
+        if self.closing.is_cancelled() {
+            self.keep_all();
+        }
+    }
+
+    /// Adds a record to the unconfirmed, and returns its number.
+    pub(super) fn keep(&mut self, pending: PendingRecord) -> u64 {
+        self.sequence += 1;
+        self.unconfirmed.insert(self.sequence, pending);
+        self.sequence
+    }
+
+    /// Moves all queued records to the unconfirmed, where those of callers that have stopped waiting are found.
+    fn keep_all(&mut self) {
+        while let Ok(pending) = self.records.try_recv() {
+            self.keep(pending);
+        }
+    }
+}
+
+async fn close(connection: &Connection) {
+    // All records are settled: a broker that does not answer makes no difference.
+    let _ = timeout(METHOD_TIMEOUT, connection.close(200, "goodbye".into())).await;
+}

@@ -1,0 +1,130 @@
+//! The exchange of presence and typing: tells other servers of this server's members, and members of everybody.
+
+use std::time::{Duration, Instant};
+
+use papo_protocol::{
+    event,
+    topology::{PRESENCE_KEY, TYPING_KEY},
+};
+use serde::{Deserialize, Serialize};
+use tokio::{
+    sync::broadcast::error::RecvError,
+    time::{MissedTickBehavior, interval},
+};
+
+use super::{
+    Presence, event_frame,
+    roster::{PresenceEvent, REPEAT, Roster},
+};
+use crate::{
+    broker::{Broker, Signal},
+    chat::Member,
+    fanout::{Notice, Notices},
+};
+
+/// How long changes are gathered: a thousand members that join at once are one event, not a thousand.
+const GATHER: Duration = Duration::from_millis(250);
+
+/// A typing signal.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Typing {
+    /// Who is typing.
+    #[serde(flatten)]
+    pub(super) member: Member,
+}
+
+/// Sends a typing signal to all servers. It may be lost.
+pub(crate) fn send_typing<B: Broker>(broker: &B, member: &Member) {
+    let typing = Typing {
+        member: member.clone(),
+    };
+    send(broker, TYPING_KEY, &typing);
+}
+
+/// The task that exchanges signals between the broker and this server's members.
+pub(crate) struct Exchange<B> {
+    pub(crate) broker: B,
+    pub(crate) presence: Presence,
+    pub(crate) notices: Notices,
+}
+
+impl<B: Broker> Exchange<B> {
+    /// Runs until the broker's signals end.
+    pub(crate) async fn run(self) {
+        let mut signals = self.broker.signals();
+        let (mut gather, mut repeat) = (interval(GATHER), interval(REPEAT));
+        gather.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                signal = signals.recv() => match signal {
+                    Ok(signal) => self.receive(&signal),
+                    Err(RecvError::Lagged(_)) => {}
+                    Err(RecvError::Closed) => return,
+                },
+                _ = gather.tick() => self.send_changes(),
+                _ = repeat.tick() => self.repeat(),
+            }
+        }
+    }
+
+    fn receive(&self, signal: &Signal) {
+        match signal.key.as_str() {
+            PRESENCE_KEY => {
+                let Ok(report) = serde_json::from_slice(&signal.body) else {
+                    return;
+                };
+                let event = self
+                    .presence
+                    .with_roster(|roster| roster.receive(report, Instant::now()));
+                self.notify_presence(event.as_ref());
+            }
+            TYPING_KEY => {
+                let Ok(Typing { member }) = serde_json::from_slice(&signal.body) else {
+                    return;
+                };
+                self.notices.notify(Notice {
+                    packet: event_frame(event::TYPING, &member),
+                    except: Some(member.sender),
+                });
+            }
+            _ => {}
+        }
+    }
+
+    /// Tells servers and members what has changed on this server.
+    fn send_changes(&self) {
+        if let Some((report, event)) = self.presence.with_roster(Roster::changes) {
+            send(&self.broker, PRESENCE_KEY, &report);
+            self.notify_presence(Some(&event));
+        }
+    }
+
+    /// Repeats this server's report, and forgets silent servers.
+    fn repeat(&self) {
+        let (report, event) = self
+            .presence
+            .with_roster(|roster| (roster.report(), roster.expire(Instant::now())));
+        send(&self.broker, PRESENCE_KEY, &report);
+        self.notify_presence(event.as_ref());
+    }
+
+    fn notify_presence(&self, event: Option<&PresenceEvent>) {
+        if let Some(event) = event {
+            self.notices.notify(Notice {
+                packet: event_frame(event::PRESENCE, event),
+                except: None,
+            });
+        }
+    }
+}
+
+fn send<B: Broker>(broker: &B, key: &str, body: &impl Serialize) {
+    // Names and numbers always encode.
+    if let Ok(body) = serde_json::to_vec(body) {
+        broker.signal(Signal {
+            key: key.to_owned(),
+            body: body.into(),
+        });
+    }
+}

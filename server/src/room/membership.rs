@@ -1,0 +1,56 @@
+//! Membership: entering the room, and leaving it by dropping the guard.
+
+use papo_protocol::UserName;
+
+use super::{InitialHistory, Room};
+use crate::{
+    broker::Broker,
+    chat::{Rejection, Resume},
+    fanout::{Fanout, MemberId, Sink},
+    log::ReaderGuard,
+    presence::Presence,
+};
+
+/// A member's place in the room: it is in the roster, and the log is read for it. Dropping it is leaving, whatever the member
+/// has got until then.
+#[derive(Debug)]
+pub(crate) struct Membership<S: Sink> {
+    id: MemberId,
+    fanout: Fanout<S>,
+    presence: Presence,
+    _reader: ReaderGuard,
+}
+
+impl<B: Broker, S: Sink> Room<B, S> {
+    /// Makes a client a member, and returns what it gets first. New messages follow after [`Membership::deliver_to`].
+    pub(crate) async fn enter(
+        &self,
+        user: &UserName,
+        resume: Option<&Resume>,
+    ) -> Result<(InitialHistory, Membership<S>), Rejection> {
+        let reader = self.reader_guards.acquire();
+        let history = self.initial_history(resume).await?;
+        let membership = Membership {
+            id: MemberId::next(),
+            fanout: self.fanout.clone(),
+            presence: self.presence.clone(),
+            _reader: reader,
+        };
+        self.presence.join(membership.id, user);
+        Ok((history, membership))
+    }
+}
+
+impl<S: Sink> Membership<S> {
+    /// Delivers every message from `cursor` on to the member, which has been sent everything before it.
+    pub(crate) fn deliver_to(&self, sink: S, cursor: u64) {
+        self.fanout.join(self.id, sink, cursor);
+    }
+}
+
+impl<S: Sink> Drop for Membership<S> {
+    fn drop(&mut self) {
+        self.fanout.leave(self.id);
+        self.presence.leave(self.id);
+    }
+}

@@ -1,13 +1,14 @@
-//! What the operator sees of the cluster: one watch per kind that feeds both the controller's triggers and a cache to compare with.
+//! What the operator knows of the cluster: one watch per kind that feeds both the controller's triggers and a cache to compare with.
 //!
-//! Only objects that bear the operator's label are watched. Secrets are not: the operator fetches those it is told of by name, so that it
-//! need not be allowed to list everybody's.
+//! Only objects that bear the operator's label are watched. Secrets are not: the operator reads those that a room names, so that it
+//! need not be allowed to list all Secrets.
 //!
-//! A kind that the cluster does not have, or that the operator may not watch, is a [`Refusal`]: rooms that need it are told, all others go on.
+//! A kind that the operator cannot watch keeps no room from being served. Rooms that need the kind say so in a condition ([`Unwatched`]), all
+//! rooms are reconciled as soon as the watch works, and `/readyz` and a metric name the kind meanwhile.
 
-use std::{hash::Hash, sync::Arc};
+use std::{hash::Hash, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt};
+use futures::{Stream, StreamExt, channel::mpsc};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Secret, Service},
@@ -23,20 +24,45 @@ use kube::{
         watcher,
     },
 };
+use papo_telemetry::{Note, Readiness};
 use serde::de::DeserializeOwned;
-use tokio::sync::watch as signal;
+use tokio::{sync::watch as signal, time::timeout};
 
-use crate::{desired, names};
+use crate::{
+    answer::{self, Answer},
+    backoff::WatchBackoff,
+    desired,
+    metrics::Metrics,
+    names,
+    validate::Room,
+};
+
+/// How long a reconcile waits for the first list of the kinds that its room needs.
+const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Why a kind is not watched.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refusal {
+pub enum Unwatched {
     /// The cluster does not have it.
     #[error("the cluster does not have this kind")]
-    NoSuchKind,
-    /// The API server's own words.
+    KindMissing,
+    /// The operator's account may not list or watch it: the API server's own words.
     #[error("{0}")]
     Forbidden(String),
+    /// The API server has not listed it yet, for a reason that may pass by itself.
+    #[error("not listed yet: {0}")]
+    NotListed(String),
+}
+
+/// How far the watch of a kind has come.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Watched {
+    /// No answer yet.
+    Pending,
+    /// It was listed; changes are heard.
+    Yes,
+    /// It cannot be watched.
+    No(Unwatched),
 }
 
 /// The operator's objects, by kind.
@@ -62,7 +88,7 @@ pub struct Kind<K: Resource<DynamicType: Hash + Eq + Clone> + 'static> {
     client: Client,
     dynamic: K::DynamicType,
     store: Store<K>,
-    refusal: signal::Receiver<Option<Refusal>>,
+    watched: Arc<signal::Sender<Watched>>,
     api: fn(Client, &str, &K::DynamicType) -> Api<K>,
 }
 
@@ -84,17 +110,34 @@ impl<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> Kind<K> {
     }
 
     /// Why nothing is known of the kind; `None` if something is.
-    pub fn refusal(&self) -> Option<Refusal> {
-        self.refusal.borrow().clone()
+    pub fn unwatched(&self) -> Option<Unwatched> {
+        match &*self.watched.borrow() {
+            Watched::No(reason) => Some(reason.clone()),
+            Watched::Yes | Watched::Pending => None,
+        }
     }
 
-    /// Waits for the first list, or for its refusal. False when the watch has ended.
-    async fn decided(&self) -> bool {
-        let mut refusal = self.refusal.clone();
-        tokio::select! {
-            ready = self.store.wait_until_ready() => ready.is_ok(),
-            refused = refusal.wait_for(Option::is_some) => refused.is_ok(),
-        }
+    /// Waits until the kind is listed, or until it is known why not: an API server that does not answer in time is a reason too.
+    /// False when the watch has ended.
+    async fn is_decided(&self) -> bool {
+        let mut watched = self.watched.subscribe();
+        let decided = async {
+            tokio::select! {
+                ready = self.store.wait_until_ready() => ready.is_ok(),
+                decided = watched.wait_for(|watched| *watched != Watched::Pending) => decided.is_ok(),
+            }
+        };
+        timeout(LIST_TIMEOUT, decided).await.unwrap_or_else(|_| {
+            let reason = Unwatched::NotListed("the API server does not answer".to_owned());
+            self.watched.send_if_modified(|watched| {
+                let is_pending = *watched == Watched::Pending;
+                if is_pending {
+                    *watched = Watched::No(reason);
+                }
+                is_pending
+            });
+            true
+        })
     }
 }
 
@@ -102,55 +145,117 @@ impl<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> Kind<K> {
 pub struct Feed<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> {
     /// What fills the cache.
     pub writer: Writer<K>,
-    /// What tells why it cannot be filled.
-    pub refusals: Refusals,
+    watched: Arc<signal::Sender<Watched>>,
+    recovered: mpsc::UnboundedSender<()>,
 }
 
-/// Tells why a kind cannot be watched, as long as it cannot.
-pub struct Refusals(signal::Sender<Option<Refusal>>);
-
 impl<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> Feed<K> {
-    fn new(dynamic: K::DynamicType) -> Self {
+    fn new(dynamic: K::DynamicType, recovered: &mpsc::UnboundedSender<()>) -> Self {
         Self {
             writer: Writer::new(dynamic),
-            refusals: Refusals(signal::Sender::default()),
+            watched: Arc::new(signal::Sender::new(Watched::Pending)),
+            recovered: recovered.clone(),
         }
     }
 }
 
-impl Refusals {
-    /// Notes what the watch says. What may pass by itself, such as an API server that does not answer, is no refusal.
-    pub fn note<K>(&self, event: &Result<watcher::Event<K>, watcher::Error>) {
-        let refusal = match event {
-            Ok(watcher::Event::InitDone) => None,
-            Ok(_) => return,
-            Err(error) => match refusal(error) {
-                None => return,
-                refusal => refusal,
-            },
+/// Where the state of a kind's watch is shown.
+pub(crate) struct Shown {
+    /// The kind.
+    pub(crate) kind: String,
+    /// The scope of the watch; all namespaces if empty.
+    pub(crate) namespace: String,
+    /// `/readyz`.
+    pub(crate) note: Note,
+    /// The gauge of watched kinds.
+    pub(crate) metrics: Metrics,
+}
+
+impl Shown {
+    /// A line of `/readyz` and a gauge of its own for a kind.
+    pub(crate) fn new(
+        kind: String,
+        namespace: Option<&str>,
+        readiness: &Readiness,
+        metrics: &Metrics,
+    ) -> Self {
+        let namespace = namespace.unwrap_or_default().to_owned();
+        let mut title = format!("watch of {kind}");
+        if !namespace.is_empty() {
+            title = format!("{title} in {namespace}");
+        }
+        let shown = Self {
+            kind,
+            namespace,
+            note: readiness.note(title),
+            metrics: metrics.clone(),
         };
-        self.0.send_if_modified(|known| {
-            let news = *known != refusal;
-            *known = refusal;
-            news
-        });
+        shown.show(&Watched::Pending);
+        shown
+    }
+
+    fn show(&self, watched: &Watched) {
+        let Self {
+            kind,
+            namespace,
+            note,
+            metrics,
+        } = self;
+        metrics.watches(kind, namespace, *watched == Watched::Yes);
+        match watched {
+            Watched::Pending => {}
+            Watched::Yes => {
+                tracing::info!(kind, namespace, "watching this kind");
+                note.clear();
+            }
+            Watched::No(reason) => {
+                tracing::warn!(kind, namespace, %reason, "cannot watch this kind; trying again");
+                note.set(reason.to_string());
+            }
+        }
     }
 }
 
-fn refusal(error: &watcher::Error) -> Option<Refusal> {
-    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
-    let (InitialListFailed(kube::Error::Api(status))
-    | WatchStartFailed(kube::Error::Api(status))
-    | WatchError(status)) = error
-    else {
-        return None;
+/// What an event of a watch changes in what is known of the kind.
+fn change<K>(
+    event: &Result<watcher::Event<K>, watcher::Error>,
+    known: &Watched,
+) -> Option<Watched> {
+    verdict(event, known).filter(|now| now != known)
+}
+
+fn verdict<K>(
+    event: &Result<watcher::Event<K>, watcher::Error>,
+    known: &Watched,
+) -> Option<Watched> {
+    let (error, answer) = match event {
+        Ok(watcher::Event::InitDone) => return Some(Watched::Yes),
+        Ok(_) => return None,
+        Err(error) => (error, status_of(error)),
     };
-    if status.is_not_found() {
-        Some(Refusal::NoSuchKind)
-    } else if status.is_forbidden() {
-        Some(Refusal::Forbidden(status.message.clone()))
-    } else {
-        None
+    match answer.map(|status| (Answer::of_status(status), status)) {
+        Some((Answer::KindMissing | Answer::NotFound, _)) => {
+            Some(Watched::No(Unwatched::KindMissing))
+        }
+        Some((Answer::Forbidden, status)) => {
+            Some(Watched::No(Unwatched::Forbidden(status.message.clone())))
+        }
+        // What was listed once stays known: the watch is resumed or the list repeated when the API server answers again.
+        _ if *known == Watched::Yes => None,
+        Some((_, status)) => Some(Watched::No(Unwatched::NotListed(answer::status_message(
+            status,
+        )))),
+        None => Some(Watched::No(Unwatched::NotListed(error.to_string()))),
+    }
+}
+
+fn status_of(error: &watcher::Error) -> Option<&kube::core::Status> {
+    use watcher::Error::{InitialListFailed, WatchError, WatchStartFailed};
+    match error {
+        InitialListFailed(kube::Error::Api(status))
+        | WatchStartFailed(kube::Error::Api(status))
+        | WatchError(status) => Some(status),
+        _ => None,
     }
 }
 
@@ -168,31 +273,35 @@ pub struct Writers {
     pub ingresses: Feed<Ingress>,
     /// HTTPRoutes.
     pub http_routes: Feed<DynamicObject>,
+    /// Says when a kind that could not be watched is watched: then all rooms are reconciled.
+    pub recovered: mpsc::UnboundedReceiver<()>,
 }
 
 impl Cache {
     /// An empty cache and what fills it.
     pub fn new(client: &Client) -> (Self, Writers) {
         let resource = desired::http_route_resource();
+        let (sender, recovered) = mpsc::unbounded();
         let writers = Writers {
-            deployments: Feed::new(()),
-            services: Feed::new(()),
-            network_policies: Feed::new(()),
-            pod_disruption_budgets: Feed::new(()),
-            ingresses: Feed::new(()),
-            http_routes: Feed::new(resource.clone()),
+            deployments: Feed::new((), &sender),
+            services: Feed::new((), &sender),
+            network_policies: Feed::new((), &sender),
+            pod_disruption_budgets: Feed::new((), &sender),
+            ingresses: Feed::new((), &sender),
+            http_routes: Feed::new(resource.clone(), &sender),
+            recovered,
         };
         let cache = Self {
             deployments: kind(client, &writers.deployments),
             services: kind(client, &writers.services),
-            secrets: kind(client, &Feed::<Secret>::new(())),
+            secrets: kind(client, &Feed::<Secret>::new((), &sender)),
             network_policies: kind(client, &writers.network_policies),
             pod_disruption_budgets: kind(client, &writers.pod_disruption_budgets),
             ingresses: kind(client, &writers.ingresses),
             http_routes: Kind {
                 client: client.clone(),
                 store: writers.http_routes.writer.as_reader(),
-                refusal: writers.http_routes.refusals.0.subscribe(),
+                watched: writers.http_routes.watched.clone(),
                 dynamic: resource,
                 api: |client, namespace, resource| {
                     Api::namespaced_with(client, namespace, resource)
@@ -202,14 +311,14 @@ impl Cache {
         (cache, writers)
     }
 
-    /// Waits until of every kind the first list is there, or it is known why there is none. False when the watches have ended.
-    pub async fn ready(&self) -> bool {
-        self.deployments.decided().await
-            && self.services.decided().await
-            && self.network_policies.decided().await
-            && self.pod_disruption_budgets.decided().await
-            && self.ingresses.decided().await
-            && self.http_routes.decided().await
+    /// Waits until the kinds that a room needs are listed, or until it is known why not. False when the watches have ended.
+    pub async fn is_ready_for(&self, room: &Room) -> bool {
+        self.deployments.is_decided().await
+            && self.services.is_decided().await
+            && self.network_policies.is_decided().await
+            && (room.replicas < 2 || self.pod_disruption_budgets.is_decided().await)
+            && (room.ingress.is_none() || self.ingresses.is_decided().await)
+            && (room.route.is_none() || self.http_routes.is_decided().await)
     }
 }
 
@@ -221,18 +330,12 @@ where
         client: client.clone(),
         dynamic: (),
         store: feed.writer.as_reader(),
-        refusal: feed.refusals.0.subscribe(),
+        watched: feed.watched.clone(),
         api: |client, namespace, (): &()| Api::namespaced(client, namespace),
     }
 }
 
-/// Watches the operator's objects of one kind: fills the cache and passes on what changed.
-///
-/// A watch that fails is logged and tried again by itself; it must not slow the controller's other triggers down.
-pub(crate) fn watch<K>(
-    api: Api<K>,
-    feed: Feed<K>,
-) -> impl Stream<Item = Result<K, watcher::Error>> + Send
+impl<K> Feed<K>
 where
     K: Resource<DynamicType: Hash + Eq + Clone + Send + Sync>
         + Clone
@@ -242,23 +345,54 @@ where
         + Sync
         + 'static,
 {
-    let ours = watcher::Config::default().labels(&format!(
-        "{}={}",
-        names::MANAGED_BY_LABEL,
-        names::MANAGER
-    ));
-    let url = api.resource_url().to_owned();
-    let Feed { writer, refusals } = feed;
-    watcher(api, ours)
-        .default_backoff()
-        .inspect(move |event| refusals.note(event))
-        .modify(|object| object.managed_fields_mut().clear())
-        .reflect(writer)
-        .touched_objects()
-        .filter_map(move |event| {
-            if let Err(error) = &event {
-                tracing::debug!(%error, url, "a watch failed and is tried again");
-            }
-            std::future::ready(event.ok().map(Ok))
-        })
+    /// Watches the operator's objects of the kind: fills the cache and passes on what changed.
+    ///
+    /// A watch that fails is logged and tried again by itself. It does not slow the controller's other triggers down.
+    pub(crate) fn watch(
+        self,
+        api: Api<K>,
+        shown: Shown,
+    ) -> impl Stream<Item = Result<K, watcher::Error>> + Send {
+        let ours = watcher::Config::default().labels(&format!(
+            "{}={}",
+            names::MANAGED_BY_LABEL,
+            names::MANAGER
+        ));
+        let Self {
+            writer,
+            watched,
+            recovered,
+        } = self;
+        watcher(api, ours)
+            .backoff(WatchBackoff::default())
+            .modify(|object| object.managed_fields_mut().clear())
+            .reflect(writer)
+            // After the cache has the list: whoever hears that the kind is watched finds its objects there.
+            .inspect(move |event| {
+                let known = watched.borrow().clone();
+                let Some(now) = change(event, &known) else {
+                    return;
+                };
+                shown.show(&now);
+                let is_recovered = matches!(known, Watched::No(_)) && now == Watched::Yes;
+                watched.send_replace(now);
+                if is_recovered {
+                    // Nobody listens any more only when the controller has ended.
+                    let _ = recovered.unbounded_send(());
+                }
+            })
+            .touched_objects()
+            .filter_map(|event| std::future::ready(event.ok().map(Ok)))
+    }
+}
+
+/// Shows how the watch of a kind goes that has no place in the [`Cache`].
+pub(crate) fn show<K>(shown: Shown) -> impl FnMut(&Result<watcher::Event<K>, watcher::Error>) {
+    let mut known = Watched::Pending;
+    move |event| {
+        if let Some(now) = change(event, &known) {
+            shown.show(&now);
+            known = now;
+        }
+    }
 }

@@ -78,6 +78,9 @@ pub struct Run {
     /// How long the broker of a room that is being deleted is tried, if it cannot be cleared, before the room goes all the same, in seconds
     #[arg(long, env = "PAPO_OPERATOR_BROKER_PATIENCE", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(0..=604_800))]
     pub broker_patience: u32,
+    /// How long rooms may wait without any reconcile finishing before `/readyz` says so, in seconds
+    #[arg(long, env = "PAPO_OPERATOR_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=86_400))]
+    pub stall_timeout: u32,
     /// How many rooms are worked on at once
     #[arg(long, env = "PAPO_OPERATOR_CONCURRENCY", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub concurrency: u16,

@@ -24,21 +24,26 @@ use kube::{
     },
 };
 use papo_protocol::Epoch;
+use papo_telemetry::Readiness;
 use rand::RngExt;
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     apply::{self, World, apply},
-    cache::{self, Cache, Writers},
+    backoff::WatchBackoff,
+    cache::{self, Cache, Shown, Writers},
     config::Defaults,
     crd::{ChatRoom, ChatRoomStatus},
-    desired,
-    error::Problem,
-    finalize, report,
+    desired, finalize,
+    progress::{Progress, Watchdog},
+    report,
     status::{self, status},
     validate::validate,
 };
 
+/// The longest that a reconcile may take: more than all requests to a slow broker together, so that only one that hangs is ended.
+const TIMEOUT: Duration = Duration::from_mins(3);
 /// The longest delay after a failure: what a room may lag behind a broker that has come back.
 const LONGEST_DELAY: Duration = Duration::from_mins(1);
 /// The delay after the first failure.
@@ -60,6 +65,8 @@ pub struct Context {
     pub broker_patience: Duration,
     /// How often rooms have failed in a row, by identity.
     pub failures: Failures,
+    /// When a reconcile has last finished.
+    pub progress: Progress,
 }
 
 /// How often rooms have failed in a row, by identity.
@@ -93,8 +100,11 @@ pub enum Error {
     #[error("{0}")]
     Incomplete(String),
     /// The room itself could not be written.
-    #[error("the room could not be written: {}", crate::error::message(.0))]
+    #[error("the room could not be written: {}", crate::answer::message(.0))]
     Room(#[from] kube::Error),
+    /// It took longer than [`TIMEOUT`].
+    #[error("not finished after {} s", TIMEOUT.as_secs())]
+    TimedOut,
     /// The watches have ended.
     #[error("the operator is stopping")]
     Stopping,
@@ -103,7 +113,10 @@ pub enum Error {
 /// Makes a room as it should be, and tells how it is.
 pub async fn reconcile(chat_room: Arc<ChatRoom>, context: Arc<Context>) -> Result<Action, Error> {
     let began = Instant::now();
-    let result = pass(&chat_room, &context).await;
+    let result = timeout(TIMEOUT, pass(&chat_room, &context))
+        .await
+        .unwrap_or(Err(Error::TimedOut));
+    context.progress.finished();
     context
         .world
         .metrics
@@ -118,9 +131,6 @@ async fn pass(chat_room: &ChatRoom, context: &Context) -> Result<Action, Error> 
     let Context {
         world, defaults, ..
     } = context;
-    if !world.cache.ready().await {
-        return Err(Error::Stopping);
-    }
     if chat_room.meta().deletion_timestamp.is_some() {
         return finalize::finalize(chat_room, context).await;
     }
@@ -141,6 +151,9 @@ async fn pass(chat_room: &ChatRoom, context: &Context) -> Result<Action, Error> 
         }
     };
     finalize::hold(chat_room, context).await?;
+    if !world.cache.is_ready_for(&room).await {
+        return Err(Error::Stopping);
+    }
 
     let outcome = apply(world, &room, recorded(&before)).await;
     let status = status(&room, generation, &outcome, &before, Timestamp::now());
@@ -157,13 +170,13 @@ pub(crate) fn recorded(before: &ChatRoomStatus) -> Option<Epoch> {
     before.epoch.as_ref()?.parse().ok()
 }
 
-/// What a retry may mend. A kind that the cluster does not have, or that may not be watched, is waited for without hurry.
+/// What a retry may mend. A kind that the cluster does not have, or that may not be watched, is reconciled when its watch works.
 fn trouble(outcome: &apply::Outcome) -> Option<String> {
     let broker = outcome.broker.as_ref().err().map(ToString::to_string);
     let cluster = outcome
         .failures
         .iter()
-        .find(|failure| !matches!(failure.problem, Problem::Unwatched(_)));
+        .find(|failure| !failure.waits_for_a_watch());
     broker.or_else(|| cluster.map(ToString::to_string))
 }
 
@@ -197,6 +210,8 @@ pub struct Scope {
     pub namespace: Option<String>,
     /// How many rooms are worked on at once.
     pub concurrency: u16,
+    /// How long rooms may wait without any reconcile finishing.
+    pub stall_timeout: Duration,
 }
 
 /// The objects of a namespace, or of all.
@@ -232,9 +247,16 @@ pub async fn run(
     scope: Scope,
     client: Client,
     context: impl FnOnce(Cache) -> Context,
+    readiness: &Readiness,
     shutdown: CancellationToken,
 ) {
     let (cache, writers) = Cache::new(&client);
+    let context = Arc::new(context(cache));
+    let metrics = context.world.metrics.clone();
+    let shown = |kind: &str| {
+        let namespace = scope.namespace.as_deref();
+        Shown::new(kind.to_owned(), namespace, readiness, &metrics)
+    };
     let Writers {
         deployments,
         services,
@@ -242,37 +264,50 @@ pub async fn run(
         pod_disruption_budgets,
         ingresses,
         http_routes,
+        recovered,
     } = writers;
     let (rooms, writer) = store();
+    let watchdog = Watchdog {
+        rooms: rooms.clone(),
+        namespace: scope.namespace.clone().unwrap_or_default(),
+        limit: scope.stall_timeout,
+        latch: readiness.latch("progress"),
+        metrics: metrics.clone(),
+    };
     let changed = watcher(scope.api::<ChatRoom>(&client), watcher::Config::default())
-        .default_backoff()
+        .backoff(WatchBackoff::default())
         .reflect(writer)
+        .inspect(cache::show::<ChatRoom>(shown("ChatRoom")))
         .applied_objects()
         .predicate_filter(
             predicates::generation.combine(predicates::finalizers),
             PredicateConfig::default(),
         );
     let config = Config::default().concurrency(scope.concurrency);
-    Controller::for_stream(changed, rooms)
-        .owns_stream(cache::watch(scope.api(&client), deployments))
-        .owns_stream(cache::watch(scope.api(&client), services))
-        .owns_stream(cache::watch(scope.api(&client), network_policies))
-        .owns_stream(cache::watch(scope.api(&client), pod_disruption_budgets))
-        .owns_stream(cache::watch(scope.api(&client), ingresses))
+    let controller = Controller::for_stream(changed, rooms)
+        .owns_stream(deployments.watch(scope.api(&client), shown("Deployment")))
+        .owns_stream(services.watch(scope.api(&client), shown("Service")))
+        .owns_stream(network_policies.watch(scope.api(&client), shown("NetworkPolicy")))
+        .owns_stream(pod_disruption_budgets.watch(scope.api(&client), shown("PodDisruptionBudget")))
+        .owns_stream(ingresses.watch(scope.api(&client), shown("Ingress")))
         .owns_stream_with(
-            cache::watch(scope.http_routes(&client), http_routes),
+            http_routes.watch(scope.http_routes(&client), shown("HTTPRoute")),
             desired::http_route_resource(),
         )
+        .reconcile_all_on(recovered)
         .with_config(config)
         .graceful_shutdown_on(shutdown.cancelled_owned())
-        .run(reconcile, after_failure, Arc::new(context(cache)))
+        .run(reconcile, after_failure, context.clone())
         .for_each(|result| {
             if let Err(error) = result {
                 tracing::debug!(%error, "a pass failed");
             }
             std::future::ready(())
-        })
-        .await;
+        });
+    tokio::select! {
+        () = controller => {}
+        () = watchdog.run(&context.progress) => {}
+    }
 }
 
 #[cfg(test)]

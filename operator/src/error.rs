@@ -1,6 +1,10 @@
 //! What can go wrong on either side, each with the reason users read in a condition.
 
-use crate::{cache::Refusal, config::SecretRef};
+use crate::{
+    answer::{self, Answer},
+    cache::Unwatched,
+    config::SecretRef,
+};
 
 /// The broker's side.
 #[derive(Debug, thiserror::Error)]
@@ -70,14 +74,14 @@ pub struct ClusterError {
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     /// The API server said no, or did not answer.
-    #[error("{}", message(.0))]
+    #[error("{}", answer::message(.0))]
     Api(#[source] Box<kube::Error>),
     /// The name is taken by an object that does not belong to the room.
     #[error("exists and does not belong to this room; it is left as it is")]
     Foreign,
     /// Nothing is known of objects of this kind, and so none is written.
     #[error(transparent)]
-    Unwatched(#[from] Refusal),
+    Unwatched(#[from] Unwatched),
 }
 
 impl ClusterError {
@@ -85,21 +89,27 @@ impl ClusterError {
     pub fn reason(&self) -> &'static str {
         match &self.problem {
             Problem::Foreign => "Conflict",
-            Problem::Unwatched(Refusal::NoSuchKind) => "KindMissing",
-            Problem::Unwatched(Refusal::Forbidden(_)) => "Forbidden",
-            Problem::Api(error) => match error.as_ref() {
-                kube::Error::Api(status) if status.is_invalid() => "Invalid",
-                kube::Error::Api(status) if status.is_forbidden() => "Forbidden",
-                _ => "ApiError",
+            Problem::Unwatched(Unwatched::KindMissing) => "KindMissing",
+            Problem::Unwatched(Unwatched::Forbidden(_)) => "Forbidden",
+            Problem::Unwatched(Unwatched::NotListed(_)) => "ApiError",
+            Problem::Api(error) => match Answer::of(error) {
+                Answer::KindMissing => "KindMissing",
+                Answer::Forbidden => "Forbidden",
+                Answer::Invalid => "Invalid",
+                Answer::NotFound
+                | Answer::Conflict
+                | Answer::Expired
+                | Answer::TooManyRequests
+                | Answer::Unavailable => "ApiError",
             },
         }
     }
-}
 
-/// The API server's own words, without the client's wrapping.
-pub fn message(error: &kube::Error) -> String {
-    match error {
-        kube::Error::Api(status) => status.message.clone(),
-        other => other.to_string(),
+    /// Whether only a change of the cluster helps, of which a watch hears: a retry would meet the same.
+    pub fn waits_for_a_watch(&self) -> bool {
+        matches!(
+            &self.problem,
+            Problem::Unwatched(Unwatched::KindMissing | Unwatched::Forbidden(_))
+        )
     }
 }

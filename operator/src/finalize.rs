@@ -19,7 +19,7 @@ use papo_protocol::Launch;
 use serde_json::json;
 
 use crate::{
-    apply,
+    answer, apply,
     controller::{Context, Error},
     crd::{ChatRoom, DeletionPolicy},
     desired,
@@ -69,10 +69,7 @@ pub(crate) async fn finalize(chat_room: &ChatRoom, context: &Context) -> Result<
             tell_what_is_left(chat_room, context, &room, &error).await;
         }
     }
-    match write_finalizers(chat_room, context, &others(chat_room)).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() => {}
-        written => written?,
-    }
+    answer::optional(write_finalizers(chat_room, context, &others(chat_room)).await)?;
     tracing::info!(room = chat_room.name_any(), "gone");
     Ok(Action::await_change())
 }
@@ -114,7 +111,9 @@ fn age(chat_room: &ChatRoom) -> Duration {
 
 /// Deletes the servers so that clients are told and what was acknowledged is stored, and tells whether they are still there.
 async fn servers_are_leaving(room: &Room, context: &Context, age: Duration) -> Result<bool, Error> {
-    let Some(deployment) = apply::deployment(&context.world, room) else {
+    let api = context.world.cache.deployments.api(room.name.namespace());
+    // Read past the cache, which may not be filled yet, or never if the kind cannot be watched: the broker is cleared only after the servers.
+    let Some(deployment) = answer::optional(api.get(&names::child(&room.name)).await)? else {
         return Ok(false);
     };
     if !deployment
@@ -125,15 +124,13 @@ async fn servers_are_leaving(room: &Room, context: &Context, age: Duration) -> R
         return Ok(false);
     }
     if deployment.metadata.deletion_timestamp.is_none() {
-        let api = context.world.cache.deployments.api(room.name.namespace());
         context.world.metrics.cluster_write();
         // In the foreground: the Deployment is there until the last pod has left.
-        match api
+        let deleted = api
             .delete(&names::child(&room.name), &DeleteParams::foreground())
-            .await
-        {
-            Err(kube::Error::Api(status)) if status.is_not_found() => return Ok(false),
-            deleted => deleted.map(drop)?,
+            .await;
+        if answer::optional(deleted)?.is_none() {
+            return Ok(false);
         }
     }
     Ok(age < Launch::default().grace_period() + SERVERS_MARGIN)

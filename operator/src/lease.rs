@@ -13,6 +13,8 @@ use k8s_openapi::{
 };
 use kube::{Api, Client, api::PostParams};
 
+use crate::answer::{self, Answer};
+
 /// Which Lease, and as whom.
 #[derive(Clone, Debug)]
 pub struct Election {
@@ -40,6 +42,9 @@ pub enum Lost {
     /// Somebody else has it.
     #[error("the lease was taken by another operator")]
     Taken,
+    /// Somebody has deleted it.
+    #[error("the lease was deleted")]
+    Deleted,
     /// It could not be renewed in time.
     #[error("the lease could not be renewed in time")]
     Late(#[source] kube::Error),
@@ -80,7 +85,7 @@ async fn attempt(
     election: &Election,
     seen: &mut Option<(Option<String>, Instant)>,
 ) -> Result<Result<Lease, String>, kube::Error> {
-    let Some(found) = api.get_opt(&election.name).await? else {
+    let Some(found) = answer::optional(api.get(&election.name).await)? else {
         let new = Lease {
             metadata: ObjectMeta {
                 name: Some(election.name.clone()),
@@ -128,7 +133,7 @@ async fn attempt(
 fn lenient(written: Result<Lease, kube::Error>) -> Result<Result<Lease, String>, kube::Error> {
     match written {
         Ok(lease) => Ok(Ok(lease)),
-        Err(kube::Error::Api(status)) if status.code == 409 => {
+        Err(error) if Answer::of(&error) == Answer::Conflict => {
             Ok(Err("another operator was faster".to_owned()))
         }
         Err(error) => Err(error),
@@ -173,11 +178,8 @@ impl Leadership {
             let renewed = tokio::time::timeout(left, self.renew()).await;
             match renewed {
                 Ok(Ok(())) => {}
-                Ok(Err(kube::Error::Api(status)))
-                    if status.code == 409 || status.is_not_found() =>
-                {
-                    return Lost::Taken;
-                }
+                Ok(Err(error)) if Answer::of(&error) == Answer::Conflict => return Lost::Taken,
+                Ok(Err(error)) if Answer::of(&error).is_missing() => return Lost::Deleted,
                 Ok(Err(error)) if self.renewed.elapsed() >= deadline => return Lost::Late(error),
                 Ok(Err(error)) => tracing::warn!(%error, "the lease was not renewed; trying again"),
                 Err(_) => {

@@ -9,7 +9,9 @@
 //!
 //! What happens at the end of a room is in [`finalize`], and at the end of the operator in [`mod@release`].
 
+pub mod answer;
 pub mod apply;
+mod backoff;
 pub mod broker;
 pub mod cache;
 pub mod config;
@@ -23,6 +25,7 @@ pub mod fuzzing;
 pub mod lease;
 pub mod metrics;
 pub mod names;
+pub mod progress;
 pub mod release;
 mod report;
 mod run;

@@ -1,6 +1,9 @@
 //! What the operator counts.
 
-use std::time::Duration;
+use std::{
+    sync::atomic::AtomicU64,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
 
 use prometheus_client::{
     encoding::EncodeLabelSet,
@@ -18,6 +21,18 @@ struct Access {
     access: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Watch {
+    kind: String,
+    namespace: String,
+}
+
+/// The namespace that is looked after; empty for all.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Scope {
+    namespace: String,
+}
+
 /// The operator's metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -26,6 +41,10 @@ pub struct Metrics {
     cluster_writes: Counter,
     broker_requests: Family<Access, Counter>,
     leader: Gauge,
+    watched_kinds: Family<Watch, Gauge>,
+    rooms_waiting: Family<Scope, Gauge>,
+    stalled: Family<Scope, Gauge>,
+    last_reconcile: Gauge<f64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -38,6 +57,10 @@ impl Default for Metrics {
             cluster_writes: Counter::default(),
             broker_requests: Family::default(),
             leader: Gauge::default(),
+            watched_kinds: Family::default(),
+            rooms_waiting: Family::default(),
+            stalled: Family::default(),
+            last_reconcile: Gauge::default(),
         }
     }
 }
@@ -72,12 +95,53 @@ impl Metrics {
             "1 if this operator is the one that works",
             self.leader.clone(),
         );
+        registry.register(
+            "kind_watched",
+            "1 if the operator watches this kind, 0 if it cannot; namespace is empty if it watches all namespaces",
+            self.watched_kinds.clone(),
+        );
+        registry.register(
+            "rooms_waiting",
+            "Rooms whose latest spec or deletion has not been reconciled",
+            self.rooms_waiting.clone(),
+        );
+        registry.register(
+            "stalled",
+            "1 if rooms wait and no reconcile has finished for the stall timeout",
+            self.stalled.clone(),
+        );
+        registry.register_with_unit(
+            "last_reconcile_timestamp",
+            "Unix time at which a reconcile last finished, 0 if none has",
+            Unit::Seconds,
+            self.last_reconcile.clone(),
+        );
     }
 
     pub(crate) fn reconciled(&self, took: Duration, succeeded: bool) {
         let outcome = if succeeded { "success" } else { "failure" };
         self.reconciles.get_or_create(&Outcome { outcome }).inc();
         self.duration.observe(took.as_secs_f64());
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        self.last_reconcile
+            .set(now.unwrap_or_default().as_secs_f64());
+    }
+
+    pub(crate) fn watches(&self, kind: &str, namespace: &str, watched: bool) {
+        let watch = Watch {
+            kind: kind.to_owned(),
+            namespace: namespace.to_owned(),
+        };
+        self.watched_kinds.get_or_create(&watch).set(watched.into());
+    }
+
+    pub(crate) fn rooms_wait(&self, namespace: &str, count: usize, stalled: bool) {
+        let scope = Scope {
+            namespace: namespace.to_owned(),
+        };
+        let count = i64::try_from(count).unwrap_or(i64::MAX);
+        self.rooms_waiting.get_or_create(&scope).set(count);
+        self.stalled.get_or_create(&scope).set(stalled.into());
     }
 
     pub(crate) fn cluster_write(&self) {

@@ -9,6 +9,7 @@ use kube::{
 };
 
 use crate::{
+    answer::Answer,
     config::Namespaces,
     controller,
     crd::ChatRoom,
@@ -39,11 +40,17 @@ async fn held(client: &Client, namespaces: &Namespaces) -> Result<Vec<ChatRoom>,
         match api.list(&ListParams::default()).await {
             Ok(rooms) => held.extend(rooms.items.into_iter().filter(is_held)),
             // The definition went first, and all rooms with it.
-            Err(kube::Error::Api(status)) if status.is_not_found() => {}
+            Err(error) if Answer::of(&error).is_missing() => {}
             Err(error) => return Err(error),
         }
     }
     Ok(held)
+}
+
+/// Whether the room is gone, or was written since it was read.
+fn is_overtaken(error: &kube::Error) -> bool {
+    let answer = Answer::of(error);
+    answer.is_missing() || answer == Answer::Conflict
 }
 
 /// False if somebody else was faster.
@@ -53,9 +60,7 @@ async fn let_go(
     chat_room: &ChatRoom,
 ) -> Result<bool, kube::Error> {
     match set_finalizers(client, chat_room, &others(chat_room)).await {
-        Err(kube::Error::Api(status)) if status.is_not_found() || status.code == 409 => {
-            return Ok(false);
-        }
+        Err(error) if is_overtaken(&error) => return Ok(false),
         written => written?,
     }
     let (namespace, name) = (

@@ -18,6 +18,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    answer::{self, Answer},
     apply::World,
     broker::Brokers,
     config::{self, Run},
@@ -26,6 +27,7 @@ use crate::{
     lease::{self, Election, Leadership},
     metrics::Metrics,
     names,
+    progress::Progress,
 };
 
 /// How often to look for the definition of the resource.
@@ -47,7 +49,7 @@ pub async fn run(
     let (readiness, shutdown, mut tasks) =
         (Readiness::default(), CancellationToken::new(), Tasks::new());
     let crd = readiness.latch("crd");
-    let router = papo_telemetry::admin_router(readiness, Arc::new(registry));
+    let router = papo_telemetry::admin_router(readiness.clone(), Arc::new(registry));
     let address = settings.admin_listen;
     let listener = TcpListener::bind(address)
         .await
@@ -64,7 +66,9 @@ pub async fn run(
         () = &mut stop => return Ok(()),
     };
     metrics.leads(true);
-    start_controllers(&mut tasks, &settings, &client, &metrics, &shutdown);
+    start_controllers(
+        &mut tasks, &settings, &client, &metrics, &readiness, &shutdown,
+    );
     tokio::select! {
         lost = leadership.lost() => return Err(lost.into()),
         ended = tasks.join_next() => return Err(unexpected(ended)),
@@ -109,12 +113,12 @@ async fn wait_for_crd(settings: &Run, client: &Client, crd: &Latch) {
     loop {
         match api.list(&ListParams::default().limit(1)).await {
             Ok(_) => return crd.ready(),
-            Err(kube::Error::Api(status)) if status.is_not_found() => {
+            Err(error) if Answer::of(&error).is_missing() => {
                 crd.not_ready(format!("{CRD_NAME} is not installed; `papo-operator crd | kubectl apply -f -` installs it"));
             }
             Err(error) => crd.not_ready(format!(
                 "chat rooms cannot be listed: {}",
-                crate::error::message(&error)
+                answer::message(&error)
             )),
         }
         tokio::time::sleep(CRD_RETRY).await;
@@ -126,16 +130,19 @@ fn start_controllers(
     settings: &Run,
     client: &Client,
     metrics: &Metrics,
+    readiness: &Readiness,
     shutdown: &CancellationToken,
 ) {
     for namespace in settings.namespaces.each() {
         let scope = Scope {
             namespace: namespace.map(str::to_owned),
             concurrency: settings.concurrency,
+            stall_timeout: Duration::from_secs(settings.stall_timeout.into()),
         };
-        let (client, metrics, settings, shutdown) = (
+        let (client, metrics, readiness, settings, shutdown) = (
             client.clone(),
             metrics.clone(),
+            readiness.clone(),
             settings.clone(),
             shutdown.clone(),
         );
@@ -156,8 +163,9 @@ fn start_controllers(
                 broker_patience: Duration::from_secs(settings.broker_patience.into()),
                 defaults: settings.defaults,
                 failures: Failures::default(),
+                progress: Progress::default(),
             };
-            controller::run(scope, client.clone(), context, shutdown).await;
+            controller::run(scope, client.clone(), context, &readiness, shutdown).await;
             Ok(())
         });
     }

@@ -84,3 +84,17 @@ fsGroup: {{ .user }}
 seccompProfile:
   type: RuntimeDefault
 {{- end }}
+
+{{/* The given tolerations, and a short wait for a node that is lost unless they say something of that. */}}
+{{- define "papo.tolerations" -}}
+{{- $given := . | default list -}}
+{{- $all := $given -}}
+{{- range $key := list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
+{{- $said := false -}}
+{{- range $given }}{{ if or (not .key) (eq .key $key) }}{{ $said = true }}{{ end }}{{ end -}}
+{{- if not $said -}}
+{{- $all = append $all (dict "key" $key "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" 30) -}}
+{{- end -}}
+{{- end -}}
+{{- toYaml $all -}}
+{{- end }}

@@ -1,6 +1,6 @@
 //! The admin router: probes for Kubernetes, metrics for Prometheus, on a listener of its own.
 
-use std::{fmt::Write, sync::Arc};
+use std::{borrow::Cow, fmt::Write, sync::Arc};
 
 use axum::{
     Router,
@@ -19,7 +19,7 @@ const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset
 
 /// Serves `/livez`, `/readyz` and `/metrics`; merge it with what else a program shows to its operators.
 ///
-/// `/livez` answers while the process turns. `/readyz` is 200, or 503 with a line for each thing it waits for.
+/// `/livez` answers while the process turns. `/readyz` is 200, or 503 with a line for each thing it waits for; lines for what is limited follow.
 pub fn admin_router(readiness: Readiness, registry: Arc<Registry>) -> Router {
     Router::new()
         .route(ports::LIVEZ, get(async || "alive\n"))
@@ -29,15 +29,25 @@ pub fn admin_router(readiness: Readiness, registry: Arc<Registry>) -> Router {
 }
 
 async fn readyz(State(readiness): State<Readiness>) -> (StatusCode, String) {
-    let waiting = readiness.waiting();
-    if waiting.is_empty() {
-        return (StatusCode::OK, "ready\n".to_owned());
+    let (waiting, notes) = (readiness.waiting(), readiness.notes());
+    let (status, mut text) = if waiting.is_empty() {
+        (StatusCode::OK, "ready\n".to_owned())
+    } else {
+        let text = "not ready, waiting for:\n".to_owned();
+        (StatusCode::SERVICE_UNAVAILABLE, text)
+    };
+    list(&mut text, waiting);
+    if !notes.is_empty() {
+        text.push_str("limited:\n");
+        list(&mut text, notes);
     }
-    let mut text = "not ready, waiting for:\n".to_owned();
-    for (name, reason) in waiting {
+    (status, text)
+}
+
+fn list(text: &mut String, lines: Vec<(Cow<'static, str>, String)>) {
+    for (name, reason) in lines {
         let _ = writeln!(text, "- {name}: {reason}"); // a String takes everything
     }
-    (StatusCode::SERVICE_UNAVAILABLE, text)
 }
 
 async fn metrics(State(registry): State<Arc<Registry>>) -> Response {
@@ -104,6 +114,15 @@ mod tests {
         broker.ready();
         log.ready();
         assert_eq!(get(router, "/readyz").await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn readyz_lists_notes_of_a_ready_program() {
+        let readiness = Readiness::default();
+        readiness.note("watch of HTTPRoute").set("missing");
+        let (status, _, body) = get(admin_router(readiness, Arc::default()), "/readyz").await;
+        assert_eq!(status, StatusCode::OK);
+        assert_eq!(body, "ready\nlimited:\n- watch of HTTPRoute: missing\n");
     }
 
     #[tokio::test]

@@ -18,7 +18,7 @@ use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, util::Subscriber
 pub use admin::admin_router;
 pub use logs::{LogFormat, UnknownLogFormat};
 pub use propagation::{extract, inject, set_parent};
-pub use readiness::{Latch, Readiness};
+pub use readiness::{Latch, Note, Readiness};
 pub use serve::{serve, shutdown_signal};
 
 /// What a program says about itself and wants logged.

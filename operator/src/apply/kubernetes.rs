@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::drift;
 use crate::{
+    answer,
     cache::{Cache, Kind},
     desired::{Children, Wanted},
     error::{ClusterError, Problem},
@@ -98,8 +99,8 @@ impl Target<'_> {
 
     /// Makes an object as it should be, and returns it.
     async fn keep<K: Child>(&self, kind: &Kind<K>, wanted: K) -> Result<Arc<K>, ClusterError> {
-        if let Some(refusal) = kind.refusal() {
-            return Err(self.error(kind, refusal.into()));
+        if let Some(unwatched) = kind.unwatched() {
+            return Err(self.error(kind, unwatched.into()));
         }
         let name = names::child(&self.room.name);
         let namespace = self.room.name.namespace();
@@ -123,8 +124,7 @@ impl Target<'_> {
         kind: &Kind<K>,
     ) -> Result<Option<K>, ClusterError> {
         let name = names::child(&self.room.name);
-        api.get_opt(&name)
-            .await
+        answer::optional(api.get(&name).await)
             .map_err(|error| self.error(kind, Problem::Api(error.into())))
     }
 
@@ -175,11 +175,9 @@ impl Target<'_> {
         };
         self.metrics.cluster_write();
         tracing::info!(room = %self.room.name, kind = %kind.name(), "removing");
-        match kind.api(namespace).delete(&name, &params).await {
-            Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
-            Err(error) => Err(self.error(kind, Problem::Api(error.into()))),
-        }
+        answer::optional(kind.api(namespace).delete(&name, &params).await)
+            .map(drop)
+            .map_err(|error| self.error(kind, Problem::Api(error.into())))
     }
 
     fn owns<K: Child>(&self, live: &K) -> bool {

@@ -18,6 +18,7 @@ use kube::{Api, Client, core::DynamicObject};
 use papo_protocol::Epoch;
 
 use crate::{
+    answer,
     broker::{Broker, Brokers},
     cache::Cache,
     config::SecretRef,
@@ -111,7 +112,7 @@ async fn seen(world: &World, room: &Room, deployment: Option<Arc<Deployment>>) -
 }
 
 /// The servers, as last seen.
-pub fn deployment(world: &World, room: &Room) -> Option<Arc<Deployment>> {
+fn deployment(world: &World, room: &Room) -> Option<Arc<Deployment>> {
     world
         .cache
         .deployments
@@ -160,14 +161,11 @@ fn log(broker: &Broker, room: &Room, epoch: Epoch) -> Result<Log, BrokerError> {
 /// The broker that a Secret describes.
 pub async fn broker(world: &World, secret: &SecretRef) -> Result<Arc<Broker>, BrokerError> {
     let api: Api<Secret> = Api::namespaced(world.client.clone(), &secret.namespace);
-    let read = api
-        .get_opt(&secret.name)
-        .await
-        .map_err(|error| ClusterError {
-            kind: "Secret".to_owned(),
-            name: secret.to_string(),
-            problem: Problem::Api(error.into()),
-        })?;
+    let read = answer::optional(api.get(&secret.name).await).map_err(|error| ClusterError {
+        kind: "Secret".to_owned(),
+        name: secret.to_string(),
+        problem: Problem::Api(error.into()),
+    })?;
     let Some(read) = read else {
         world.brokers.forget(secret);
         return Err(BrokerError::NoSecret(secret.clone()));

@@ -9,7 +9,7 @@ use k8s_openapi::{
             Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle,
             LifecycleHandler, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec,
             Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-            SleepAction, TopologySpreadConstraint, Volume, VolumeMount,
+            SleepAction, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -37,6 +37,8 @@ pub(super) const ADMIN_PORT: &str = "admin";
 const CREDENTIALS: &str = "/etc/papo/broker";
 /// Seconds a server keeps serving after it was told to go: so long proxies and kube-proxy may still send it new connections.
 const PRE_STOP: i64 = 5;
+/// Seconds that servers stay bound to a node that is lost, before others are started elsewhere. Kubernetes would wait for five minutes.
+const LOST_NODE: i64 = 30;
 /// A user that is nobody in any image.
 const NOBODY: i64 = 65_532;
 
@@ -126,11 +128,25 @@ fn pod(room: &Room, launch: &Launch) -> PodSpec {
         }),
         topology_spread_constraints: Some(spread(room)),
         node_selector: placement.node_selector,
-        tolerations: placement.tolerations,
+        tolerations: Some(tolerations(placement.tolerations.unwrap_or_default())),
         affinity: placement.affinity,
         priority_class_name: placement.priority_class_name,
         ..PodSpec::default()
     }
+}
+
+/// The room's own, and a short wait for a node that is lost, unless the room says something of that itself.
+fn tolerations(own: Vec<Toleration>) -> Vec<Toleration> {
+    let lost = ["not-ready", "unreachable"].map(|state| Toleration {
+        key: Some(format!("node.kubernetes.io/{state}")),
+        operator: Some("Exists".to_owned()),
+        effect: Some("NoExecute".to_owned()),
+        toleration_seconds: Some(LOST_NODE),
+        ..Toleration::default()
+    });
+    let is_said = |key: &Option<String>| own.iter().any(|one| one.key.is_none() || one.key == *key);
+    let missing: Vec<Toleration> = lost.into_iter().filter(|one| !is_said(&one.key)).collect();
+    own.into_iter().chain(missing).collect()
 }
 
 /// Over nodes and zones if possible, unless the room has constraints of its own.

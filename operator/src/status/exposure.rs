@@ -5,7 +5,7 @@ use kube::core::DynamicObject;
 use serde_json::Value;
 
 use super::{Verdict, verdict};
-use crate::validate::Room;
+use crate::validate::{self, Room};
 
 /// What is said of the ways in; nothing if the room wants none.
 pub(super) fn exposed(
@@ -14,7 +14,9 @@ pub(super) fn exposed(
     http_route: Option<&DynamicObject>,
 ) -> Option<Verdict> {
     let ways = [
-        room.ingress.as_ref().map(|_| by_ingress(ingress)),
+        room.ingress
+            .as_ref()
+            .map(|wanted| by_ingress(wanted, ingress)),
         room.route.as_ref().map(|_| by_gateway(http_route)),
     ];
     // The worst of them: refused before unknown before taken up.
@@ -35,7 +37,10 @@ fn unknown(message: &str) -> Verdict {
     }
 }
 
-fn by_ingress(ingress: Option<&Ingress>) -> Verdict {
+fn by_ingress(wanted: &validate::Ingress, ingress: Option<&Ingress>) -> Verdict {
+    if ingress.is_none() {
+        return unknown("the Ingress is not there yet");
+    }
     let status = ingress.and_then(|ingress| ingress.status.as_ref()?.load_balancer.as_ref());
     let points = status.and_then(|balancer| balancer.ingress.as_ref());
     let addresses: Vec<&str> = points
@@ -44,7 +49,15 @@ fn by_ingress(ingress: Option<&Ingress>) -> Verdict {
         .filter_map(|point| point.hostname.as_deref().or(point.ip.as_deref()))
         .collect();
     if addresses.is_empty() {
-        return unknown("no ingress controller has told the address of the Ingress");
+        return Verdict {
+            holds: None,
+            reason: "NoAddress",
+            message: format!(
+                "the ingress controller publishes no address, which is usual without a load balancer (kind, bare metal): \
+                 the URL works once {} resolves to the controller",
+                wanted.host
+            ),
+        };
     }
     verdict(
         true,
@@ -103,6 +116,15 @@ mod tests {
         route
     }
 
+    fn wanted() -> validate::Ingress {
+        validate::Ingress {
+            host: "geral.example".to_owned(),
+            class_name: None,
+            annotations: std::collections::BTreeMap::new(),
+            tls_secret_name: None,
+        }
+    }
+
     fn answer(type_: &str, status: &str, generation: i64) -> Value {
         json!({"type": type_, "status": status, "observedGeneration": generation, "reason": "NoMatchingListenerHostname", "message": "no listener has this host"})
     }
@@ -127,14 +149,16 @@ mod tests {
     #[test]
     fn silence_is_neither_a_refusal_nor_an_acceptance() {
         assert_eq!(by_gateway(Some(&route(&json!([])))).holds, None);
-        assert_eq!(by_ingress(Some(&Ingress::default())).holds, None);
+        let told = by_ingress(&wanted(), Some(&Ingress::default()));
+        assert_eq!((told.holds, told.reason), (None, "NoAddress"));
+        assert!(told.message.contains("once geral.example resolves"));
     }
 
     #[test]
     fn an_ingress_with_an_address_is_served_there() {
         let served = json!({"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}}});
         let served: Ingress = serde_json::from_value(served).expect("an Ingress");
-        let told = by_ingress(Some(&served));
+        let told = by_ingress(&wanted(), Some(&served));
         assert_eq!(
             (told.holds, told.message.as_str()),
             (Some(true), "the Ingress is served at 10.0.0.1")

@@ -13,6 +13,24 @@ pub(super) const MOVING: [&str; 3] = ["NotStarted", "Starting", "Updating"];
 /// What a container that nothing is wrong with waits for.
 const PATIENCE: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
+/// What a container whose image cannot be had waits for.
+const IMAGE: [&str; 5] = [
+    "ErrImagePull",
+    "ImagePullBackOff",
+    "ErrImageNeverPull",
+    "InvalidImageName",
+    "ImageInspectError",
+];
+
+/// What helps when nodes cannot get an image.
+fn image_cure(image: &str) -> String {
+    format!(
+        "The nodes cannot get the image {image}: load it into them (`kind load docker-image`), or push it to a registry that they reach and set \
+         the chart's imageRegistry or server.image (or spec.image of the room), with server.imagePullSecrets (secrets of the room's namespace) if \
+         the registry is private"
+    )
+}
+
 /// Whether the wanted number of servers answers.
 pub(super) fn available(room: &Room, deployment: Option<&Deployment>, pods: &[Pod]) -> Verdict {
     let Some(deployment) = deployment else {
@@ -127,7 +145,18 @@ fn stuck(container: &ContainerStatus) -> Option<String> {
         let reason = waiting.reason.as_deref();
         reason.is_some_and(|reason| !PATIENCE.contains(&reason))
     });
-    let waiting = waiting.map(|it| words(it.reason.as_deref(), it.message.as_deref()));
+    let waiting = waiting.map(|it| {
+        let words = words(it.reason.as_deref(), it.message.as_deref());
+        if it
+            .reason
+            .as_deref()
+            .is_some_and(|reason| IMAGE.contains(&reason))
+        {
+            format!("{words}. {}", image_cure(&container.image))
+        } else {
+            words
+        }
+    });
     let ended = state.terminated.or(last.terminated).map(|it| {
         let how = words(it.reason.as_deref(), it.message.as_deref());
         format!("the server ended with exit code {} ({how})", it.exit_code)
@@ -206,14 +235,14 @@ mod tests {
         let (room, deployment) = (room(1), half_way());
         let available = available(&room, Some(&deployment), &pods);
         assert_eq!(available.holds, Some(true), "the old one serves");
+        let told = format!(
+            "pod new: ImagePullBackOff: Back-off pulling image \"x\". {}",
+            image_cure("x")
+        );
         let updated = updated(&room, Some(&deployment), &pods);
         assert_eq!(
             (updated.holds, updated.reason, updated.message.as_str()),
-            (
-                Some(false),
-                "ServersFailing",
-                "pod new: ImagePullBackOff: Back-off pulling image \"x\""
-            )
+            (Some(false), "ServersFailing", told.as_str())
         );
     }
 

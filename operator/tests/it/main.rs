@@ -1,5 +1,6 @@
 //! The operator against an API server and a broker of its own making: no cluster is needed.
 
+mod answers;
 mod crash;
 mod deletion;
 mod fake;

@@ -38,15 +38,26 @@ struct Operator {
 
 impl Operator {
     async fn start(cluster: &Cluster, identity: &str) -> Self {
+        Self::start_with(cluster, identity, &[]).await
+    }
+
+    /// With more arguments.
+    async fn start_with(cluster: &Cluster, identity: &str, more: &[&str]) -> Self {
         let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = free.local_addr().expect("an address").port();
         drop(free);
         let listen = format!("127.0.0.1:{port}");
         #[rustfmt::skip]
         let arguments = [
-            "papo-operator", "run", "--server-image", "papo-server", "--broker-secret", "papo/broker", "--resync-period", "1",
+            "papo-operator", "run", "--server-image", "papo-server", "--broker-secret", "papo/broker",
             "--concurrency", "4", "--lease-duration", "5", "--lease-identity", identity, "--admin-listen", &listen,
         ];
+        let often: &[&str] = if more.contains(&"--resync-period") {
+            &[]
+        } else {
+            &["--resync-period", "1"]
+        };
+        let arguments = arguments.iter().chain(often).chain(more);
         let Command::Run(settings) = Cli::parse_from(arguments).command else {
             panic!("run was asked for");
         };
@@ -98,7 +109,7 @@ async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !holds().await {
         assert!(
-            began.elapsed() < Duration::from_secs(30),
+            began.elapsed() < Duration::from_mins(2),
             "not in time: {what}"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -267,14 +278,14 @@ async fn a_kind_that_is_missing_or_forbidden_is_told_to_the_rooms_that_need_it_a
             403,
             json!({"gateway": {"parentRefs": [{"name": "public"}]}}),
             "Forbidden",
-            "httproutes is forbidden",
+            "httproutes.gateway.networking.k8s.io is forbidden",
         ),
         (
             "poddisruptionbudgets",
             403,
             json!({"replicas": 2}),
             "Forbidden",
-            "poddisruptionbudgets is forbidden",
+            "poddisruptionbudgets.policy is forbidden",
         ),
     ] {
         let lab = Lab::new(room(json!({}))).await;
@@ -305,6 +316,101 @@ async fn a_kind_that_is_missing_or_forbidden_is_told_to_the_rooms_that_need_it_a
         .await;
         operator.running.abort();
     }
+}
+
+#[tokio::test]
+async fn unwatched_kind_shows_in_readyz_and_metrics_of_a_ready_operator() {
+    let lab = Lab::new(room(json!({}))).await;
+    lab.cluster.refuse_kind("httproutes", 404);
+    let operator = Operator::start(&lab.cluster, "a").await;
+    until_deployed(&lab.cluster, "geral").await;
+    until("the probe names the kind", async || {
+        let ready = operator.get("/readyz").await.unwrap_or_default();
+        ready.contains("200 OK")
+            && ready.contains("watch of HTTPRoute: the cluster does not have this kind")
+    })
+    .await;
+    let gauge = |value: u8| {
+        format!("papo_operator_kind_watched{{kind=\"HTTPRoute\",namespace=\"\"}} {value}\n")
+    };
+    let metrics = operator.get("/metrics").await.expect("metrics");
+    assert!(metrics.contains(&gauge(0)), "{metrics}");
+
+    lab.cluster.accept_kind("httproutes");
+    until("the kind is watched", async || {
+        let metrics = operator.get("/metrics").await.unwrap_or_default();
+        metrics.contains(&gauge(1))
+    })
+    .await;
+    let ready = operator.get("/readyz").await.expect("an answer");
+    assert!(!ready.contains("HTTPRoute"), "{ready}");
+    operator.running.abort();
+}
+
+#[tokio::test]
+async fn kind_that_the_api_server_cannot_list_keeps_no_room_from_being_served() {
+    let lab = Lab::new(room(json!({}))).await;
+    for kind in ["httproutes", "ingresses", "poddisruptionbudgets"] {
+        lab.cluster.refuse_kind(kind, 503);
+    }
+    let needy = put_room(
+        &lab.cluster,
+        "needy",
+        json!({"ingress": {"host": "needy.example"}}),
+    );
+    let operator = Operator::start(&lab.cluster, "a").await;
+    until_deployed(&lab.cluster, "geral").await;
+    until_deployed(&lab.cluster, "needy").await;
+    until("the room that needs it says so", async || {
+        let (_, reason, message) = lab.cluster.condition_of(&needy, "Available");
+        reason == "ApiError" && message.contains("not listed yet")
+    })
+    .await;
+    lab.cluster.accept_kind("ingresses");
+    until("the room has its Ingress", async || {
+        !lab.cluster.list("ingresses").is_empty()
+    })
+    .await;
+    operator.running.abort();
+}
+
+#[tokio::test]
+async fn rooms_of_an_unwatched_kind_are_reconciled_when_its_watch_works() {
+    let lab = Lab::new(room(
+        json!({"gateway": {"parentRefs": [{"name": "public"}]}}),
+    ))
+    .await;
+    lab.cluster.refuse_kind("httproutes", 404);
+    // The resync is an hour away: only the watch can be the reason.
+    let operator = Operator::start_with(&lab.cluster, "a", &["--resync-period", "3600"]).await;
+    until("the room says what is missing", async || {
+        lab.cluster.condition("Available").1 == "KindMissing"
+    })
+    .await;
+    lab.cluster.accept_kind("httproutes");
+    until("the room has its HTTPRoute", async || {
+        !lab.cluster.list("httproutes").is_empty()
+    })
+    .await;
+    operator.running.abort();
+}
+
+#[tokio::test]
+async fn stalled_leader_is_not_ready_and_says_so() {
+    let lab = Lab::new(room(json!({}))).await;
+    lab.cluster.hold_answers(BROKER_SECRET);
+    let operator = Operator::start_with(&lab.cluster, "a", &["--stall-timeout", "1"]).await;
+    until("the probe tells of the stall", async || {
+        let ready = operator.get("/readyz").await.unwrap_or_default();
+        ready.contains("503") && ready.contains("1 rooms wait, and no reconcile has finished")
+    })
+    .await;
+    let metrics = operator.get("/metrics").await.expect("metrics");
+    assert!(
+        metrics.contains("papo_operator_stalled{namespace=\"\"} 1\n"),
+        "{metrics}"
+    );
+    operator.running.abort();
 }
 
 #[tokio::test]

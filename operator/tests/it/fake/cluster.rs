@@ -1,7 +1,7 @@
 //! An API server for as much as the operator asks of one.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     io,
     sync::{
         Arc, Mutex,
@@ -16,7 +16,7 @@ use axum::{
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
 
-use super::{BROKER_SECRET, Life, ROOM};
+use super::{BROKER_SECRET, Life, ROOM, recorded};
 
 #[derive(Clone)]
 pub(crate) struct Cluster {
@@ -32,6 +32,8 @@ struct State {
     refusals: BTreeMap<String, (u16, String)>,
     /// What was last applied to an object: a field that is not applied again goes.
     applied: BTreeMap<String, Value>,
+    /// Paths whose requests get no answer.
+    held: BTreeSet<String>,
     /// Kinds, by their plurals, that are not there or may not be used.
     refused_kinds: BTreeMap<String, u16>,
 }
@@ -61,6 +63,9 @@ impl Cluster {
                 if !parts.uri.path().contains("/leases") {
                     count.fetch_add(1, Ordering::SeqCst);
                 }
+                if cluster.holds(parts.uri.path()) {
+                    std::future::pending::<()>().await;
+                }
                 let body = body.collect_bytes().await?;
                 let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
                 let applies = parts
@@ -76,7 +81,7 @@ impl Cluster {
                 let answer = if code == 200 && is_watch(&parts.uri) {
                     Answer::from_stream(futures::stream::pending::<io::Result<Bytes>>())
                 } else {
-                    Answer::from(answer.to_string())
+                    Answer::from(recorded::body(&answer))
                 };
                 let response = Response::builder().status(code).body(answer);
                 Ok::<_, kube::Error>(response.expect("a response"))
@@ -97,11 +102,9 @@ impl Cluster {
             .iter()
             .find(|(kind, _)| path.split('/').any(|step| step == kind.as_str()));
         match refused {
-            Some((_, 404)) => return not_found(),
-            Some((kind, code)) => {
-                let words = format!("{kind} is forbidden: the operator cannot list it");
-                return (*code, failure(*code, "Forbidden", &words));
-            }
+            Some((_, 404)) => return recorded::missing_group(),
+            Some((kind, 403)) => return recorded::forbidden(path, kind),
+            Some((_, code)) => return recorded::unavailable(*code),
             None => {}
         }
         if *method != Method::GET {
@@ -120,7 +123,9 @@ impl Cluster {
         }
         let there = state.objects.get(key).cloned();
         match *method {
-            Method::GET => there.map_or_else(not_found, |object| (200, object)),
+            Method::GET => {
+                there.map_or_else(|| recorded::missing_object(key), |object| (200, object))
+            }
             Method::POST => match body["metadata"]["name"].as_str() {
                 Some(name) if !path.ends_with("/events") => {
                     state.put_new(&format!("{path}/{name}"), body)
@@ -137,16 +142,13 @@ impl Cluster {
                     state.objects.insert(key.to_owned(), object.clone());
                     (200, object)
                 }
-                Some(_) => (
-                    409,
-                    failure(409, "Conflict", "the object has been modified"),
-                ),
-                None => not_found(),
+                Some(_) => recorded::conflict(key),
+                None => recorded::missing_object(key),
             },
             Method::DELETE => {
                 state.objects.remove(key);
                 state.applied.remove(key);
-                there.map_or_else(not_found, |object| (200, object))
+                there.map_or_else(|| recorded::missing_object(key), |object| (200, object))
             }
             _ => {
                 let mut object = there.unwrap_or_else(|| json!({"metadata": {"uid": format!("uid of {key}"), "resourceVersion": "0", "generation": 1}}));
@@ -197,10 +199,21 @@ impl Cluster {
         state.objects.remove(path)
     }
 
-    /// From now on the API server says 404 (it does not have the kind) or 403 (the operator may not use it).
+    /// From now on the API server says 404 (it does not have the kind), 403 (the operator may not use it) or 5xx.
     pub(crate) fn refuse_kind(&self, plural: &str, code: u16) {
         let mut state = self.state.lock().expect("no panic");
         state.refused_kinds.insert(plural.to_owned(), code);
+    }
+
+    /// From now on requests for this path get no answer at all.
+    pub(crate) fn hold_answers(&self, path: &str) {
+        let mut state = self.state.lock().expect("no panic");
+        state.held.insert(path.to_owned());
+    }
+
+    fn holds(&self, path: &str) -> bool {
+        let state = self.state.lock().expect("no panic");
+        state.held.contains(path)
     }
 
     pub(crate) fn accept_kind(&self, plural: &str) {
@@ -328,7 +341,7 @@ impl State {
 
     fn put_new(&mut self, key: &str, mut object: Value) -> (u16, Value) {
         if self.objects.contains_key(key) {
-            return (409, failure(409, "AlreadyExists", "already exists"));
+            return recorded::exists(key);
         }
         bump(&mut object);
         self.objects.insert(key.to_owned(), object.clone());
@@ -375,10 +388,6 @@ fn bump(object: &mut Value) {
         .and_then(|version| version.parse::<u64>().ok())
         .unwrap_or(0);
     object["metadata"]["resourceVersion"] = json!((version + 1).to_string());
-}
-
-fn not_found() -> (u16, Value) {
-    (404, failure(404, "NotFound", "not found"))
 }
 
 fn failure(code: u16, reason: &str, message: &str) -> Value {

@@ -2,6 +2,7 @@
 
 mod broker;
 mod cluster;
+pub(crate) mod recorded;
 
 use std::{
     sync::{
@@ -26,6 +27,7 @@ use papo_operator::{
     controller::{Context, Error, Failures, reconcile},
     crd::ChatRoom,
     metrics::Metrics,
+    progress::Progress,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -120,6 +122,7 @@ impl Lab {
             pod_disruption_budgets,
             ingresses,
             http_routes,
+            recovered: _,
         } = &mut self.writers;
         fill(&mut deployments.writer, &self.cluster, "deployments");
         fill(&mut services.writer, &self.cluster, "services");
@@ -196,6 +199,7 @@ fn operator(cluster: &Cluster) -> (Arc<Context>, Writers) {
         resync: Duration::from_secs(30),
         broker_patience: Duration::from_mins(2),
         failures: Failures::default(),
+        progress: Progress::default(),
     };
     (Arc::new(context), writers)
 }

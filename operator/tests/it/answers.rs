@@ -2,7 +2,7 @@
 
 use axum::http::{Request, Response};
 use k8s_openapi::api::coordination::v1::Lease;
-use kube::{Api, Client, client::Body, core::Status};
+use kube::{Api, Client, client::Body};
 use papo_operator::answer::{self, Answer};
 
 use crate::fake::recorded::RECORDED;

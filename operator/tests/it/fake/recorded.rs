@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 type Answer = (u16, Value);
 
 /// The answers as they were recorded: name, status code, body.
-pub(crate) const RECORDED: [(&str, u16, &str); 10] = [
+pub(crate) const RECORDED: [(&str, u16, &str); 12] = [
     (
         "missing-group",
         404,
@@ -30,6 +30,7 @@ pub(crate) const RECORDED: [(&str, u16, &str); 10] = [
     ("forbidden", 403, include_str!("recorded/forbidden.403")),
     ("exists", 409, include_str!("recorded/exists.409")),
     ("conflict", 409, include_str!("recorded/conflict.409")),
+    ("expired", 410, include_str!("recorded/expired.410")),
     // A patch of the wrong type is answered with 500, as if a retry could help.
     ("malformed", 500, include_str!("recorded/malformed.500")),
     ("invalid", 422, include_str!("recorded/invalid.422")),

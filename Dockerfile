@@ -8,7 +8,9 @@ WORKDIR /src
 RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 COPY . .
 ENV RUSTFLAGS="-C target-feature=+crt-static"
+# Cargo tells by modification times what has changed since it filled the cache, perhaps from another checkout: all files are new.
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \
+    find . -path ./target -prune -o -type f -exec touch {} + && \
     target=$(rustc -vV | sed -n 's/^host: //p') && \
     cargo build --locked --profile image --target "$target" -p papo-server -p papo-operator && \
     mkdir /out && cp "target/$target/image/papo-server" "target/$target/image/papo-operator" /out/

@@ -1,27 +1,115 @@
 #!/bin/bash
-# A cluster on this machine with Papo in it: needs Docker, kind, kubectl and helm. Then open http://geral.papo.localhost
+# Makes a Kubernetes cluster on this machine with Papo and a first chat room in it. Needs docker, kind, kubectl and helm.
 #
-#   manifests/kind.sh           creates the cluster papo (kind delete cluster --name papo removes it)
+#   manifests/kind.sh [--workers N]     N nodes beside the control plane; 0 if not given
 #
-# It has not been run where Papo is developed, which has no Docker and no way to an image registry: the same chart, samples
-# and tests run there on a cluster of the same kind (.ci/e2e). If a step fails for you, please report it.
+# The cluster is called papo and answers on ports 80 and 443 of 127.0.0.1. The first run takes about 15 minutes, most of
+# which is the build of the images. A run that was interrupted can be repeated: it continues with what is missing.
+# A run after a change of the code builds the images again and restarts what runs them.
+#
+#   kind delete cluster --name papo     removes everything
+#
+# Set CONTOUR_MANIFEST to a file or a URL to install another manifest of the ingress controller.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 version=$(sed -n 's/^appVersion: "\(.*\)"/\1/p' charts/papo/Chart.yaml)
-contour=${CONTOUR_MANIFEST:-https://projectcontour.io/quickstart/contour.yaml}
+contour_version=v1.33.8
+contour=${CONTOUR_MANIFEST:-https://raw.githubusercontent.com/projectcontour/contour/$contour_version/examples/render/contour.yaml}
 
-kind get clusters 2> /dev/null | grep -qx papo || kind create cluster --config manifests/kind.yaml
-for program in server operator; do
-    docker build --target "$program" -t "papo-$program:$version" .
-    kind load docker-image --name papo "papo-$program:$version"
+workers=0
+case ${1:-} in
+    '') ;;
+    --workers) workers=${2:?--workers needs a number} ;;
+    -h | --help) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0"; exit ;;
+    *) echo "kind.sh: unknown argument $1; see --help" >&2; exit 2 ;;
+esac
+
+fail() { echo "kind.sh: $*" >&2; exit 1; }
+step() { # WHAT HOW-LONG: announces a step, after saying how long the one before took
+    [ -z "${title:-}" ] || echo "    done in $((SECONDS - began)) s"
+    title=$1 began=$SECONDS
+    [ -z "$1" ] || echo "==> $1 ($2)"
+}
+trap '[ -z "${title:-}" ] || echo "kind.sh: this step failed: $title. Run kind.sh again after the cause is removed." >&2' ERR
+in_cluster() { kubectl --context kind-papo "$@"; }
+exists() { kind get clusters 2> /dev/null | grep -qx papo; }
+is_whole() { # all nodes are ready, and the last object that kind makes is there
+    local nodes
+    nodes=$(kind get nodes --name papo 2> /dev/null | wc -l)
+    in_cluster --request-timeout=5s get storageclass standard > /dev/null 2>&1 &&
+        [ "$(in_cluster --request-timeout=5s get nodes --no-headers 2> /dev/null | grep -cw Ready)" = "$nodes" ]
+}
+
+# What is missing is named before anything is made.
+for tool in docker kind kubectl helm; do
+    command -v $tool > /dev/null || fail "$tool is not installed; kind.sh needs docker, kind, kubectl and helm on the PATH"
 done
+docker info > /dev/null 2>&1 || fail "the Docker daemon does not answer; start it, or see that you may use it ('docker info' says what is wrong)"
+for port in 80 443; do
+    # A port that this very cluster listens on is no obstacle.
+    ! docker port papo-control-plane $port/tcp > /dev/null 2>&1 || continue
+    ! (: <> /dev/tcp/127.0.0.1/$port) 2> /dev/null ||
+        fail "port $port of 127.0.0.1 is in use; end the program that listens there ('ss -ltnp sport = :$port' names it), or change hostPort in manifests/kind.yaml"
+done
+# Docker builds the Dockerfile with BuildKit only. It is the default from 23 on.
+docker_version=$(docker version --format '{{.Client.Version}}')
+[ "${docker_version%%.*}" -ge 23 ] || export DOCKER_BUILDKIT=1
 
-kubectl config use-context kind-papo
-kubectl apply -f "$contour"
-kubectl -n projectcontour rollout status daemonset/envoy --timeout=5m
+step "Make the cluster papo" "about 1 minute; the first time kind also downloads its node image, about 400 MB"
+if exists; then
+    # kind writes the kubectl context last: a cluster without one is half made.
+    finished=$(kubectl config get-contexts -o name kind-papo 2> /dev/null || true)
+    kind get nodes --name papo | xargs docker start > /dev/null     # they are stopped after a restart of the machine
+    kind export kubeconfig --name papo > /dev/null 2>&1 || true
+    deadline=$((SECONDS + 60))
+    until is_whole || [ $SECONDS -ge $deadline ]; do sleep 2; done
+    if is_whole; then
+        echo "    it is there already, and stays as it is"
+    elif [ -n "$finished" ]; then
+        fail "the cluster papo is there, but not all of its nodes are ready after 60 s: wait for them ('kubectl get nodes'), or begin anew with 'kind delete cluster --name papo'"
+    else
+        echo "    an earlier run left it half made: it is deleted and made again"
+        kind delete cluster --name papo
+    fi
+fi
+exists || { cat manifests/kind.yaml; for ((n = 0; n < workers; n++)); do echo '  - role: worker'; done; } | kind create cluster --config -
+kubectl config use-context kind-papo > /dev/null
+
+step "Build the images of server and operator" "about 10 minutes the first time, 5 after a change, else seconds"
+for program in server operator; do docker build --target $program -t "papo-$program:$version" .; done
+
+step "Load the images into the cluster" "about 10 seconds"
+loaded=$(for program in server operator; do kind load docker-image --name papo "papo-$program:$version" 2>&1; done)
+echo "$loaded"
+
+step "Install the ingress controller, Contour" "about 1 minute"
+in_cluster apply -f "$contour"
+# Envoy belongs on the node whose ports are mapped, and on no other.
+in_cluster -n projectcontour patch daemonset envoy -p '{"spec": {"template": {"spec": {
+    "nodeSelector": {"ingress-ready": "true"},
+    "tolerations": [{"key": "node-role.kubernetes.io/control-plane", "operator": "Exists", "effect": "NoSchedule"}]}}}}'
+in_cluster -n projectcontour rollout status daemonset/envoy --timeout=5m
+
+step "Install Papo with its quick-start broker" "about 1 minute"
+# A helm that was interrupted leaves a mark that keeps the next from working: what it had begun is taken up again.
+in_cluster -n papo-system delete secrets -l 'owner=helm,name=papo,status in (pending-install,pending-upgrade,pending-rollback)'
 # Contour opens WebSockets on an Ingress only for the paths it is told.
-helm upgrade --install papo charts/papo --namespace papo-system --create-namespace --wait --timeout 5m \
+already=$(in_cluster -n papo-system get deployment papo-operator --ignore-not-found -o name)
+helm --kube-context kind-papo upgrade --install papo charts/papo --namespace papo-system --create-namespace --wait --timeout 5m \
     --set-string 'ingress.annotations.projectcontour\.io/websocket-routes=/socket.io/'
-kubectl apply -f manifests/samples/geral.yaml
-kubectl wait --for=condition=Ready chatroom/geral --timeout=3m
-echo "open http://geral.papo.localhost"
+if [ -n "$already" ] && grep -q 'not yet present' <<< "$loaded"; then
+    # The images have new content under the same tag, which pods that run do not notice.
+    in_cluster -n papo-system rollout restart deployment/papo-operator
+    in_cluster get deployments -A -l app.kubernetes.io/managed-by=papo-operator --no-headers |
+        while read -r namespace name _; do in_cluster -n "$namespace" rollout restart "deployment/$name"; done
+    in_cluster -n papo-system rollout status deployment/papo-operator --timeout=3m
+fi
+
+step "Make the room geral" "about 20 seconds"
+in_cluster apply -f manifests/samples/geral.yaml
+in_cluster wait --for=condition=Ready chatroom/geral --timeout=3m || {
+    in_cluster describe chatroom/geral | sed -n '/^Status/,$p' >&2
+    fail "the room geral is not ready after 3 minutes; its conditions above say why"
+}
+step ""
+echo "open http://geral.papo.localhost (ready in $SECONDS s)"

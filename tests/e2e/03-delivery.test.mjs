@@ -1,4 +1,4 @@
-// Three servers, people on each of them, and a cluster that moves under their feet: nothing lost, nothing twice, one order.
+// Three servers with members on each, while pods are replaced: no message is lost or repeated, and all members see one order.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -33,7 +33,7 @@ describe("a room on three servers", () => {
     await remove(NAME);
   });
 
-  test("everybody sees everything once and in one order, on different servers", async () => {
+  test("members on different servers see the same messages in order", async () => {
     await Promise.all(members.map((member) => Promise.all([1, 2, 3, 4, 5].map((n) => member.send(`${member.name}: ${n}`)))));
     assert.equal(await everyoneSawEverything(members), 5 * members.length);
     everyoneSawTheSame(members);
@@ -70,7 +70,7 @@ describe("a room on three servers", () => {
     });
   });
 
-  test("a pod killed without warning under traffic loses and repeats nothing", async () => {
+  test("a pod killed under traffic loses and repeats nothing", async () => {
     const [victim] = await pods(NAME);
     await disturbed(members, async () => {
       await inRooms("delete", "pod", victim.metadata.name, "--grace-period=0", "--force", "--wait=false");
@@ -86,7 +86,7 @@ describe("a room on three servers", () => {
   });
 });
 
-/** Everybody talks, `disturb` happens, everybody falls silent: then every acknowledged message was shown to all, once. */
+/** All members send while `disturb` runs. Afterwards every acknowledged message must have been shown to all of them, once. */
 async function disturbed(members, disturb) {
   const before = members.reduce((sum, { acknowledged }) => sum + acknowledged.length, 0);
   const traffic = talk(members, { pauseMs: 250 });

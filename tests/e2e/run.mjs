@@ -2,15 +2,15 @@
 //
 //   node run.mjs [FILE...]
 //
-// Installs the chart first and removes everything last. The last line says how many tests passed and failed. What it
-// takes from the environment is in lib/settings.mjs.
+// Installs the chart first (or takes over the release that is there) and removes what it made last. The last line says how many
+// tests passed and failed. What it takes from the environment is in lib/settings.mjs.
 
 import { readdirSync } from "node:fs";
 import { finished } from "node:stream/promises";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 
-import { install, uninstall } from "./lib/release.mjs";
+import { begin, end } from "./lib/release.mjs";
 import { KEEP } from "./lib/settings.mjs";
 
 const here = new URL(".", import.meta.url).pathname;
@@ -21,7 +21,7 @@ const counts = { passed: 0, failed: 0, skipped: 0 };
 /** A test is what has a body of its own: neither a suite nor the file around it. */
 const isTest = (data) => data.details.type !== "suite" && !files.includes(data.name);
 
-await install();
+await begin();
 const stream = run({ files, concurrency: 1, timeout: 900_000 });
 stream.on("test:pass", (data) => isTest(data) && (data.skip === undefined ? counts.passed++ : counts.skipped++));
 // A suite fails with its tests, which count; but what happens around them counts too, and a file that cannot be loaded.
@@ -29,6 +29,6 @@ stream.on("test:fail", ({ details }) => (details.type !== "suite" || details.err
 const report = stream.compose(spec);
 report.pipe(process.stdout, { end: false });
 await finished(report);
-if (!KEEP) await uninstall();
+if (!KEEP) await end();
 process.stdout.write(`${counts.passed} passed, ${counts.failed} failed${counts.skipped ? `, ${counts.skipped} skipped` : ""}\n`);
 process.exitCode = counts.failed > 0 || counts.passed === 0 ? 1 : 0;

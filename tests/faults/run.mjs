@@ -91,13 +91,13 @@ async function onLoopback() {
 
 /** The chart is installed as the end-to-end tests do it; both need the same of a cluster. */
 async function inCluster() {
-  const [{ Cluster }, { install, uninstall }, { kubectl }] = await Promise.all(["./lib/cluster.mjs", "../e2e/lib/release.mjs", "../e2e/lib/kubectl.mjs"].map((module) => import(module)));
-  await install();
+  const [{ Cluster }, { begin, end }, { kubectl }] = await Promise.all(["./lib/cluster.mjs", "../e2e/lib/release.mjs", "../e2e/lib/kubectl.mjs"].map((module) => import(module)));
+  await begin();
   const { serverVersion } = JSON.parse(await kubectl("version", "-o", "json"));
   return {
     machine: `Kubernetes ${serverVersion.gitVersion} on ${cpus().length} x ${cpus()[0].model}`,
     make: (fault) => trial(fault, settings, {}, () => Cluster.start(`fault-${fault.number}`)),
-    end: uninstall,
+    end,
   };
 }
 

@@ -31,6 +31,9 @@ export const applyTo = (namespace, ...objects) =>
 /** Applies objects in the rooms' namespace. */
 export const apply = (...objects) => applyTo(ROOMS, ...objects);
 
+/** Applies a manifest as it stands in a file, in the rooms' namespace. */
+export const applyText = (text) => run("kubectl", ["-n", ROOMS, "apply", "-f", "-"], text);
+
 /** An object of the rooms' namespace; null if there is none. */
 export async function get(kind, name, namespace = ROOMS) {
   const text = await kubectl("-n", namespace, "get", kind, name, "-o", "json", "--ignore-not-found");

@@ -9,9 +9,9 @@ import { until } from "./wait.mjs";
 
 export class Member {
   /** Joins and returns once the room has sent its history. */
-  static async join(url, name) {
+  static async join(url, name, seconds = 60) {
     const member = new Member(url, name);
-    await until(`${name} is in the room at ${url}`, () => member.epoch, 60);
+    await until(`${name} is in the room at ${url}`, () => member.epoch, seconds);
     return member;
   }
 

@@ -1,7 +1,14 @@
 // The release under test: the chart, installed the way a user does, in namespaces that enforce `restricted`.
+//
+// Only one operator may serve a namespace. So a release that is there already is taken over, with its values, and put back at
+// the end; a release of another name is an error.
 
-import { helm, kubectl, livePods } from "./kubectl.mjs";
+import { mkdtemp, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+
+import { get, helm, kubectl, list, livePods } from "./kubectl.mjs";
 import { HELM_ARGS, RELEASE, ROOMS, SYSTEM } from "./settings.mjs";
+import { until } from "./wait.mjs";
 
 /** The operator's Deployment, and what its pods bear. */
 export const OPERATOR = `${RELEASE}-operator`;
@@ -17,6 +24,41 @@ const ACCESS_LOG = "rabbitmq.extraConfig=management.http_log_dir = /var/log/rabb
 /** Seconds for which the broker of a deleted room is tried. */
 export const BROKER_PATIENCE = 20;
 
+const ENFORCE = "pod-security.kubernetes.io/enforce";
+/** Tells the test files, which are processes of their own, what `begin` has found: {values: FILE, enforce: LABEL}. */
+const FOUND = "PAPO_E2E_FOUND";
+const found = () => JSON.parse(process.env[FOUND] ?? "null");
+
+/** Installs the chart, or takes over the release that is there. Call it once, before all tests. */
+export async function begin() {
+  const others = (await operatorsAnywhere()).filter((id) => id !== `${SYSTEM}/${RELEASE}`);
+  if (others.length > 0) throw new Error(`the release ${others[0]} serves this cluster already: name it with PAPO_E2E_SYSTEM_NAMESPACE and PAPO_E2E_RELEASE, or uninstall it`);
+  const values = await helm("get", "values", RELEASE, "-n", SYSTEM, "-o", "json").catch((error) => {
+    if (!error.message.includes("not found")) throw error;
+  });
+  if (values) {
+    const file = `${await mkdtemp(`${tmpdir()}/papo-e2e-`)}/values.json`;
+    await writeFile(file, values.trim() === "null" ? "{}" : values);
+    process.env[FOUND] = JSON.stringify({ values: file, enforce: (await get("namespace", SYSTEM)).metadata.labels?.[ENFORCE] });
+    console.log(`taking over the release ${RELEASE} in ${SYSTEM}`);
+  }
+  await install();
+}
+
+/** Removes what the tests have made, and puts back the release that `begin` found. The definition of ChatRoom stays, as it does for users. */
+export async function end() {
+  await kubectl("-n", ROOMS, "delete", "chatrooms", "--all", "--timeout=120s");
+  const before = found();
+  if (before) {
+    await helm("upgrade", RELEASE, CHART, "-n", SYSTEM, "--wait", "--timeout", "3m", "--reset-values", "-f", before.values);
+    if (!before.enforce) await kubectl("label", "namespace", SYSTEM, `${ENFORCE}-`);
+  } else {
+    // The namespaces last: with `watchNamespaces` the release has objects in that of the rooms.
+    await helm("uninstall", RELEASE, "-n", SYSTEM, "--wait", "--ignore-not-found");
+  }
+  await kubectl("delete", "namespace", ROOMS, ...(before ? [] : [SYSTEM]), "--timeout=120s");
+}
+
 // The definition outlives a release, and may be there from one of another name.
 /** Installs the chart, or upgrades the release to it. */
 export const install = (...more) => installFrom(CHART, ...more);
@@ -24,21 +66,36 @@ export const install = (...more) => installFrom(CHART, ...more);
 /** The same from another chart. */
 export async function installFrom(chart, ...more) {
   for (const namespace of [SYSTEM, ROOMS]) await restrictedNamespace(namespace);
-  await helm("upgrade", "--install", RELEASE, chart, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "3m", "--set", ACCESS_LOG, "--set", `operator.brokerPatience=${BROKER_PATIENCE}`, ...HELM_ARGS, ...more);
+  const before = found();
+  const values = [...(before ? ["--reset-values", "-f", before.values] : []), "--set", ACCESS_LOG, "--set", `operator.brokerPatience=${BROKER_PATIENCE}`];
+  await helm("upgrade", "--install", RELEASE, chart, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "3m", ...values, ...HELM_ARGS, ...more);
 }
 
-/** Removes rooms, release and namespaces; the definition of ChatRoom stays, as it does for users. */
-export async function uninstall() {
-  await kubectl("-n", ROOMS, "delete", "chatrooms", "--all", "--timeout=120s");
-  // The namespaces last: with `watchNamespaces` the release has objects in that of the rooms.
-  await helm("uninstall", RELEASE, "-n", SYSTEM, "--wait", "--ignore-not-found");
-  await kubectl("delete", "namespace", ROOMS, SYSTEM, "--timeout=120s");
+/** Runs `work` while no operator runs, then starts as many as there were. */
+export async function withoutOperator(work) {
+  const { replicas } = (await get("deployment", OPERATOR, SYSTEM)).spec;
+  await scaleOperator(0);
+  await until("no operator runs", async () => (await list("pods", OPERATOR_LABELS, SYSTEM)).length === 0);
+  try {
+    await work();
+  } finally {
+    await scaleOperator(replicas);
+  }
 }
+
+/** Sets the number of operators. */
+export const scaleOperator = (replicas) => kubectl("-n", SYSTEM, "scale", `deployment/${OPERATOR}`, `--replicas=${replicas}`);
 
 /** A namespace with Pod Security `restricted` enforced. */
 export async function restrictedNamespace(name) {
   await kubectl("create", "namespace", name).catch((error) => {
     if (!error.message.includes("AlreadyExists")) throw error;
   });
-  await kubectl("label", "namespace", name, "--overwrite", "pod-security.kubernetes.io/enforce=restricted");
+  await kubectl("label", "namespace", name, "--overwrite", `${ENFORCE}=restricted`);
+}
+
+/** Every operator in the cluster, as NAMESPACE/RELEASE. */
+async function operatorsAnywhere() {
+  const { items } = JSON.parse(await kubectl("get", "deployments", "-A", "-l", "app.kubernetes.io/name=papo,app.kubernetes.io/component=operator", "-o", "json"));
+  return items.map(({ metadata: { namespace, labels } }) => `${namespace}/${labels["app.kubernetes.io/instance"]}`);
 }

@@ -1,6 +1,6 @@
 // Rooms: the resource, its children, and how to wait for it.
 
-import { apply, get, inRooms, list, livePods } from "./kubectl.mjs";
+import { apply, get, inRooms, kubectl, list, livePods } from "./kubectl.mjs";
 import { DOMAIN, GATEWAY, INGRESS_ANNOTATIONS, INGRESS_CLASS, ROOMS } from "./settings.mjs";
 import { until } from "./wait.mjs";
 
@@ -80,6 +80,9 @@ export const podsReady = (name, count, seconds = 90) =>
 export async function children(name) {
   const { uid } = (await get("chatroom", name)).metadata;
   const kinds = "deployments,services,secrets,poddisruptionbudgets,networkpolicies,ingresses";
-  const all = await list(GATEWAY ? `${kinds},httproutes` : kinds);
+  const all = await list((await hasGatewayApi()) ? `${kinds},httproutes` : kinds);
   return all.filter((object) => object.metadata.ownerReferences?.some((owner) => owner.uid === uid));
 }
+
+/** Is the Gateway API installed? */
+export const hasGatewayApi = async () => Boolean(await kubectl("get", "crd", "httproutes.gateway.networking.k8s.io", "--ignore-not-found", "-o", "name"));

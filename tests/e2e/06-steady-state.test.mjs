@@ -9,8 +9,8 @@ import { children, create, remove, room } from "./lib/room.mjs";
 import { get } from "./lib/kubectl.mjs";
 import { RELEASE, SYSTEM } from "./lib/settings.mjs";
 
-const NAMES = ["quieta-1", "quieta-2", "quieta-3"];
-const SECONDS = Number(process.env.PAPO_E2E_QUIET_SECONDS ?? 75);
+const NAMES = ["estavel-1", "estavel-2", "estavel-3"];
+const SECONDS = Number(process.env.PAPO_E2E_STEADY_SECONDS ?? 75);
 const OURS = /resource="(chatrooms|deployments|services|secrets|poddisruptionbudgets|networkpolicies|ingresses|httproutes)"/;
 
 describe("a steady state", () => {
@@ -26,9 +26,9 @@ describe("a steady state", () => {
   });
   after(() => Promise.all(NAMES.map((name) => remove(name))));
 
-  test("no object of any room changes", () => assert.deepEqual(after_.versions, before_.versions));
-  test("the API server is asked to write nothing", () => assert.deepEqual(after_.apiWrites, before_.apiWrites));
-  test("the broker is asked to write nothing", () => assert.deepEqual(after_.brokerWrites, before_.brokerWrites));
+  test("no object of a room changes", () => assert.deepEqual(after_.versions, before_.versions));
+  test("the operator writes nothing to the API server", () => assert.deepEqual(after_.apiWrites, before_.apiWrites));
+  test("the operator writes nothing to the broker", () => assert.deepEqual(after_.brokerWrites, before_.brokerWrites));
 });
 
 async function measure() {
@@ -43,7 +43,7 @@ async function settled() {
     last = now;
     await sleep(5000);
   }
-  throw new Error("the rooms never came to rest");
+  throw new Error("the rooms still change after two minutes");
 }
 
 async function versions() {

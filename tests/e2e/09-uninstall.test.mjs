@@ -1,4 +1,4 @@
-// A release that goes while there are rooms: they stay, can be deleted all the same, and are taken up again by the next.
+// A release that is uninstalled while there are rooms: they stay, can be deleted all the same, and the next release adopts them.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -29,26 +29,26 @@ describe("helm uninstall with rooms left", () => {
     await remove(STAYS);
   });
 
-  test("leaves the rooms and their servers, let go, and says so", async () => {
+  test("rooms and servers stay, without finalizers", async () => {
     const before = (await pods(STAYS)).map(({ metadata }) => metadata.uid);
     await helm("uninstall", RELEASE, "-n", SYSTEM, "--wait", "--timeout", "3m");
     assert.equal(await get("deployment", `${RELEASE}-operator`, SYSTEM), null);
-    for (const name of [STAYS, GOES]) assert.deepEqual((await get("chatroom", name)).metadata.finalizers ?? [], [], `${name} waits for nobody`);
+    for (const name of [STAYS, GOES]) assert.deepEqual((await get("chatroom", name)).metadata.finalizers ?? [], [], `${name} has no finalizer`);
     assert.deepEqual((await pods(STAYS)).map(({ metadata }) => metadata.uid), before);
     const events = await list("events");
     assert.ok(events.some(({ reason, involvedObject }) => reason === "Released" && involvedObject.name === STAYS));
     const ours = await kubectl("get", "jobs,serviceaccounts,clusterroles", "-A", "-o", "name");
-    assert.ok(!ours.includes(`${RELEASE}-release`), "what let them go is gone itself");
+    assert.ok(!ours.includes(`${RELEASE}-release`), "the hook that removed the finalizers is gone itself");
   });
 
-  test("a room is deleted at once though no operator is there", async () => {
+  test("a room is deleted at once without an operator", async () => {
     await remove(GOES, 20);
     assert.equal(await get("chatroom", GOES), null);
   });
 
-  test("the next release takes up the rooms that are left, with their logs", async () => {
+  test("the next release adopts the rooms with their logs", async () => {
     await install();
-    await until("the room is held again", async () => (await get("chatroom", STAYS)).metadata.finalizers?.length === 1);
+    await until("the room has its finalizer again", async () => (await get("chatroom", STAYS)).metadata.finalizers?.length === 1);
     await ready(STAYS);
     assert.equal((await status(STAYS)).epoch, epoch);
     const rui = await Member.join(urlOf(STAYS), "Rui");
@@ -58,12 +58,12 @@ describe("helm uninstall with rooms left", () => {
     rui.leave();
   });
 
-  test("and a room of the name that was deleted meanwhile is made again", async () => {
+  test("a room deleted meanwhile can be made again", async () => {
     const broker = await Broker.open();
     try {
       const left = await broker.exchange(GOES);
-      assert.ok(left, "nobody could clear the broker");
-      // Its exchange still belongs to the room that is gone: whoever knows that it is nobody's removes it.
+      assert.ok(left, "no operator was there to clear the broker");
+      // The exchange still names the room that is gone as its owner; the test removes it as an administrator would.
       await broker.deleteExchange(GOES);
       await create(room(GOES));
       await remove(GOES);

@@ -44,8 +44,8 @@ kind: ## Create a kind cluster with Papo and a first room (ARGS="--workers 2")
 	@manifests/kind.sh $(ARGS)
 
 image: ## Build the container images of both programs
-	$(DOCKER) build --target server -t papo-server:$(VERSION) .
-	$(DOCKER) build --target operator -t papo-operator:$(VERSION) .
+	DOCKER_BUILDKIT=1 $(DOCKER) build --target server -t papo-server:$(VERSION) .
+	DOCKER_BUILDKIT=1 $(DOCKER) build --target operator -t papo-operator:$(VERSION) .
 
 generate: ## Write the generated files: the CRD, the plain manifests
 	@manifests/generate.sh

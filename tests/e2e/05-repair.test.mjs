@@ -61,14 +61,14 @@ describe("repair", () => {
     const log = logOf(NAME, (await status(NAME)).epoch);
     const [binding] = (await broker.bindings(NAME)).filter(({ destination }) => destination === log);
     await broker.deleteBinding(NAME, binding);
-    await until("the binding is back", async () => (await broker.bindings(NAME)).some(({ destination }) => destination === log), 90);
+    await until("the binding is back", async () => (await broker.bindings(NAME)).some(({ destination }) => destination === log), 180);
     await member.send("depois do binding");
     await member.sees("depois do binding");
   });
 
   test("a deleted exchange comes back, and messages flow", async () => {
     await broker.deleteExchange(NAME);
-    await until("the exchange is back", () => broker.exchange(NAME), 90);
+    await until("the exchange is back", () => broker.exchange(NAME), 180);
     await member.send("depois da exchange");
     await member.sees("depois da exchange", 60);
     await ready(NAME);
@@ -80,7 +80,7 @@ describe("repair", () => {
     const epoch = await until("the room has a new epoch", async () => {
       const now = (await status(NAME)).epoch;
       return now && now !== old && now;
-    }, 90);
+    }, 180);
     await until("the member is in the new epoch", () => member.epoch === epoch, 120);
     await member.send("um log novo");
     await member.sees("um log novo");

@@ -24,7 +24,7 @@ describe("deletion", () => {
     await remove("vai");
     assert.deepEqual(await broker.belongings("vai"), []);
     assert.ok(await broker.exchange("fica"));
-    await ready("fica", 10);
+    await ready("fica");
     await until("its objects are collected", async () => !(await get("deployment", childOf("vai"))) && !(await get("service", childOf("vai"))));
     await remove("fica");
   });
@@ -72,8 +72,8 @@ describe("deletion", () => {
     await kubectl("create", "namespace", namespace);
     const text = { ...room("sala"), metadata: { name: "sala", namespace } };
     await applyTo(namespace, text);
-    await kubectl("-n", namespace, "wait", "--for=condition=Ready", "chatroom/sala", "--timeout=90s");
-    await kubectl("delete", "namespace", namespace, "--timeout=90s");
+    await kubectl("-n", namespace, "wait", "--for=condition=Ready", "chatroom/sala", "--timeout=180s");
+    await kubectl("delete", "namespace", namespace, "--timeout=180s");
     assert.equal(await broker.call("GET", `exchanges/%2F/papo.${namespace}.sala`), null);
   });
 
@@ -86,7 +86,7 @@ describe("deletion", () => {
       return one?.status === "False";
     });
     const began = Date.now();
-    await remove(NAME, BROKER_PATIENCE + 60);
+    await remove(NAME, BROKER_PATIENCE + 120);
     assert.ok(Date.now() - began > (BROKER_PATIENCE - 5) * 1000, "the operator waited for the broker to come back");
     await until("an event says what may be left on the broker", async () => {
       const events = await list("events");

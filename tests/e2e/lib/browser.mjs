@@ -21,7 +21,7 @@ export const launch = () =>
 export async function openWindow(browser, url, name) {
   const context = await browser.newContext({ viewport: { width: 900, height: 700 } });
   const page = await context.newPage();
-  page.setDefaultTimeout(20_000);
+  page.setDefaultTimeout(60_000);
   await page.goto(url);
   await page.locator("#name-input").fill(name);
   await page.locator("#name-ok").click();

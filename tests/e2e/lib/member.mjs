@@ -78,7 +78,7 @@ export class Member {
   }
 
   /** Waits until it was shown a message with this text. */
-  sees(text, seconds = 15) {
+  sees(text, seconds = 60) {
     return until(`${this.name} sees "${text}"`, () => this.seen.find((message) => message.text === text), seconds);
   }
 

@@ -50,7 +50,7 @@ export async function end() {
   await kubectl("-n", ROOMS, "delete", "chatrooms", "--all", "--timeout=120s");
   const before = found();
   if (before) {
-    await helm("upgrade", RELEASE, CHART, "-n", SYSTEM, "--wait", "--timeout", "3m", "--reset-values", "-f", before.values);
+    await helm("upgrade", RELEASE, CHART, "-n", SYSTEM, "--wait", "--timeout", "5m", "--reset-values", "-f", before.values);
     if (!before.enforce) await kubectl("label", "namespace", SYSTEM, `${ENFORCE}-`);
   } else {
     // The namespaces last: with `watchNamespaces` the release has objects in that of the rooms.
@@ -68,7 +68,7 @@ export async function installFrom(chart, ...more) {
   for (const namespace of [SYSTEM, ROOMS]) await restrictedNamespace(namespace);
   const before = found();
   const values = [...(before ? ["--reset-values", "-f", before.values] : []), "--set", ACCESS_LOG, "--set", `operator.brokerPatience=${BROKER_PATIENCE}`];
-  await helm("upgrade", "--install", RELEASE, chart, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "3m", ...values, ...HELM_ARGS, ...more);
+  await helm("upgrade", "--install", RELEASE, chart, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "5m", ...values, ...HELM_ARGS, ...more);
 }
 
 /** Runs `work` while no operator runs, then starts as many as there were. */

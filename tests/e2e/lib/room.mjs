@@ -38,17 +38,17 @@ export function roomWithGateway(name, spec = {}) {
 }
 
 /** Applies a room and waits until it is ready. */
-export async function create(chatRoom, seconds = 120) {
+export async function create(chatRoom, seconds = 180) {
   await apply(chatRoom);
   await ready(chatRoom.metadata.name, seconds);
 }
 
 /** Waits for the condition Ready, as a user would. */
-export const ready = (name, seconds = 120) =>
+export const ready = (name, seconds = 180) =>
   inRooms("wait", "--for=condition=Ready", `chatroom/${name}`, `--timeout=${seconds}s`);
 
 /** Deletes a room and waits until it is gone. */
-export const remove = (name, seconds = 60) =>
+export const remove = (name, seconds = 120) =>
   inRooms("delete", "chatroom", name, "--ignore-not-found", "--wait", `--timeout=${seconds}s`);
 
 /** A field of the status. */
@@ -66,7 +66,7 @@ export async function pods(name) {
 export const isReady = (pod) => pod.status.conditions?.some(({ type, status }) => type === "Ready" && status === "True");
 
 /** Waits until the room has this many ready pods and no other. */
-export const podsReady = (name, count, seconds = 90) =>
+export const podsReady = (name, count, seconds = 180) =>
   until(
     `${name} has ${count} ready pods`,
     async () => {

@@ -6,7 +6,7 @@ import { setTimeout as sleep } from "node:timers/promises";
  * Polls `condition` until it returns something truthy, and returns that.
  * Fails after `seconds`, naming `what`, with the last error if the condition threw.
  */
-export async function until(what, condition, seconds = 60) {
+export async function until(what, condition, seconds = 120) {
   const end = Date.now() + seconds * 1000;
   for (let last; ; await sleep(200)) {
     try {

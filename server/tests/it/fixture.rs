@@ -15,7 +15,7 @@ use papo_server::broker::{Broker, Reader, Stored, local::Local, rabbitmq::Rabbit
 use tokio::time::timeout;
 
 /// How long a test waits for a condition. It costs time only when the test fails, and holds on a busy machine.
-pub(crate) const LIMIT: Duration = Duration::from_secs(120);
+pub(crate) const LIMIT: Duration = Duration::from_mins(2);
 
 /// A room on a broker: each handle is a server of that room.
 pub(crate) trait Fixture: Send + Sync {

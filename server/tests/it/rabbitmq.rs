@@ -175,10 +175,10 @@ async fn timed_out_publish_is_unknown_only_if_written() {
     assert_eq!(written, Err(PublishError::Unknown));
     proxy.cut();
     let error = until("rejection", async || {
-        let published = publisher
+        let answer = publisher
             .publish(record("a", "kept", "never stored"), None)
             .await;
-        matches!(published, Err(PublishError::Unavailable(_))).then_some(published)
+        matches!(answer, Err(PublishError::Unavailable(_))).then_some(answer)
     });
     assert!(error.await.is_err());
 

@@ -22,7 +22,7 @@ bench: ## Measure Papo beside Node's Socket.IO, Flask-SocketIO and a floor (ARGS
 	@tests/bench/run $(ARGS)
 
 e2e: ## Run the end-to-end tests on the cluster KUBECONFIG names
-	@cd tests/e2e && npm ci --no-audit --no-fund --silent && npm --silent test -- $(ARGS)
+	@$(MAKE) --silent tests/node_modules && cd tests/e2e && npm --silent test -- $(ARGS)
 
 faults: ## Cause every fault under traffic and check what clients saw (ARGS="--quick", "--only 1,7", "--cluster", "--help")
 	@$(FAULTS) && node run.mjs $(ARGS)

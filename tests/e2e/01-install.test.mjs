@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
 import { after, before, describe, test } from "node:test";
 
-import { apply, applyText, get, helm, inRooms, kubectl } from "./lib/kubectl.mjs";
-import { install, operators } from "./lib/release.mjs";
-import { childOf, create, hostOf, pods, ready, remove, room } from "./lib/room.mjs";
-import { RELEASE, ROOMS, SYSTEM } from "./lib/settings.mjs";
+import { apply, applyText, get, helm, inRooms, kubectl } from "../lib/cluster/kubectl.mjs";
+import { install, operators } from "../lib/cluster/release.mjs";
+import { childOf, create, hostOf, pods, ready, remove, room } from "../lib/cluster/room.mjs";
+import { RELEASE, ROOMS, SYSTEM } from "../lib/cluster/settings.mjs";
 
 const SAMPLES = new URL("../../manifests/samples/", import.meta.url);
 

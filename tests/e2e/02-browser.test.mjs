@@ -1,6 +1,6 @@
 // Two people in two browser windows, through the Ingress.
 
-import { roomWithIngress } from "./lib/room.mjs";
-import { windowsTalk } from "./lib/windows.mjs";
+import { roomWithIngress } from "../lib/cluster/room.mjs";
+import { windowsTalk } from "./windows.mjs";
 
 windowsTalk("through the Ingress", "by-ingress", roomWithIngress);

@@ -4,13 +4,13 @@ import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 
-import { apply, get } from "./lib/kubectl.mjs";
-import { Member } from "./lib/member.mjs";
-import { operators } from "./lib/release.mjs";
-import { childOf, hasGatewayApi, create, podsReady, remove, roomWithGateway, roomWithIngress, hostOf, status, urlOf } from "./lib/room.mjs";
-import { GATEWAY, INSTALL_GATEWAY } from "./lib/settings.mjs";
-import { until } from "./lib/wait.mjs";
-import { windowsTalk } from "./lib/windows.mjs";
+import { join } from "../lib/cluster/ingress.mjs";
+import { apply, get } from "../lib/cluster/kubectl.mjs";
+import { operators } from "../lib/cluster/release.mjs";
+import { childOf, hasGatewayApi, create, podsReady, remove, roomWithGateway, roomWithIngress, hostOf, status } from "../lib/cluster/room.mjs";
+import { GATEWAY, INSTALL_GATEWAY } from "../lib/cluster/settings.mjs";
+import { until } from "../lib/wait.mjs";
+import { windowsTalk } from "./windows.mjs";
 
 const NAME = "portal";
 /** The room's second host, which only its HTTPRoute serves. */
@@ -27,7 +27,7 @@ describe("the Gateway API is installed while the operator runs", { skip: GATEWAY
     chatRoom.spec.gateway.hostnames = [hostOf(BY_GATEWAY)];
     await apply(chatRoom);
     await podsReady(NAME, 1, 120);
-    ana = await Member.join(urlOf(NAME), "Ana");
+    ana = await join(NAME, "Ana");
   });
   after(async () => {
     ana?.leave();
@@ -59,7 +59,7 @@ describe("the Gateway API is installed while the operator runs", { skip: GATEWAY
   });
 
   test("members talk through the gateway", async () => {
-    const rui = await Member.join(urlOf(BY_GATEWAY), "Rui", 120);
+    const rui = await join(BY_GATEWAY, "Rui", { seconds: 120 });
     await rui.send("pelo gateway");
     await Promise.all([rui.sees("pelo gateway"), ana.sees("pelo gateway")]);
     rui.leave();

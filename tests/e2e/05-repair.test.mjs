@@ -3,13 +3,13 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { Broker, logOf } from "./lib/broker.mjs";
-import { apply, get, inRooms } from "./lib/kubectl.mjs";
-import { Member } from "./lib/member.mjs";
-import { withoutOperator } from "./lib/release.mjs";
-import { children, condition, create, pods, podsReady, isReady, ready, remove, room, roomWithGateway, roomWithIngress, status, urlOf } from "./lib/room.mjs";
-import { GATEWAY, RELEASE, SYSTEM } from "./lib/settings.mjs";
-import { until } from "./lib/wait.mjs";
+import { Broker, logOf } from "../lib/cluster/broker.mjs";
+import { join } from "../lib/cluster/ingress.mjs";
+import { apply, get, inRooms } from "../lib/cluster/kubectl.mjs";
+import { withoutOperator } from "../lib/cluster/release.mjs";
+import { children, condition, create, pods, podsReady, isReady, ready, remove, room, roomWithGateway, roomWithIngress, status } from "../lib/cluster/room.mjs";
+import { GATEWAY, RELEASE, SYSTEM } from "../lib/cluster/settings.mjs";
+import { until } from "../lib/wait.mjs";
 
 const NAME = "reparo";
 const uidOf = ({ metadata }) => metadata.uid;
@@ -21,7 +21,7 @@ describe("repair", () => {
   before(async () => {
     await create(roomWithIngress(NAME, { replicas: 2 }));
     broker = await Broker.open();
-    member = await Member.join(urlOf(NAME), "Ana");
+    member = await join(NAME, "Ana");
   });
   after(async () => {
     member?.leave();

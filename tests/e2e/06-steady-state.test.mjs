@@ -4,10 +4,10 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 import { setTimeout as sleep } from "node:timers/promises";
 
-import { kubectl } from "./lib/kubectl.mjs";
-import { children, create, remove, room } from "./lib/room.mjs";
-import { get } from "./lib/kubectl.mjs";
-import { RELEASE, SYSTEM } from "./lib/settings.mjs";
+import { kubectl } from "../lib/cluster/kubectl.mjs";
+import { get } from "../lib/cluster/kubectl.mjs";
+import { children, create, remove, room } from "../lib/cluster/room.mjs";
+import { RELEASE, SYSTEM } from "../lib/cluster/settings.mjs";
 
 const NAMES = ["estavel-1", "estavel-2", "estavel-3"];
 const SECONDS = Number(process.env.PAPO_E2E_STEADY_SECONDS ?? 75);

@@ -3,13 +3,13 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { Broker, exchangeOf, logOf } from "./lib/broker.mjs";
-import { apply, applyTo, get, inRooms, kubectl, list } from "./lib/kubectl.mjs";
-import { Member } from "./lib/member.mjs";
-import { BROKER_PATIENCE, withoutOperator } from "./lib/release.mjs";
-import { childOf, create, ready, remove, room, roomWithIngress, status, urlOf } from "./lib/room.mjs";
-import { RELEASE, ROOMS, SYSTEM } from "./lib/settings.mjs";
-import { until } from "./lib/wait.mjs";
+import { Broker, exchangeOf, logOf } from "../lib/cluster/broker.mjs";
+import { join } from "../lib/cluster/ingress.mjs";
+import { apply, applyTo, get, inRooms, kubectl, list } from "../lib/cluster/kubectl.mjs";
+import { BROKER_PATIENCE, withoutOperator } from "../lib/cluster/release.mjs";
+import { childOf, create, ready, remove, room, roomWithIngress, status } from "../lib/cluster/room.mjs";
+import { RELEASE, ROOMS, SYSTEM } from "../lib/cluster/settings.mjs";
+import { until } from "../lib/wait.mjs";
 
 describe("deletion", () => {
   let broker;
@@ -33,14 +33,14 @@ describe("deletion", () => {
     const NAME = "guarda";
     await create(roomWithIngress(NAME, { deletionPolicy: "Retain" }));
     const { epoch } = await status(NAME);
-    const ana = await Member.join(urlOf(NAME), "Ana");
+    const ana = await join(NAME, "Ana");
     await ana.send("para depois");
     ana.leave();
     await remove(NAME);
     assert.ok(await broker.queue(logOf(NAME, epoch)), "the log stayed");
     await create(roomWithIngress(NAME));
     assert.equal((await status(NAME)).epoch, epoch);
-    const rui = await Member.join(urlOf(NAME), "Rui");
+    const rui = await join(NAME, "Rui");
     await rui.sees("para depois");
     rui.leave();
     await remove(NAME);

@@ -5,12 +5,12 @@ import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { after, before, describe, test } from "node:test";
 
-import { apply, get, inRooms, kubectl } from "./lib/kubectl.mjs";
-import { Member } from "./lib/member.mjs";
-import { CHART, OPERATOR, install, installFrom, operators, scaleOperator } from "./lib/release.mjs";
-import { childOf, create, pods, ready, remove, room, roomWithIngress, status, urlOf } from "./lib/room.mjs";
-import { SYSTEM } from "./lib/settings.mjs";
-import { until } from "./lib/wait.mjs";
+import { join } from "../lib/cluster/ingress.mjs";
+import { apply, get, inRooms, kubectl } from "../lib/cluster/kubectl.mjs";
+import { CHART, OPERATOR, install, installFrom, operators, scaleOperator } from "../lib/cluster/release.mjs";
+import { childOf, create, pods, ready, remove, room, roomWithIngress, status } from "../lib/cluster/room.mjs";
+import { SYSTEM } from "../lib/cluster/settings.mjs";
+import { until } from "../lib/wait.mjs";
 
 describe("two operators", () => {
   let replicas;
@@ -84,7 +84,7 @@ describe("figures", () => {
     await apply(roomWithIngress(NAME));
     await ready(NAME);
     t.diagnostic(`${seconds(began)} s from apply to Ready`);
-    const ana = await Member.join(urlOf(NAME), "Ana");
+    const ana = await join(NAME, "Ana");
     await ana.send("primeira");
     await ana.sees("primeira");
     ana.leave();

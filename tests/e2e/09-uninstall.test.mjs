@@ -3,13 +3,13 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { Broker } from "./lib/broker.mjs";
-import { get, helm, kubectl, list } from "./lib/kubectl.mjs";
-import { Member } from "./lib/member.mjs";
-import { install } from "./lib/release.mjs";
-import { create, pods, ready, remove, room, roomWithIngress, status, urlOf } from "./lib/room.mjs";
-import { RELEASE, SYSTEM } from "./lib/settings.mjs";
-import { until } from "./lib/wait.mjs";
+import { Broker } from "../lib/cluster/broker.mjs";
+import { join } from "../lib/cluster/ingress.mjs";
+import { get, helm, kubectl, list } from "../lib/cluster/kubectl.mjs";
+import { install } from "../lib/cluster/release.mjs";
+import { create, pods, ready, remove, room, roomWithIngress, status } from "../lib/cluster/room.mjs";
+import { RELEASE, SYSTEM } from "../lib/cluster/settings.mjs";
+import { until } from "../lib/wait.mjs";
 
 const STAYS = "permanece";
 const GOES = "parte";
@@ -19,7 +19,7 @@ describe("helm uninstall with rooms left", () => {
   before(async () => {
     await Promise.all([create(roomWithIngress(STAYS)), create(room(GOES, { deletionPolicy: "Retain" }))]);
     ({ epoch } = await status(STAYS));
-    const ana = await Member.join(urlOf(STAYS), "Ana");
+    const ana = await join(STAYS, "Ana");
     await ana.send("antes");
     ana.leave();
   });
@@ -51,7 +51,7 @@ describe("helm uninstall with rooms left", () => {
     await until("the room has its finalizer again", async () => (await get("chatroom", STAYS)).metadata.finalizers?.length === 1);
     await ready(STAYS);
     assert.equal((await status(STAYS)).epoch, epoch);
-    const rui = await Member.join(urlOf(STAYS), "Rui");
+    const rui = await join(STAYS, "Rui");
     await rui.sees("antes", 60);
     await rui.send("depois");
     await rui.sees("depois");

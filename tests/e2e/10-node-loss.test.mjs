@@ -10,14 +10,14 @@ import { exec } from "node:child_process";
 import { after, before, describe, test } from "node:test";
 import { promisify } from "node:util";
 
-import { everyoneSawEverything, everyoneSawTheSame } from "./lib/checker.mjs";
-import { get, inRooms, kubectl } from "./lib/kubectl.mjs";
-import { Member } from "./lib/member.mjs";
-import { OPERATOR, operators, scaleOperator } from "./lib/release.mjs";
-import { create, isReady, pods, podsReady, ready, remove, roomWithIngress, status, urlOf } from "./lib/room.mjs";
-import { KILL_NODE, RELEASE, START_NODE, SYSTEM } from "./lib/settings.mjs";
-import { talk } from "./lib/traffic.mjs";
-import { until } from "./lib/wait.mjs";
+import { everyoneSawEverything } from "../lib/checker.mjs";
+import { join } from "../lib/cluster/ingress.mjs";
+import { get, inRooms, kubectl } from "../lib/cluster/kubectl.mjs";
+import { OPERATOR, operators, scaleOperator } from "../lib/cluster/release.mjs";
+import { create, isReady, pods, podsReady, ready, remove, roomWithIngress, status } from "../lib/cluster/room.mjs";
+import { KILL_NODE, RELEASE, START_NODE, SYSTEM } from "../lib/cluster/settings.mjs";
+import { Traffic } from "../lib/traffic.mjs";
+import { until } from "../lib/wait.mjs";
 
 const NAME = "no-perdido";
 const MEMBERS = 9;
@@ -44,7 +44,7 @@ describe("the loss of a node", { skip }, () => {
     await inRooms("scale", "chatroom", NAME, "--replicas=3");
     await podsReady(NAME, 3);
     await leaderOn(victim);
-    for (let n = 1; n <= MEMBERS; n++) members.push(await Member.join(urlOf(NAME), `membro ${n}`));
+    for (let n = 1; n <= MEMBERS; n++) members.push(await join(NAME, `membro ${n}`));
   });
   after(async () => {
     for (const member of members) member.leave();
@@ -60,7 +60,7 @@ describe("the loss of a node", { skip }, () => {
     const lost = (await pods(NAME)).filter(({ spec }) => spec.nodeName === victim);
     assert.equal(lost.length, 2, "two of three servers are on the node");
     const silence = longestSilence(members);
-    const traffic = talk(members, { pauseMs: 500 });
+    const traffic = new Traffic(members, 2 * members.length);
     let began;
     const since = () => ((Date.now() - began) / 1000).toFixed(1);
     try {
@@ -91,7 +91,6 @@ describe("the loss of a node", { skip }, () => {
       await traffic.stop();
     }
     const sent = await everyoneSawEverything(members, 90);
-    everyoneSawTheSame(members);
     t.diagnostic(`${sent} messages acknowledged; longest silence of a member ${silence.seconds().toFixed(1)} s`);
   });
 });

@@ -3,15 +3,15 @@
 //   node run.mjs [FILE...]
 //
 // Installs the chart first (or takes over the release that is there) and removes what it made last. The last line says how many
-// tests passed and failed. What it takes from the environment is in lib/settings.mjs.
+// tests passed and failed. What it takes from the environment is in ../lib/cluster/settings.mjs.
 
 import { readdirSync } from "node:fs";
 import { finished } from "node:stream/promises";
 import { run } from "node:test";
 import { spec } from "node:test/reporters";
 
-import { begin, end } from "./lib/release.mjs";
-import { KEEP } from "./lib/settings.mjs";
+import { begin, end } from "../lib/cluster/release.mjs";
+import { KEEP } from "../lib/cluster/settings.mjs";
 
 const here = new URL(".", import.meta.url).pathname;
 const named = process.argv.slice(2);

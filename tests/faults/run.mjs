@@ -91,7 +91,7 @@ async function onLoopback() {
 
 /** The chart is installed as the end-to-end tests do it; both need the same of a cluster. */
 async function inCluster() {
-  const [{ Cluster }, { begin, end }, { kubectl }] = await Promise.all(["./lib/cluster.mjs", "../e2e/lib/release.mjs", "../e2e/lib/kubectl.mjs"].map((module) => import(module)));
+  const [{ Cluster }, { begin, end }, { kubectl }] = await Promise.all(["./lib/cluster.mjs", "../lib/cluster/release.mjs", "../lib/cluster/kubectl.mjs"].map((module) => import(module)));
   await begin();
   const { serverVersion } = JSON.parse(await kubectl("version", "-o", "json"));
   return {

@@ -32,10 +32,22 @@ export class Management {
     return text ? JSON.parse(text) : {};
   }
 
-  exchange = (room) => this.call("GET", `exchanges/${VHOST}/${exchangeOf(room)}`);
-  deleteExchange = (room) => this.call("DELETE", `exchanges/${VHOST}/${exchangeOf(room)}`);
-  queue = (name) => this.call("GET", `queues/${VHOST}/${name}`);
-  deleteQueue = (name) => this.call("DELETE", `queues/${VHOST}/${name}`);
+  /** Of the room NAMESPACE/NAME. */
+  exchange(room) {
+    return this.call("GET", `exchanges/${VHOST}/${exchangeOf(room)}`);
+  }
+
+  deleteExchange(room) {
+    return this.call("DELETE", `exchanges/${VHOST}/${exchangeOf(room)}`);
+  }
+
+  queue(name) {
+    return this.call("GET", `queues/${VHOST}/${name}`);
+  }
+
+  deleteQueue(name) {
+    return this.call("DELETE", `queues/${VHOST}/${name}`);
+  }
 }
 
 /** A node of the run's own, on loopback (tests/rabbitmq). */

@@ -38,9 +38,9 @@ export class Member {
   live = [];
 
   /** Joins, and returns when the history has come. */
-  static async join(url, auth, options) {
+  static async join(url, auth, { seconds, ...options } = {}) {
     const member = new Member(url, auth, options);
-    await until(`${member.name} is in the room`, () => member.epoch, 60);
+    await until(`${member.name} is in the room`, () => member.epoch, seconds);
     return member;
   }
 

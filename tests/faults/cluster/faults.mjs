@@ -1,10 +1,10 @@
 // What happens in clusters: to pods, to the broker's pod, to the operator, to the room itself.
 
-import { Broker, logOf } from "../../e2e/lib/broker.mjs";
-import { get, inRooms, kubectl } from "../../e2e/lib/kubectl.mjs";
-import { OPERATOR_LABELS, operators } from "../../e2e/lib/release.mjs";
-import { childOf, children, pods, podsReady, ready, remove, status } from "../../e2e/lib/room.mjs";
-import { RELEASE, SYSTEM } from "../../e2e/lib/settings.mjs";
+import { Broker, logOf } from "../../lib/cluster/broker.mjs";
+import { get, inRooms, kubectl } from "../../lib/cluster/kubectl.mjs";
+import { OPERATOR_LABELS, operators } from "../../lib/cluster/release.mjs";
+import { childOf, children, pods, podsReady, ready, remove, status } from "../../lib/cluster/room.mjs";
+import { RELEASE, SYSTEM } from "../../lib/cluster/settings.mjs";
 import { lasting, until } from "../../lib/wait.mjs";
 
 export default [

@@ -1,10 +1,10 @@
 // A room in the cluster that KUBECONFIG names, behind its ingress, on the quick-start broker of the chart.
 
-import { Broker, logOf } from "../../e2e/lib/broker.mjs";
-import { toIngress } from "../../e2e/lib/ingress.mjs";
-import { forward, get } from "../../e2e/lib/kubectl.mjs";
-import { create, podsReady, remove, roomWithIngress, urlOf } from "../../e2e/lib/room.mjs";
-import { RELEASE, SYSTEM } from "../../e2e/lib/settings.mjs";
+import { Broker, logOf } from "../../lib/cluster/broker.mjs";
+import { toIngress } from "../../lib/cluster/ingress.mjs";
+import { forward, get } from "../../lib/cluster/kubectl.mjs";
+import { create, podsReady, remove, roomWithIngress, urlOf } from "../../lib/cluster/room.mjs";
+import { RELEASE, SYSTEM } from "../../lib/cluster/settings.mjs";
 import { readLog } from "../../lib/log.mjs";
 
 const decode = (text) => Buffer.from(text, "base64").toString();

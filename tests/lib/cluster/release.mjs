@@ -8,7 +8,7 @@ import { tmpdir } from "node:os";
 
 import { get, helm, kubectl, list, livePods } from "./kubectl.mjs";
 import { HELM_ARGS, RELEASE, ROOMS, SYSTEM } from "./settings.mjs";
-import { until } from "./wait.mjs";
+import { until } from "../wait.mjs";
 
 /** The operator's Deployment, and what its pods bear. */
 export const OPERATOR = `${RELEASE}-operator`;

@@ -1,45 +1,28 @@
 // What is really on the broker: RabbitMQ's management API, reached through a port-forward.
 
+import { Management, VHOST, exchangeOf as exchange, logOf as log } from "../broker.mjs";
 import { forward, get } from "./kubectl.mjs";
 import { RELEASE, ROOMS, SYSTEM } from "./settings.mjs";
 
-const VHOST = encodeURIComponent("/");
 const decode = (text) => Buffer.from(text, "base64").toString();
+const inNamespace = (room) => `${ROOMS}/${room}`;
+/** The exchange of a room in the rooms' namespace. */
+export const exchangeOf = (room) => exchange(inNamespace(room));
+/** The stream that is its log. */
+export const logOf = (room, epoch) => log(inNamespace(room), epoch);
 
-/** The management API of the release's quick-start broker. */
-export class Broker {
+/** The quick-start broker of the release. */
+export class Broker extends Management {
   static async open() {
     const { data } = await get("secret", `${RELEASE}-rabbitmq-default-user`, SYSTEM);
     const tunnel = await forward(SYSTEM, `service/${RELEASE}-rabbitmq`, 15672);
-    return new Broker(tunnel, `${decode(data.username)}:${decode(data.password)}`);
+    const broker = new Broker(`http://127.0.0.1:${tunnel.port}`, `${decode(data.username)}:${decode(data.password)}`);
+    broker.close = tunnel.stop;
+    return broker;
   }
 
-  constructor(tunnel, credentials) {
-    this.tunnel = tunnel;
-    this.base = `http://127.0.0.1:${tunnel.port}/api`;
-    this.headers = { authorization: `Basic ${Buffer.from(credentials).toString("base64")}`, "content-type": "application/json" };
-  }
-
-  close() {
-    this.tunnel.stop();
-  }
-
-  /** One call; null when there is no such object. */
-  async call(method, path, body) {
-    const response = await fetch(`${this.base}/${path}`, { method, headers: this.headers, body: body && JSON.stringify(body) });
-    if (response.status === 404) return null;
-    const text = await response.text();
-    if (!response.ok) throw new Error(`${method} ${path}: ${response.status} ${text}`);
-    return text ? JSON.parse(text) : {};
-  }
-
-  exchange(room) {
-    return this.call("GET", `exchanges/${VHOST}/${exchangeOf(room)}`);
-  }
-
-  queue(name) {
-    return this.call("GET", `queues/${VHOST}/${name}`);
-  }
+  exchange = (room) => super.exchange(inNamespace(room));
+  deleteExchange = (room) => super.deleteExchange(inNamespace(room));
 
   /** The bindings from the room's exchange. */
   async bindings(room) {
@@ -68,10 +51,5 @@ export class Broker {
     return (await Promise.all(owned)).flat();
   }
 }
-
-/** `papo.NS.NAME`, as the design has it. */
-export const exchangeOf = (room) => `papo.${ROOMS}.${room}`;
-/** The stream that is the room's log. */
-export const logOf = (room, epoch) => `${exchangeOf(room)}.log.${epoch}`;
 
 const isOf = (room, name) => name === exchangeOf(room) || name.startsWith(`${exchangeOf(room)}.`);

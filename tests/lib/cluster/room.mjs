@@ -2,7 +2,7 @@
 
 import { apply, get, inRooms, kubectl, list, livePods } from "./kubectl.mjs";
 import { DOMAIN, GATEWAY, INGRESS_ANNOTATIONS, INGRESS_CLASS, ROOMS } from "./settings.mjs";
-import { until } from "./wait.mjs";
+import { until } from "../wait.mjs";
 
 /** The host of a room's page. */
 export const hostOf = (name) => `${name}.${DOMAIN}`;

@@ -34,9 +34,5 @@ export const INSTALL_GATEWAY = env.PAPO_E2E_INSTALL_GATEWAY ?? "";
 export const KILL_NODE = env.PAPO_E2E_KILL_NODE ?? "";
 export const START_NODE = env.PAPO_E2E_START_NODE ?? "";
 
-/** The browser. */
-export const CHROMIUM = env.PAPO_E2E_CHROMIUM ?? "/usr/bin/chromium";
-/** Where screenshots go. */
-export const SCREENSHOTS = env.PAPO_E2E_SCREENSHOTS ?? new URL("../screenshots/", import.meta.url).pathname;
 /** Leave the release and the rooms in place afterwards, to look around. */
 export const KEEP = Boolean(env.PAPO_E2E_KEEP);

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 use crate::{
     broker::{Broker, Publishing},
     room::Room,
-    socket::{Edge, SocketSink},
+    socket::{SocketServer, SocketSink},
 };
 
 struct Stats<B: Broker> {
     launch: Arc<Launch>,
-    edge: Arc<Edge<B>>,
+    sockets: Arc<SocketServer<B>>,
     room: Arc<Room<B, SocketSink>>,
     broker: B,
 }
@@ -22,7 +22,7 @@ struct Stats<B: Broker> {
 /// Serves `/stats`.
 pub(crate) fn stats_router<B: Broker>(
     launch: Arc<Launch>,
-    edge: Arc<Edge<B>>,
+    sockets: Arc<SocketServer<B>>,
     room: Arc<Room<B, SocketSink>>,
     broker: B,
 ) -> Router {
@@ -30,7 +30,7 @@ pub(crate) fn stats_router<B: Broker>(
         .route(ports::STATS, get(stats::<B>))
         .with_state(Arc::new(Stats {
             launch,
-            edge,
+            sockets,
             room,
             broker,
         }))
@@ -46,7 +46,7 @@ async fn stats<B: Broker>(State(of): State<Arc<Stats<B>>>) -> Json<Value> {
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "room": of.launch.room.to_string(),
-        "connections": of.edge.connections(),
+        "connections": of.sockets.connections(),
         "present": of.room.member_count(),
         "log": of.room.stats(),
         "broker": broker,

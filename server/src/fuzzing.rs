@@ -15,7 +15,7 @@ use crate::chat::ConnectAuth;
 pub use crate::{
     broker::rabbitmq::fuzzing::{delivery, epochs},
     presence::fuzzing::signal,
-    socket::fuzzing::{event, packet, websocket},
+    socket::fuzzing::{event, packet},
 };
 
 /// What separates the parts of an input that has several, as in a payload of Engine.IO.
@@ -49,11 +49,6 @@ mod tests {
     #[test]
     fn packets_of_the_corpus_pass() {
         replay("packet", packet);
-    }
-
-    #[test]
-    fn frames_of_the_corpus_pass() {
-        replay("websocket", websocket);
     }
 
     #[test]

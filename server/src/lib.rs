@@ -10,7 +10,6 @@ pub mod broker;
 pub mod chat;
 mod clock;
 mod fanout;
-mod frame;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod log;

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use crate::{
-    admin::stats_router, broker::Broker, metrics::Metrics, room::Room, socket::Edge,
+    admin::stats_router, broker::Broker, metrics::Metrics, room::Room, socket::SocketServer,
     task_set::TaskSet, web,
 };
 
@@ -51,14 +51,14 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
         metrics.clone(),
         &mut tasks,
     );
-    let edge = Edge::new(room.clone(), launch.clone(), metrics);
+    let sockets = SocketServer::new(room.clone(), launch.clone(), metrics);
     greet(&launch, &public, &admin)?;
-    let page = web::router(&edge, launch.web_root.as_ref(), &launch.allow_origin);
+    let page = web::router(&sockets, launch.web_root.as_ref(), &launch.allow_origin);
     let write_timeout = Duration::from_secs(launch.slow_reader_timeout.into()) + STUCK;
     tasks.spawn("public listener", serve_public(public, page, write_timeout));
     let operators = admin_router(readiness, Arc::new(registry)).merge(stats_router(
         launch.clone(),
-        edge.clone(),
+        sockets.clone(),
         room,
         broker,
     ));
@@ -74,17 +74,17 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
         () = stop => {}
         ended = tasks.ended() => bail!(ended),
     }
-    drain(&edge, &going, &launch).await;
+    drain(&sockets, &going, &launch).await;
     tasks.stop().await;
     Ok(())
 }
 
 /// Unready, newcomers refused, members sent away one by one, what they sent stored.
-async fn drain<B: Broker>(edge: &Edge<B>, going: &Latch, launch: &Launch) {
+async fn drain<B: Broker>(sockets: &SocketServer<B>, going: &Latch, launch: &Launch) {
     going.not_ready("this server is going away");
     let period = Duration::from_secs(launch.drain_period.into());
-    info!(connections = edge.connections(), ?period, "draining");
-    if tokio::time::timeout(launch.grace_period(), edge.drain(period))
+    info!(connections = sockets.connections(), ?period, "draining");
+    if tokio::time::timeout(launch.grace_period(), sockets.drain(period))
         .await
         .is_err()
     {

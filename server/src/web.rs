@@ -22,7 +22,7 @@ use tower_http::services::ServeDir;
 
 use crate::{
     broker::Broker,
-    socket::{Edge, upgrade},
+    socket::{SocketServer, upgrade},
 };
 
 /// Nothing inline, nothing from elsewhere, no framing. A WebSocket to the page's own host is `'self'` (CSP level 3).
@@ -35,14 +35,14 @@ struct Page;
 
 /// The page from `web_root`, or the one built in, and Socket.IO.
 pub(crate) fn router<B: Broker>(
-    edge: &Arc<Edge<B>>,
+    sockets: &Arc<SocketServer<B>>,
     web_root: Option<&PathBuf>,
     allow_origin: &[String],
 ) -> Router {
     let origins = Arc::new(allow_origin.to_vec());
     let socket_io = Router::new()
-        .fallback_service(edge.service())
-        .layer(middleware::from_fn_with_state(edge.clone(), upgrade::<B>))
+        .fallback_service(sockets.service())
+        .layer(middleware::from_fn_with_state(sockets.clone(), upgrade::<B>))
         .layer(middleware::from_fn_with_state(origins, same_origin));
     let page = match web_root {
         Some(folder) => Router::new().fallback_service(ServeDir::new(folder)),

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use papo_engineio::{Batch, Push};
 use tokio::time::Instant;
 
-use super::{CloseReason, MemberId, OnClose, Push, Sink};
+use super::{CloseReason, MemberId, OnClose, Sink};
 use crate::{
-    frame::Batch,
     log::{CursorLost, End, Log, Message, Size, Slice},
     metrics::Metrics,
 };

@@ -16,14 +16,15 @@ mod tests;
 
 use std::{num::NonZero, sync::Arc, time::Duration};
 
+use papo_engineio::Frame;
 use papo_protocol::SenderId;
 use tokio::sync::{broadcast, mpsc, oneshot};
 
-use crate::{frame::Frame, log::Log, metrics::Metrics, task_set::TaskSet};
+use crate::{log::Log, metrics::Metrics, task_set::TaskSet};
 use deliver::Delivery;
 use shard::{Command, Shard};
 
-pub(crate) use sink::{CloseReason, MemberId, Push, Sink, push_each};
+pub(crate) use sink::{CloseReason, MemberId, Sink, push_each};
 
 /// Most tasks that share the members between them.
 const MOST_SHARDS: usize = 8;

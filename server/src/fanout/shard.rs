@@ -3,6 +3,7 @@
 use std::{future, time::Duration};
 
 use indexmap::IndexMap;
+use papo_engineio::Frame;
 use tokio::{
     sync::{broadcast, mpsc, oneshot},
     task::yield_now,
@@ -15,7 +16,6 @@ use super::{
     drain::{Drain, next_step},
     flush_timer::FlushTimer,
 };
-use crate::frame::Frame;
 
 /// Members that are served in a row. Then other tasks run: a flush to thousands of members takes tens of milliseconds, in which
 /// new records from the broker would wait at each of their steps.

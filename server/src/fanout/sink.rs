@@ -2,9 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use papo_engineio::{Batch, Frame, Push};
 use papo_protocol::SenderId;
-
-use crate::frame::{Batch, Frame};
 
 /// Where a member's packets go.
 pub(crate) trait Sink: Clone + Send + Sync + 'static {
@@ -31,17 +30,6 @@ pub(crate) fn push_each(batch: &Batch, push: impl Fn(&Frame) -> Push) -> (usize,
         other => Some(other),
     });
     (taken, stopped.unwrap_or(Push::Taken))
-}
-
-/// What became of a packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Push {
-    /// It is sent, in order.
-    Taken,
-    /// There is no room for it now.
-    Full,
-    /// The connection has ended.
-    Gone,
 }
 
 /// Why the server closes a member's connection. After each of them a client resumes from its offset, here or elsewhere.

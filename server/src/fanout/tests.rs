@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use papo_engineio::{Batch, Push};
 use papo_protocol::SenderId;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -17,10 +18,7 @@ use super::{
     shard::{Command, MEMBERS_IN_A_ROW, Shard},
     *,
 };
-use crate::{
-    frame::Batch,
-    log::{self, CursorLost, Size},
-};
+use crate::log::{self, CursorLost, Size};
 
 const SLOW_READER_TIMEOUT: Duration = Duration::from_secs(5);
 

@@ -1,21 +1,33 @@
 //! A message as clients get it: encoded once, when it is read from the log, and shared by every socket.
 
+use std::sync::Arc;
+
+use papo_engineio::{Frame, socketio};
 use papo_protocol::{Record, event};
 use serde::Serialize;
+use serde_json::value::{RawValue, to_raw_value};
 
-use crate::frame::Frame;
-
-/// The encoded form of one record at its offset.
+/// The two encoded forms of one record at its offset: the `message` event, and the entry of a `history` page.
 ///
-/// Holds the whole Socket.IO packet `2["message",TEXT,{...}]`; an entry of `history`, `{"text":TEXT,...}`, is cut out of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A clone shares both.
+#[derive(Clone, Debug)]
 pub(crate) struct Message {
     offset: u64,
     at: i64,
     frame: Frame,
-    text_end: usize,
+    entry: Arc<RawValue>,
 }
 
+impl PartialEq for Message {
+    /// The entry says what the event says.
+    fn eq(&self, other: &Self) -> bool {
+        (self.offset, &self.frame) == (other.offset, &other.frame)
+    }
+}
+
+impl Eq for Message {}
+
+/// What follows the text in a `message` event.
 #[derive(Serialize)]
 struct Meta<'a> {
     id: &'a str,
@@ -23,6 +35,14 @@ struct Meta<'a> {
     user: &'a str,
     sender: &'a str,
     at: i64,
+}
+
+/// An entry of `history`.
+#[derive(Serialize)]
+struct Entry<'a> {
+    text: &'a str,
+    #[serde(flatten)]
+    meta: &'a Meta<'a>,
 }
 
 impl Message {
@@ -35,17 +55,18 @@ impl Message {
             sender: record.sender.as_str(),
             at: record.at,
         };
-        let mut packet = packet_head();
-        packet += &json(&record.text);
-        let text_end = packet.len();
-        packet.push(',');
-        packet += &json(&meta);
-        packet.push(']');
+        let entry = Entry {
+            text: &record.text,
+            meta: &meta,
+        };
         Self {
             offset,
             at: record.at,
-            frame: packet.into(),
-            text_end,
+            entry: to_raw_value(&entry)
+                .expect("strings and integers always encode")
+                .into(),
+            // The bare text comes first, as in the original page.
+            frame: socketio::event(&(event::MESSAGE, &record.text, &meta)),
         }
     }
 
@@ -59,34 +80,20 @@ impl Message {
         self.at
     }
 
-    /// The Socket.IO packet, ready to send. Cloning it copies nothing.
+    /// The `message` event, ready to send. A clone shares its bytes.
     pub(crate) fn frame(&self) -> &Frame {
         &self.frame
     }
 
-    /// Appends the entry of a `history` page.
-    pub(crate) fn write_entry(&self, page: &mut String) {
-        let packet = self.frame.packet();
-        let text = &packet[packet_head().len()..self.text_end];
-        let meta_fields = &packet[self.text_end + ",{".len()..packet.len() - "]".len()];
-        *page += r#"{"text":"#;
-        *page += text;
-        page.push(',');
-        *page += meta_fields;
+    /// The entry of a `history` page: `{ text, id, offset, user, sender, at }`.
+    pub(crate) fn entry(&self) -> &RawValue {
+        &self.entry
     }
 
     /// Memory that it takes, in bytes.
     pub(crate) fn size(&self) -> usize {
-        self.frame.bytes().len() + size_of::<Self>()
+        self.frame.bytes().len() + self.entry.get().len() + size_of::<Self>()
     }
-}
-
-fn packet_head() -> String {
-    format!(r#"2["{}","#, event::MESSAGE)
-}
-
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string(value).expect("strings and integers always encode")
 }
 
 #[cfg(test)]
@@ -121,9 +128,7 @@ mod tests {
         fn packet_and_history_entry_agree(text in ".{0,60}", user in "[a-zçé\"\\\\]{1,10}") {
             let message = Message::encode(3, &record(&text, &user));
             let arguments: Value = serde_json::from_str(&message.frame().packet()[1..]).expect("JSON");
-            let mut entry = String::new();
-            message.write_entry(&mut entry);
-            let entry: Value = serde_json::from_str(&entry).expect("JSON");
+            let entry: Value = serde_json::from_str(message.entry().get()).expect("JSON");
             prop_assert_eq!(&arguments[1], &json!(text));
             prop_assert_eq!(&entry["text"], &json!(text));
             prop_assert_eq!(&arguments[2]["user"], &json!(user));

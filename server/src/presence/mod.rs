@@ -12,12 +12,13 @@ mod roster;
 
 use std::{collections::HashMap, sync::Arc};
 
+use papo_engineio::{Frame, socketio};
 use papo_protocol::{UserName, event};
 use parking_lot::Mutex;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::{fanout::MemberId, frame::Frame};
+use crate::fanout::MemberId;
 use roster::Roster;
 
 pub(crate) use exchange::{Exchange, send_typing};
@@ -73,6 +74,5 @@ impl Presence {
 }
 
 fn event_frame(event: &str, body: &impl Serialize) -> Frame {
-    let body = serde_json::to_string(body).expect("names and numbers always encode");
-    format!(r#"2["{event}",{body}]"#).into()
+    socketio::event(&(event, body))
 }

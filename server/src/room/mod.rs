@@ -16,6 +16,7 @@ mod tests;
 
 use std::{sync::Arc, time::Duration};
 
+use papo_engineio::Frame;
 use papo_protocol::Launch;
 use papo_telemetry::Readiness;
 use tokio::sync::Semaphore;
@@ -24,7 +25,6 @@ use crate::{
     broker::Broker,
     chat::Member,
     fanout::{Fanout, OnClose},
-    frame::Frame,
     log::{Log, LogReader, ReaderGuards},
     metrics::Metrics,
     presence::{self, Exchange, Presence},
@@ -33,8 +33,8 @@ use crate::{
 use pending::PendingPublishes;
 
 pub(crate) use crate::{
-    fanout::{CloseReason, Push, Sink, push_each},
-    log::LogStats,
+    fanout::{CloseReason, Sink, push_each},
+    log::{LogStats, Message},
 };
 pub(crate) use history::{InitialHistory, Page};
 pub(crate) use membership::Membership;

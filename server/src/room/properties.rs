@@ -2,18 +2,18 @@
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
+use papo_engineio::{Frame, Push};
 use papo_protocol::{Launch, SenderId};
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use super::{CloseReason, Push, Room, Sink};
+use super::{CloseReason, Room, Sink};
 use crate::{
     broker::{Broker, Start, Stored, local::Local},
     chat::Resume,
     fanout::MemberId,
-    frame::Frame,
     log::{
         Log, Size,
         testing::{self, entry, epoch, last, offsets, record, records_of, shown_offsets, text},

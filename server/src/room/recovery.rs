@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use papo_engineio::Push;
 use papo_protocol::{Epoch, event::Code, topology::DEDUP_WINDOW};
 use tokio::time::{sleep, timeout};
 
@@ -12,7 +13,7 @@ use super::{
 use crate::{
     broker::Broker,
     chat::{Rejection, Resume},
-    fanout::{Push, Sink},
+    fanout::Sink,
     log::{Message, MissedInMemory},
 };
 

@@ -2,6 +2,7 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
+use papo_engineio::Push;
 use papo_protocol::{Launch, SenderId, topology::DEDUP_WINDOW};
 use papo_telemetry::Readiness;
 use parking_lot::Mutex;

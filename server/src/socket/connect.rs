@@ -6,21 +6,21 @@ use std::{
 };
 
 use engineioxide::Str;
+use papo_engineio::{CloseCode, Frame, socketio};
 use papo_protocol::event::Code;
 use serde_json::{Value as Json, json};
 use tokio::time::sleep;
 
 use super::{
-    Connection, Edge, Ending, SocketSink, State, packet, session::Session, sink::push_or_close,
+    Connection, SocketServer, SocketSink, State, packet, session::Session, sink::push_or_close,
 };
 use crate::{
     broker::Broker,
     chat::{ConnectAuth, Member, Rejection},
-    frame::Frame,
     room::InitialHistory,
 };
 
-impl<B: Broker> Edge<B> {
+impl<B: Broker> SocketServer<B> {
     /// Answers a CONNECT packet: with CONNECT and what the member needs first, or with `CONNECT_ERROR`. A second CONNECT
     /// packet on a connection that has one is ignored.
     pub(super) fn connect(self: &Arc<Self>, auth: Option<Str>, connection: &Arc<Connection>) {
@@ -31,10 +31,10 @@ impl<B: Broker> Edge<B> {
             }
             *state = State::Connecting;
         }
-        let (edge, connection) = (self.clone(), connection.clone());
+        let (server, connection) = (self.clone(), connection.clone());
         self.tasks.spawn(async move {
-            if let Err(rejection) = edge.admit(auth.as_deref(), &connection).await {
-                edge.metrics.rejected(rejection.code);
+            if let Err(rejection) = server.admit(auth.as_deref(), &connection).await {
+                server.metrics.rejected(rejection.code);
                 let mut state = connection.state.lock();
                 if matches!(*state, State::Connecting) {
                     *state = State::Opened;
@@ -58,7 +58,7 @@ impl<B: Broker> Edge<B> {
         let session = Arc::new(Session::new(member, &self.launch.limits));
         let sink = SocketSink::new(connection.clone(), session.member.sender.clone());
         let first = [
-            packet::connected(connection.sid.as_str()),
+            socketio::connect(connection.sid.as_str()),
             self.history(&history, &session.member),
             self.room.presence(),
         ];
@@ -70,7 +70,7 @@ impl<B: Broker> Edge<B> {
         }
         match self.room.catch_up(&history, &sink).await {
             Some(cursor) => connection.deliver(sink, cursor),
-            None => connection.close(Ending::GoingAway),
+            None => connection.close(CloseCode::GoingAway),
         }
         Ok(())
     }

@@ -1,18 +1,14 @@
-//! A client's connection, over either transport.
+//! A client's connection, over WebSocket or long-polling.
 
 use std::sync::{Arc, Weak};
 
 use engineioxide::{DisconnectReason, Str, sid::Sid};
+use papo_engineio::{Batch, CloseCode, Frame, Outgoing, Push};
 use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
 
-use super::{
-    Ending, EngineSocket, SocketSink, packet::Parser, session::Session, websocket::Outgoing,
-};
-use crate::{
-    frame::{Batch, Frame},
-    room::{Membership, Push, push_each},
-};
+use super::{EngineSocket, SocketSink, packet::Parser, session::Session};
+use crate::room::{Membership, push_each};
 
 /// One client's connection.
 pub(crate) struct Connection {
@@ -22,10 +18,10 @@ pub(crate) struct Connection {
     pub(super) transport: Transport,
 }
 
-/// What carries its packets.
+/// The transport of its packets.
 pub(super) enum Transport {
     WebSocket(Arc<Outgoing>),
-    /// Long-polling, and what becomes of it when the client upgrades: the engine's, which owns it.
+    /// Long-polling, and the WebSocket that the client upgrades to: engineioxide owns this socket.
     Polling(Weak<EngineSocket>),
 }
 
@@ -34,11 +30,11 @@ pub(super) enum State {
     /// No CONNECT packet yet.
     #[default]
     Opened,
-    /// It came; the answer is being prepared.
+    /// The CONNECT packet has come, and the answer is being prepared.
     Connecting,
     /// A member of the room until the membership is dropped, which leaves it.
     Joined(Arc<Session>, Membership<SocketSink>),
-    /// Over.
+    /// The connection has ended.
     Closed,
 }
 
@@ -52,7 +48,7 @@ impl Connection {
         })
     }
 
-    /// Has it sent its CONNECT packet?
+    /// Whether its CONNECT packet was accepted, or is being answered.
     pub(super) fn has_connected(&self) -> bool {
         matches!(*self.state.lock(), State::Joined(..) | State::Connecting)
     }
@@ -84,7 +80,7 @@ impl Connection {
         }
     }
 
-    /// Pushes one after the other as long as they are taken; says how many were.
+    /// Pushes frames in order for as long as they are taken, and returns how many were.
     pub(super) fn push_all(&self, batch: &Batch) -> (usize, Push) {
         match &self.transport {
             Transport::WebSocket(socket) => socket.push_all(batch),
@@ -92,12 +88,12 @@ impl Connection {
         }
     }
 
-    pub(super) fn close(&self, ending: Ending) {
+    pub(super) fn close(&self, code: CloseCode) {
         match &self.transport {
-            Transport::WebSocket(socket) => socket.end(ending),
+            Transport::WebSocket(socket) => socket.close(code),
             Transport::Polling(socket) => {
                 if let Some(socket) = socket.upgrade() {
-                    socket.close(reason(ending));
+                    socket.close(disconnect_reason(code));
                 }
             }
         }
@@ -115,11 +111,11 @@ fn emit(socket: &EngineSocket, frame: &Frame) -> Push {
     }
 }
 
-fn reason(ending: Ending) -> DisconnectReason {
-    match ending {
-        Ending::Normal => DisconnectReason::TransportClose,
-        Ending::GoingAway => DisconnectReason::ClosingServer,
-        Ending::ProtocolError | Ending::InvalidData | Ending::TooBig => {
+fn disconnect_reason(code: CloseCode) -> DisconnectReason {
+    match code {
+        CloseCode::Normal => DisconnectReason::TransportClose,
+        CloseCode::GoingAway => DisconnectReason::ClosingServer,
+        CloseCode::ProtocolError | CloseCode::InvalidData | CloseCode::TooBig => {
             DisconnectReason::PacketParsingError
         }
     }

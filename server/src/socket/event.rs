@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use papo_engineio::{Push, socketio};
 use papo_protocol::{
     Record,
     event::{self, Code},
@@ -9,7 +10,7 @@ use papo_protocol::{
 use serde_json::{Value as Json, json};
 
 use super::{
-    Connection, Edge, packet,
+    Connection, SocketServer, packet,
     session::Session,
     sink::{push_in_time, push_or_close},
 };
@@ -17,7 +18,6 @@ use crate::{
     broker::Broker,
     chat::{MessageRequest, Rejection},
     clock,
-    room::Push,
 };
 
 /// Most messages in an answer to a `history` request.
@@ -25,7 +25,7 @@ const MOST_HISTORY: u64 = 500;
 
 /// Handles one event: its name, then its arguments.
 pub(super) fn handle<B: Broker>(
-    edge: &Arc<Edge<B>>,
+    server: &Arc<SocketServer<B>>,
     session: &Arc<Session>,
     arguments: &[Json],
     ack: Option<i64>,
@@ -35,10 +35,10 @@ pub(super) fn handle<B: Broker>(
         return;
     };
     let handled = match name.as_str().unwrap_or_default() {
-        event::MESSAGE => message(edge, session, arguments, ack, connection),
-        event::HISTORY => history(edge, session, arguments, ack, connection),
+        event::MESSAGE => message(server, session, arguments, ack, connection),
+        event::HISTORY => history(server, session, arguments, ack, connection),
         event::TYPING => {
-            typing(edge, session);
+            typing(server, session);
             Ok(())
         }
         other => Err(Rejection::new(
@@ -47,9 +47,9 @@ pub(super) fn handle<B: Broker>(
         )),
     };
     if let Err(rejection) = handled {
-        edge.metrics.rejected(rejection.code);
+        server.metrics.rejected(rejection.code);
         answer(
-            edge,
+            server,
             session,
             ack,
             &packet::rejection(&rejection),
@@ -59,15 +59,15 @@ pub(super) fn handle<B: Broker>(
 }
 
 fn message<B: Broker>(
-    edge: &Arc<Edge<B>>,
+    server: &Arc<SocketServer<B>>,
     session: &Arc<Session>,
     arguments: &[Json],
     ack: Option<i64>,
     connection: &Arc<Connection>,
 ) -> Result<(), Rejection> {
-    edge.metrics.received();
+    server.metrics.received();
     session.may_send()?;
-    let MessageRequest { id, text } = MessageRequest::parse(arguments, &edge.launch.limits)?;
+    let MessageRequest { id, text } = MessageRequest::parse(arguments, &server.launch.limits)?;
     let record = Record {
         id: id.clone(),
         sender: session.member.sender.clone(),
@@ -76,10 +76,10 @@ fn message<B: Broker>(
         at: clock::unix_millis(),
     };
     // Called here and not in the task: this is where the message takes its place.
-    let published = edge.room.publish(record);
+    let published = server.room.publish(record);
     session.begin();
-    let (edge, session, connection) = (edge.clone(), session.clone(), connection.clone());
-    edge.tasks.clone().spawn(async move {
+    let (server, session, connection) = (server.clone(), session.clone(), connection.clone());
+    server.tasks.clone().spawn(async move {
         let body = match published.await {
             Ok(receipt) => {
                 json!({ "ok": true, "id": id, "offset": receipt.offset, "epoch": receipt.epoch })
@@ -87,36 +87,36 @@ fn message<B: Broker>(
             Err(rejection) => packet::rejection(&rejection),
         };
         session.finish();
-        answer(&edge, &session, ack, &body, &connection);
+        answer(&server, &session, ack, &body, &connection);
     });
     Ok(())
 }
 
 fn history<B: Broker>(
-    edge: &Arc<Edge<B>>,
+    server: &Arc<SocketServer<B>>,
     session: &Session,
     arguments: &[Json],
     ack: Option<i64>,
     connection: &Arc<Connection>,
 ) -> Result<(), Rejection> {
     session.may_read()?;
-    let (before, limit) = history_request(arguments, u64::from(edge.launch.history_page))?;
+    let (before, limit) = history_request(arguments, u64::from(server.launch.history_page))?;
     let ack = ack.ok_or_else(|| {
         Rejection::new(
             Code::BadRequest,
             "a history request needs an acknowledgement to answer to",
         )
     })?;
-    let (edge, connection) = (edge.clone(), connection.clone());
-    edge.tasks.clone().spawn(async move {
+    let (server, connection) = (server.clone(), connection.clone());
+    server.tasks.clone().spawn(async move {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let packet = match edge.room.page(before, limit).await {
+        let packet = match server.room.page(before, limit).await {
             Ok(page) => packet::history_ack(
                 ack,
                 &page,
-                &json!({ "ok": true, "epoch": edge.room.stats().map(|stats| stats.epoch) }),
+                &json!({ "ok": true, "epoch": server.room.stats().map(|stats| stats.epoch) }),
             ),
-            Err(rejection) => packet::ack(ack, &packet::rejection(&rejection)),
+            Err(rejection) => socketio::ack(ack, &packet::rejection(&rejection)),
         };
         push_or_close(&connection, &packet);
     });
@@ -148,32 +148,32 @@ pub(super) fn history_request(arguments: &[Json], page: u64) -> Result<(u64, u64
     ))
 }
 
-fn typing<B: Broker>(edge: &Arc<Edge<B>>, session: &Session) {
+fn typing<B: Broker>(server: &Arc<SocketServer<B>>, session: &Session) {
     if session.may_type() {
-        edge.room.typing(&session.member);
+        server.room.typing(&session.member);
     }
 }
 
 /// An answer waits for a client that asks faster than it listens, within bounds; then the connection ends. Never silence.
 fn answer<B: Broker>(
-    edge: &Arc<Edge<B>>,
+    server: &Arc<SocketServer<B>>,
     session: &Arc<Session>,
     ack: Option<i64>,
     body: &Json,
     connection: &Arc<Connection>,
 ) {
     let Some(ack) = ack else { return };
-    let packet = packet::ack(ack, body);
+    let packet = socketio::ack(ack, body);
     if connection.push(&packet) != Push::Full {
         return;
     }
     if session.is_busy() {
         return push_or_close(connection, &packet);
     }
-    let patience = Duration::from_secs(edge.launch.slow_reader_timeout.into());
+    let patience = Duration::from_secs(server.launch.slow_reader_timeout.into());
     session.begin();
     let (session, connection) = (session.clone(), connection.clone());
-    edge.tasks.spawn(async move {
+    server.tasks.spawn(async move {
         push_in_time(&connection, packet, patience).await;
         session.finish();
     });

@@ -11,7 +11,6 @@ use serde_json::Value as Json;
 use super::{
     event::history_request,
     packet::{self, Parser},
-    websocket::incoming::Incoming,
 };
 use crate::{
     chat::{ConnectAuth, MessageRequest},
@@ -42,30 +41,6 @@ pub fn packet(data: &[u8]) {
             Err(_) => return,
         }
     }
-}
-
-/// What a client's TCP connection carries after the upgrade, cut anywhere: frames are the same however they arrive, and
-/// no message is longer than allowed.
-pub fn websocket(data: &[u8]) {
-    const LIMIT: usize = 1_024;
-    let (cut, data) = data.split_first().unwrap_or((&0, &[]));
-    let received = |chunk: usize| {
-        let mut incoming = Incoming::new(LIMIT);
-        let mut all = Vec::new();
-        for bytes in data.chunks(chunk) {
-            incoming.extend(bytes);
-            loop {
-                match incoming.next() {
-                    Ok(Some(one)) => all.push(one),
-                    Ok(None) => break,
-                    Err(violation) => return (all, Some(violation)),
-                }
-            }
-        }
-        (all, None)
-    };
-    let (whole, ended) = received(usize::MAX);
-    assert_eq!(received(usize::from(*cut).max(1)), (whole, ended));
 }
 
 /// The arguments of one event, as a JSON list.

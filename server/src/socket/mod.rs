@@ -1,4 +1,4 @@
-//! The Socket.IO edge: packets in, chat rules and the room behind them, packets out.
+//! The socket server: packets in, chat rules and the room behind them, packets out.
 //!
 //! Built on socketioxide's parser and, for long-polling, its engine (`engineioxide`), rather than on `socketioxide` itself,
 //! which cannot send `data` with a `CONNECT_ERROR`, runs each event of a socket as a task of its own (so that one sender's
@@ -30,6 +30,7 @@ use engineioxide::{
     DisconnectReason, Str, TransportType, config::EngineIoConfig, handler::EngineIoHandler,
     service::EngineIoService,
 };
+use papo_engineio::{CloseCode, Settings};
 use papo_protocol::{Launch, ports::SOCKET_IO_PATH};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -37,7 +38,6 @@ use tracing::debug;
 use crate::{broker::Broker, chat::Rate, metrics::Metrics, room::Room};
 use connection::{State, Transport};
 use packet::{Incoming, Malformed};
-use websocket::Ending;
 
 pub(crate) use connection::Connection;
 pub(crate) use sink::SocketSink;
@@ -55,9 +55,10 @@ const SOCKET_BUFFER: usize = 512;
 type EngineSocket = engineioxide::Socket<OnceLock<Arc<Connection>>>;
 
 /// All connections of one server to one room.
-pub(crate) struct Edge<B: Broker> {
+pub(crate) struct SocketServer<B: Broker> {
     room: Arc<Room<B, SocketSink>>,
     launch: Arc<Launch>,
+    engine_settings: Arc<Settings>,
     metrics: Arc<Metrics>,
     connections: AtomicU32,
     draining: AtomicBool,
@@ -65,16 +66,21 @@ pub(crate) struct Edge<B: Broker> {
     tasks: TaskTracker,
 }
 
-impl<B: Broker> Edge<B> {
-    /// An edge on a room.
+impl<B: Broker> SocketServer<B> {
+    /// A socket server of a room.
     pub(crate) fn new(
         room: Arc<Room<B, SocketSink>>,
         launch: Arc<Launch>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        let engine_settings = Settings {
+            max_payload: launch.limits.frame_size,
+            ..Settings::default()
+        };
         Arc::new(Self {
             room,
             launch,
+            engine_settings: engine_settings.into(),
             metrics,
             connections: AtomicU32::new(0),
             draining: AtomicBool::new(false),
@@ -139,10 +145,10 @@ impl<B: Broker> Edge<B> {
                 sink::push_or_close(connection, &packet::invalid_namespace());
             }
             Ok(Some(Incoming::Event { arguments, ack })) => self.event(&arguments, ack, connection),
-            Ok(Some(Incoming::Disconnect)) => connection.close(Ending::Normal),
+            Ok(Some(Incoming::Disconnect)) => connection.close(CloseCode::Normal),
             Err(malformed) => {
                 debug!(sid = %connection.sid, %malformed, "closing a connection");
-                connection.close(Ending::ProtocolError);
+                connection.close(CloseCode::ProtocolError);
             }
         }
     }
@@ -160,7 +166,7 @@ impl<B: Broker> Edge<B> {
         match session {
             Some(session) => event::handle(self, &session, arguments, ack, connection),
             // No client does this: it may send once it was told that it is connected.
-            None => connection.close(Ending::ProtocolError),
+            None => connection.close(CloseCode::ProtocolError),
         }
     }
 }
@@ -172,7 +178,7 @@ fn carried(socket: &Arc<EngineSocket>) -> &Arc<Connection> {
         .get_or_init(|| Connection::new(socket.id, Transport::Polling(Arc::downgrade(socket))))
 }
 
-impl<B: Broker> EngineIoHandler for Edge<B> {
+impl<B: Broker> EngineIoHandler for SocketServer<B> {
     type Data = OnceLock<Arc<Connection>>;
 
     fn on_connect(self: Arc<Self>, socket: Arc<EngineSocket>) {
@@ -206,9 +212,9 @@ impl<B: Broker> EngineIoHandler for Edge<B> {
     }
 }
 
-impl<B: Broker> fmt::Debug for Edge<B> {
+impl<B: Broker> fmt::Debug for SocketServer<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Edge")
+        f.debug_struct("SocketServer")
             .field("connections", &self.connections())
             .finish_non_exhaustive()
     }

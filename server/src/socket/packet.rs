@@ -1,12 +1,13 @@
 //! Socket.IO packets (protocol 5): what comes in, decoded by socketioxide's parser; what goes out, encoded here.
 
-use std::{fmt::Write, time::Duration};
+use std::time::Duration;
 
 use bytes::Bytes;
 use engineioxide::Str;
+use papo_engineio::{Frame, socketio};
 use papo_protocol::event;
 use serde::Serialize;
-use serde_json::{Value as Json, json};
+use serde_json::{Value as Json, json, value::RawValue};
 use socketioxide_core::{
     Value,
     packet::{Packet, PacketData},
@@ -14,7 +15,10 @@ use socketioxide_core::{
 };
 use socketioxide_parser_common::CommonParser;
 
-use crate::{chat::Rejection, frame::Frame, room::Page};
+use crate::{
+    chat::Rejection,
+    room::{Message, Page},
+};
 
 /// Binary attachments are understood, in order to be refused; so few of them are enough.
 const PARSE: ParseConfig = ParseConfig {
@@ -108,31 +112,17 @@ fn event_of(payload: Value, ack: Option<i64>) -> Result<Incoming, Malformed> {
     Ok(Incoming::Event { arguments, ack })
 }
 
-/// CONNECT: the client is in.
-pub(super) fn connected(sid: &str) -> Frame {
-    format!("0{}", json!({ "sid": sid })).into()
-}
-
 /// `CONNECT_ERROR` with `data`, so that programs need not read sentences.
 pub(super) fn connect_error(rejection: &Rejection) -> Frame {
-    format!(
-        "4{}",
-        json!({ "message": rejection.message, "data": rejection })
-    )
-    .into()
+    socketio::connect_error(&json!({ "message": rejection.message, "data": rejection }))
 }
 
-/// What Socket.IO says of a namespace that there is not.
+/// `CONNECT_ERROR` for any namespace but `/`, in Socket.IO's own words.
 pub(super) fn invalid_namespace() -> Frame {
-    r#"4{"message":"Invalid namespace"}"#.into()
+    socketio::connect_error(&json!({ "message": "Invalid namespace" }))
 }
 
-/// ACK.
-pub(super) fn ack(id: i64, body: &impl Serialize) -> Frame {
-    format!("3{id}[{}]", json_of(body)).into()
-}
-
-/// The answer to a refused request.
+/// The answer to a rejected request.
 pub(super) fn rejection(rejection: &Rejection) -> Json {
     json!({ "ok": false, "code": rejection.code.as_str(), "message": rejection.message })
 }
@@ -140,35 +130,36 @@ pub(super) fn rejection(rejection: &Rejection) -> Json {
 /// `draining`.
 pub(super) fn draining(after: Duration) -> Frame {
     let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
-    format!(r#"2["{}",{}]"#, event::DRAINING, json!({ "after": after })).into()
+    socketio::event(&(event::DRAINING, json!({ "after": after })))
 }
 
-/// The `history` event: a page, and what else one who comes needs to know.
-pub(super) fn history(page: &Page, rest: &impl Serialize) -> Frame {
-    format!(r#"2["{}",{}]"#, event::HISTORY, with_page(page, rest)).into()
+/// The `history` event: a page, and the fields of `rest`.
+pub(super) fn history(page: &Page, rest: &Json) -> Frame {
+    socketio::event(&(event::HISTORY, History::new(page, rest)))
 }
 
-/// The answer to a `history` request.
-pub(super) fn history_ack(id: i64, page: &Page, rest: &impl Serialize) -> Frame {
-    format!("3{id}[{}]", with_page(page, rest)).into()
+/// The answer to a `history` request: a page, and the fields of `rest`.
+pub(super) fn history_ack(id: i64, page: &Page, rest: &Json) -> Frame {
+    socketio::ack(id, &History::new(page, rest))
 }
 
-/// `{"messages":[...],"more":...,` and the fields of `rest`, an object with at least one.
-fn with_page(page: &Page, rest: &impl Serialize) -> String {
-    let mut body = r#"{"messages":["#.to_owned();
-    for (place, message) in page.messages.iter().enumerate() {
-        if place > 0 {
-            body.push(',');
+/// The body of both: the messages as they were encoded when they were read from the log.
+#[derive(Serialize)]
+struct History<'a> {
+    messages: Vec<&'a RawValue>,
+    more: bool,
+    #[serde(flatten)]
+    rest: &'a Json,
+}
+
+impl<'a> History<'a> {
+    fn new(page: &'a Page, rest: &'a Json) -> Self {
+        Self {
+            messages: page.messages.iter().map(Message::entry).collect(),
+            more: page.more,
+            rest,
         }
-        message.write_entry(&mut body);
     }
-    let _ = write!(body, r#"],"more":{},"#, page.more); // a String takes everything
-    body += json_of(rest).trim_start_matches('{');
-    body
-}
-
-fn json_of(body: &impl Serialize) -> String {
-    serde_json::to_string(body).expect("what the server says always encodes")
 }
 
 #[cfg(test)]

@@ -2,15 +2,13 @@
 
 use std::{fmt, sync::Arc, time::Duration};
 
+use papo_engineio::{Batch, CloseCode, Frame, Push};
 use papo_protocol::SenderId;
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
-use super::{Connection, Ending};
-use crate::{
-    frame::{Batch, Frame},
-    room::{CloseReason, Push, Sink},
-};
+use super::Connection;
+use crate::room::{CloseReason, Sink};
 
 /// How soon a full buffer is tried again.
 const RETRY: Duration = Duration::from_millis(20);
@@ -40,7 +38,7 @@ impl Sink for SocketSink {
     /// Ends the transport, not the namespace: a client comes back by itself after the one, and not after the other.
     fn close(&self, reason: CloseReason) {
         debug!(sid = %self.connection.sid, reason = reason.as_str(), "closing a connection");
-        self.connection.close(Ending::GoingAway);
+        self.connection.close(CloseCode::GoingAway);
     }
 
     fn is_sender(&self, sender: &SenderId) -> bool {
@@ -60,7 +58,7 @@ impl fmt::Debug for SocketSink {
 pub(super) fn push_or_close(connection: &Connection, frame: &Frame) {
     if connection.push(frame) == Push::Full {
         debug!(sid = %connection.sid, "closing a connection that does not take its answers");
-        connection.close(Ending::GoingAway);
+        connection.close(CloseCode::GoingAway);
     }
 }
 

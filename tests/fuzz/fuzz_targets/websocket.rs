@@ -1,3 +1,3 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| papo_server::fuzzing::websocket(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| papo_engineio::fuzzing::websocket(data));

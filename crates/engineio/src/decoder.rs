@@ -1,4 +1,8 @@
-//! What comes in: frames put together from bytes as they arrive, checked before anything is kept for them.
+//! The decoder of WebSocket frames: takes bytes as they arrive, gives messages and control frames.
+//!
+//! - A frame's header is checked as soon as it is there, before memory is kept for its payload.
+//! - No message is longer than the limit, in one frame or in fragments.
+//! - Between frames the decoder holds no memory.
 
 use std::io::Cursor;
 
@@ -11,20 +15,20 @@ use tungstenite::protocol::frame::{
 /// Longest payload of a control frame (RFC 6455, 5.5).
 const LONGEST_CONTROL: u64 = 125;
 
-/// Frames under way.
+/// The decoder of one connection.
 #[derive(Debug)]
-pub(in crate::socket) struct Incoming {
+pub(crate) struct Decoder {
     /// The beginning of a frame; empty, and without memory, between frames.
     bytes: BytesMut,
     /// The fragments of a message so far.
     message: Option<(Kind, BytesMut)>,
-    /// Longest message.
+    /// Longest message, in bytes.
     limit: usize,
 }
 
 /// A message or a control frame.
 #[derive(Debug, PartialEq, Eq)]
-pub(in crate::socket) enum Received {
+pub(crate) enum Received {
     Text(String),
     Binary(Bytes),
     Ping(Bytes),
@@ -32,14 +36,14 @@ pub(in crate::socket) enum Received {
     Close,
 }
 
-/// What ends a connection.
+/// Why a frame cannot be taken: the connection must be closed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::socket) enum Violation {
-    /// Not a frame that a client may send here.
-    Frame,
-    /// A text that is not UTF-8.
+pub(crate) enum FrameError {
+    /// A client may not send this frame, or not at this place (RFC 6455, 5).
+    Malformed,
+    /// The payload of a text message is not UTF-8.
     Encoding,
-    /// More than the limit.
+    /// The message is longer than the limit.
     TooBig,
 }
 
@@ -49,9 +53,9 @@ enum Kind {
     Binary,
 }
 
-impl Incoming {
+impl Decoder {
     /// Takes messages of at most `limit` bytes.
-    pub(in crate::socket) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         Self {
             bytes: BytesMut::new(),
             message: None,
@@ -59,15 +63,15 @@ impl Incoming {
         }
     }
 
-    /// Adds bytes as they came.
-    pub(in crate::socket) fn extend(&mut self, bytes: &[u8]) {
+    /// Adds bytes in the order in which they were read.
+    pub(crate) fn extend(&mut self, bytes: &[u8]) {
         self.bytes.extend_from_slice(bytes);
     }
 
     /// The next message or control frame, if it is complete.
-    pub(in crate::socket) fn next(&mut self) -> Result<Option<Received>, Violation> {
+    pub(crate) fn next(&mut self) -> Result<Option<Received>, FrameError> {
         while let Some((header, payload)) = self.frame()? {
-            if let Some(received) = self.put_together(&header, payload)? {
+            if let Some(received) = self.assemble(&header, payload)? {
                 return Ok(Some(received));
             }
         }
@@ -77,50 +81,50 @@ impl Incoming {
         Ok(None)
     }
 
-    /// The next frame, unmasked. Its header is judged as soon as it is there, before its payload is waited for.
-    fn frame(&mut self) -> Result<Option<(FrameHeader, BytesMut)>, Violation> {
+    /// The next complete frame, unmasked. Its header is checked before its payload has arrived.
+    fn frame(&mut self) -> Result<Option<(FrameHeader, BytesMut)>, FrameError> {
         let mut cursor = Cursor::new(&self.bytes);
-        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| Violation::Frame)?;
+        let parsed = FrameHeader::parse(&mut cursor).map_err(|_| FrameError::Malformed)?;
         let Some((header, length)) = parsed else {
             return Ok(None);
         };
-        let start = usize::try_from(cursor.position()).map_err(|_| Violation::TooBig)?;
+        let start = usize::try_from(cursor.position()).map_err(|_| FrameError::TooBig)?;
         let length = self.allowed(&header, length)?;
         if self.bytes.len() - start < length {
             return Ok(None);
         }
         self.bytes.advance(start);
         let mut payload = self.bytes.split_to(length);
-        let mask = header.mask.ok_or(Violation::Frame)?;
+        let mask = header.mask.ok_or(FrameError::Malformed)?;
         for (byte, mask) in payload.iter_mut().zip(mask.iter().cycle()) {
             *byte ^= mask;
         }
         Ok(Some((header, payload)))
     }
 
-    /// The length of a frame that may come now.
-    fn allowed(&self, header: &FrameHeader, length: u64) -> Result<usize, Violation> {
+    /// The length of the frame's payload, if a client may send such a frame now.
+    fn allowed(&self, header: &FrameHeader, length: u64) -> Result<usize, FrameError> {
         let control = matches!(header.opcode, OpCode::Control(_));
         let continues = header.opcode == OpCode::Data(Data::Continue);
         let extended = header.rsv1 || header.rsv2 || header.rsv3;
         let misplaced = !control && continues != self.message.is_some();
         let long = control && (length > LONGEST_CONTROL || !header.is_final);
         if extended || misplaced || long || header.mask.is_none() {
-            return Err(Violation::Frame);
+            return Err(FrameError::Malformed);
         }
         let before = self.message.as_ref().map_or(0, |(_, bytes)| bytes.len());
         let most = self.limit.saturating_sub(before);
         usize::try_from(length)
             .ok()
             .filter(|length| *length <= most || control)
-            .ok_or(Violation::TooBig)
+            .ok_or(FrameError::TooBig)
     }
 
-    fn put_together(
+    fn assemble(
         &mut self,
         header: &FrameHeader,
         payload: BytesMut,
-    ) -> Result<Option<Received>, Violation> {
+    ) -> Result<Option<Received>, FrameError> {
         let kind = match header.opcode {
             OpCode::Control(Control::Ping) => return Ok(Some(Received::Ping(payload.freeze()))),
             OpCode::Control(Control::Pong) => return Ok(Some(Received::Pong)),
@@ -143,7 +147,7 @@ impl Incoming {
             Kind::Binary => Received::Binary(message.freeze()),
             Kind::Text => {
                 let text = String::from_utf8(message.to_vec());
-                Received::Text(text.map_err(|_| Violation::Encoding)?)
+                Received::Text(text.map_err(|_| FrameError::Encoding)?)
             }
         };
         Ok(Some(received))
@@ -158,7 +162,7 @@ mod tests {
 
     const LIMIT: usize = 1_000;
 
-    /// A client's frame, masked as the standard wants it.
+    /// A client's frame, masked as RFC 6455 requires.
     fn frame(opcode: OpCode, is_final: bool, payload: &[u8]) -> Vec<u8> {
         let mask = [0x12, 0x34, 0x56, 0x78];
         let header = FrameHeader {
@@ -180,12 +184,12 @@ mod tests {
         bytes
     }
 
-    fn received(chunks: &[&[u8]]) -> Result<Vec<Received>, Violation> {
-        let mut incoming = Incoming::new(LIMIT);
+    fn received(chunks: &[&[u8]]) -> Result<Vec<Received>, FrameError> {
+        let mut decoder = Decoder::new(LIMIT);
         let mut all = Vec::new();
         for chunk in chunks {
-            incoming.extend(chunk);
-            while let Some(one) = incoming.next()? {
+            decoder.extend(chunk);
+            while let Some(one) = decoder.next()? {
                 all.push(one);
             }
         }
@@ -197,7 +201,7 @@ mod tests {
     const PING: OpCode = OpCode::Control(Control::Ping);
 
     #[test]
-    fn a_message_in_fragments_is_one_and_a_ping_may_come_between() {
+    fn fragments_form_one_message_with_a_ping_between() {
         let bytes = [
             frame(TEXT, false, "ol".as_bytes()),
             frame(PING, true, b"x"),
@@ -213,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_client_may_send_is_refused() {
+    fn frames_that_break_the_protocol_are_rejected() {
         let mut unmasked = frame(TEXT, true, b"");
         unmasked[1] &= 0x7f;
         let mut extended = frame(TEXT, true, b"x");
@@ -228,39 +232,43 @@ mod tests {
             frame(OpCode::from(3), true, b"x"),
             frame(OpCode::from(11), true, b"x"),
         ] {
-            assert_eq!(received(&[&bytes]), Err(Violation::Frame), "{bytes:x?}");
+            assert_eq!(
+                received(&[&bytes]),
+                Err(FrameError::Malformed),
+                "{bytes:x?}"
+            );
         }
         assert_eq!(
             received(&[&frame(TEXT, true, b"\xff")]),
-            Err(Violation::Encoding)
+            Err(FrameError::Encoding)
         );
     }
 
     #[test]
-    fn what_is_too_long_is_refused_by_its_header_alone() {
+    fn header_of_a_message_above_the_limit_is_rejected() {
         let long = frame(TEXT, true, &[b'x'; LIMIT + 1]);
-        assert_eq!(received(&[&long[..8]]), Err(Violation::TooBig));
+        assert_eq!(received(&[&long[..8]]), Err(FrameError::TooBig));
         let whole = frame(TEXT, true, &[b'x'; LIMIT]);
         assert_eq!(received(&[&whole]).map(|all| all.len()), Ok(1));
         let fragments = [frame(TEXT, false, &[b'x'; LIMIT]), frame(MORE, true, b"x")].concat();
-        assert_eq!(received(&[&fragments]), Err(Violation::TooBig));
-        // So long that it overflows when what came before is added.
+        assert_eq!(received(&[&fragments]), Err(FrameError::TooBig));
+        // So long that its length overflows when the first fragment's is added.
         let endless = [&frame(TEXT, false, b"x")[..], &[0x80, 0xff], &[0xff; 12]].concat();
-        assert_eq!(received(&[&endless]), Err(Violation::TooBig));
+        assert_eq!(received(&[&endless]), Err(FrameError::TooBig));
     }
 
     #[test]
-    fn between_messages_nothing_is_kept() {
-        let mut incoming = Incoming::new(LIMIT);
-        incoming.extend(&frame(TEXT, true, &[b'x'; LIMIT]));
-        assert!(matches!(incoming.next(), Ok(Some(Received::Text(_)))));
-        assert_eq!(incoming.next(), Ok(None));
-        assert_eq!(incoming.bytes.capacity(), 0);
+    fn decoder_keeps_no_memory_between_messages() {
+        let mut decoder = Decoder::new(LIMIT);
+        decoder.extend(&frame(TEXT, true, &[b'x'; LIMIT]));
+        assert!(matches!(decoder.next(), Ok(Some(Received::Text(_)))));
+        assert_eq!(decoder.next(), Ok(None));
+        assert_eq!(decoder.bytes.capacity(), 0);
     }
 
     proptest! {
         #[test]
-        fn however_it_is_cut_it_is_the_same(texts in prop::collection::vec(".{0,40}", 1..6), cuts in prop::collection::vec(1_usize..20, 1..40)) {
+        fn messages_do_not_depend_on_how_bytes_arrive(texts in prop::collection::vec(".{0,40}", 1..6), cuts in prop::collection::vec(1_usize..20, 1..40)) {
             let bytes: Vec<u8> = texts.iter().flat_map(|text| frame(TEXT, true, text.as_bytes())).collect();
             let mut chunks = Vec::new();
             let mut rest = &bytes[..];
@@ -277,7 +285,7 @@ mod tests {
         }
 
         #[test]
-        fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
+        fn arbitrary_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = received(&[&bytes]);
         }
     }

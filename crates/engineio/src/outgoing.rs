@@ -1,4 +1,8 @@
-//! What goes out: straight into the kernel as long as it takes it.
+//! The sending half of a connection: frames go straight into the kernel for as long as it takes them.
+//!
+//! - Bytes leave in the order in which they were pushed, and a frame is never cut by another.
+//! - A push never waits, and never blocks on the client.
+//! - What waits here is bounded: the rest of one frame of a batch, and [`MOST_WAITING`] frames that have no other place.
 
 use std::{
     collections::VecDeque,
@@ -12,51 +16,67 @@ use parking_lot::Mutex;
 use socket2::SockRef;
 use tokio::{net::TcpStream, sync::Notify};
 
-use super::Ending;
 use crate::{
+    CloseCode,
     frame::{Batch, Frame, TEXT, encode},
-    room::Push,
 };
 
-/// Frames that may wait for the kernel: answers and what the fan-out need not keep in order. Messages wait in the log.
+/// Single frames that may wait for the kernel, such as answers. The frames of a batch wait with the caller.
 const MOST_WAITING: usize = 512;
 
 /// The first bytes of final frames (RFC 6455, 5.2).
+const BINARY: u8 = 0x82;
 const PONG: u8 = 0x8a;
 const CLOSE: u8 = 0x88;
 /// Engine.IO's ping, in its frame.
-pub(super) static PING: LazyLock<Bytes> = LazyLock::new(|| text("2"));
+pub(crate) static PING: LazyLock<Bytes> = LazyLock::new(|| text("2"));
 
-/// The sending side of a connection.
+/// The outcome of a push.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Push {
+    /// The frame is with the kernel, or will be written to it before all that is pushed later.
+    Taken,
+    /// There is no room for the frame now.
+    Full,
+    /// The connection is closed.
+    Gone,
+}
+
+/// The sending half of a connection. Any number of tasks may push.
 #[derive(Debug)]
-pub(in crate::socket) struct Outgoing {
+pub struct Outgoing {
     stream: TcpStream,
     waiting: Mutex<VecDeque<Bytes>>,
-    /// Something waits.
-    news: Notify,
-    /// The end was asked for.
-    end: Notify,
-    ending: OnceLock<Ending>,
+    /// A frame waits.
+    frame_waits: Notify,
+    /// A close was requested.
+    close_requested: Notify,
+    close_code: OnceLock<CloseCode>,
 }
 
 impl Outgoing {
-    pub(super) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
             waiting: Mutex::new(VecDeque::new()),
-            news: Notify::new(),
-            end: Notify::new(),
-            ending: OnceLock::new(),
+            frame_waits: Notify::new(),
+            close_requested: Notify::new(),
+            close_code: OnceLock::new(),
         }
     }
 
-    /// Takes a frame that has nowhere else to wait.
-    pub(in crate::socket) fn push(&self, frame: &Frame) -> Push {
+    /// Sends a frame that has nowhere else to wait: it waits here, up to a bound, when the kernel takes no more.
+    pub fn push(&self, frame: &Frame) -> Push {
         self.push_raw(frame.bytes().clone())
     }
 
-    pub(super) fn push_raw(&self, frame: Bytes) -> Push {
-        if self.ending.get().is_some() {
+    /// Sends a binary message, which waits as in [`push`](Self::push).
+    pub fn push_binary(&self, data: &[u8]) -> Push {
+        self.push_raw(encode(BINARY, &[], data))
+    }
+
+    pub(crate) fn push_raw(&self, frame: Bytes) -> Push {
+        if self.close_code.get().is_some() {
             return Push::Gone;
         }
         let mut waiting = self.waiting.lock();
@@ -75,10 +95,10 @@ impl Outgoing {
         Push::Taken
     }
 
-    /// Takes as many frames as the kernel does, and the rest of one that it takes in part. While anything waits it takes
-    /// none: their place is in the log.
-    pub(in crate::socket) fn push_all(&self, batch: &Batch) -> (usize, Push) {
-        if self.ending.get().is_some() {
+    /// Sends as many frames of a batch as the kernel takes, with one system call, and says how many. The rest of a frame that
+    /// was written in part counts as sent and is written later; while anything waits, no frame is taken.
+    pub fn push_all(&self, batch: &Batch) -> (usize, Push) {
+        if self.close_code.get().is_some() {
             return (0, Push::Gone);
         }
         let mut waiting = self.waiting.lock();
@@ -88,25 +108,25 @@ impl Outgoing {
         let Ok(written) = self.write(batch.joined()) else {
             return (0, Push::Gone);
         };
-        let (whole, part) = whole(batch.frames(), written);
-        let Some(next) = batch.frames().get(whole) else {
-            return (whole, Push::Taken);
+        let (complete, part) = complete(batch.frames(), written);
+        let Some(next) = batch.frames().get(complete) else {
+            return (complete, Push::Taken);
         };
-        // Waits even if nothing of it was taken: so it is the kernel that says when to go on. A part of the joined bytes
-        // would keep all of them.
+        // This frame waits even if none of its bytes was written: so the kernel says when there is room again. It is cloned
+        // from its own bytes, because a part of the joined ones would keep all of them in memory.
         self.keep_rest(&mut waiting, next.bytes().clone(), part);
-        (whole + 1, Push::Full)
+        (complete + 1, Push::Full)
     }
 
     fn keep_rest(&self, waiting: &mut VecDeque<Bytes>, mut frame: Bytes, written: usize) {
         frame.advance(written);
         if !frame.is_empty() {
             waiting.push_back(frame);
-            self.news.notify_one();
+            self.frame_waits.notify_one();
         }
     }
 
-    /// Writes what the kernel takes at once, which may be nothing.
+    /// Writes as many bytes as the kernel takes at once, which may be none.
     fn write(&self, bytes: &[u8]) -> io::Result<usize> {
         match self.stream.try_write(bytes) {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -114,11 +134,11 @@ impl Outgoing {
         }
     }
 
-    /// Hands over what waits whenever the kernel has room; ends with an error when nothing can be written any more.
-    pub(super) async fn flush(&self) -> io::Error {
+    /// Writes the waiting frames whenever the kernel has room. Returns the error that ends the connection.
+    pub(crate) async fn flush(&self) -> io::Error {
         loop {
             while self.waiting.lock().is_empty() {
-                self.news.notified().await;
+                self.frame_waits.notified().await;
             }
             if let Err(error) = self.stream.writable().await {
                 return error;
@@ -141,40 +161,41 @@ impl Outgoing {
                 waiting.pop_front();
             }
         }
-        // Idle connections keep no memory for what they may have to say.
+        // An idle connection keeps no memory for frames to come.
         *waiting = VecDeque::new();
         Ok(())
     }
 
-    /// Asks the connection's task to end it.
-    pub(in crate::socket) fn end(&self, ending: Ending) {
-        if self.ending.set(ending).is_ok() {
-            self.end.notify_one();
+    /// Asks the task that holds [`Incoming`](crate::Incoming) to close the connection. The first request decides the code.
+    pub fn close(&self, code: CloseCode) {
+        if self.close_code.set(code).is_ok() {
+            self.close_requested.notify_one();
         }
     }
 
-    /// Waits until the end was asked for.
-    pub(super) async fn ended(&self) -> Ending {
+    /// Waits until a close is requested.
+    pub(crate) async fn close_requested(&self) -> CloseCode {
         loop {
-            if let Some(ending) = self.ending.get() {
-                return *ending;
+            if let Some(code) = self.close_code.get() {
+                return *code;
             }
-            self.end.notified().await;
+            self.close_requested.notified().await;
         }
     }
 
-    /// Says goodbye, unless a frame is under way that will never be whole, and closes this side.
-    pub(super) fn close(&self, ending: Ending) {
-        let _ = self.ending.set(ending);
-        // Whoever does not hear it sees the end of the connection.
+    /// Sends the close frame and closes this side. After the part of a frame that will never be complete, no close frame can
+    /// be sent.
+    pub(crate) fn finish(&self, code: CloseCode) {
+        let _ = self.close_code.set(code);
+        // A client that does not get it sees the end of the connection.
         if self.flush_now().is_ok() && self.waiting.lock().is_empty() {
-            let _ = self.write(&goodbye(ending));
+            let _ = self.write(&close_frame(code));
         }
         let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
     }
 
-    /// Reads and drops until the other side is closed too.
-    pub(super) async fn until_hung_up(&self) {
+    /// Reads and drops bytes until the client has closed its side too.
+    pub(crate) async fn peer_closed(&self) {
         while self.stream.readable().await.is_ok() {
             match self.stream.try_read(&mut [0; 1024]) {
                 Ok(1..) => {}
@@ -184,40 +205,40 @@ impl Outgoing {
         }
     }
 
-    pub(super) async fn readable(&self) -> io::Result<()> {
+    pub(crate) async fn readable(&self) -> io::Result<()> {
         self.stream.readable().await
     }
 
-    pub(super) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub(crate) fn try_read(&self, buffer: &mut [u8]) -> io::Result<usize> {
         self.stream.try_read(buffer)
     }
 }
 
-/// How many of these frames are whole in their first so many bytes, and how much of the next one there is.
-fn whole(frames: &[Frame], mut bytes: usize) -> (usize, usize) {
+/// How many of these frames are complete in their first `bytes` bytes, and how many bytes of the next one there are.
+fn complete(frames: &[Frame], mut bytes: usize) -> (usize, usize) {
     let cut = frames.iter().position(|frame| {
         let length = frame.bytes().len();
-        let is_whole = length <= bytes;
-        if is_whole {
+        let is_complete = length <= bytes;
+        if is_complete {
             bytes -= length;
         }
-        !is_whole
+        !is_complete
     });
     (cut.unwrap_or(frames.len()), bytes)
 }
 
 /// A text frame.
-pub(super) fn text(payload: &str) -> Bytes {
+pub(crate) fn text(payload: &str) -> Bytes {
     encode(TEXT, &[], payload.as_bytes())
 }
 
-/// The answer to WebSocket's ping: the same data.
-pub(super) fn pong(data: &[u8]) -> Bytes {
+/// The answer to WebSocket's ping: a pong with the same payload.
+pub(crate) fn pong(data: &[u8]) -> Bytes {
     encode(PONG, &[], data)
 }
 
-fn goodbye(ending: Ending) -> Bytes {
-    encode(CLOSE, &[], &(ending as u16).to_be_bytes())
+fn close_frame(code: CloseCode) -> Bytes {
+    encode(CLOSE, &[], &(code as u16).to_be_bytes())
 }
 
 #[cfg(test)]
@@ -240,7 +261,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn frames_taken_in_part_are_continued_exactly() {
+    async fn partly_written_frames_are_completed_in_order() {
         let (outgoing, mut client) = pair().await;
         let frames: Vec<Frame> = (0..3_000)
             .map(|n| Frame::new(&format!("{n}-{}", "x".repeat(n % 3_000))))
@@ -279,10 +300,10 @@ mod tests {
     }
 
     #[test]
-    fn a_cut_is_found_wherever_it_is() {
+    fn complete_frames_are_counted_at_every_cut() {
         // Four, five and four bytes.
         let frames = ["a", "bc", "d"].map(Frame::new);
-        let cuts = [0, 3, 4, 8, 9, 12, 13].map(|bytes| whole(&frames, bytes));
+        let cuts = [0, 3, 4, 8, 9, 12, 13].map(|bytes| complete(&frames, bytes));
         assert_eq!(
             cuts,
             [(0, 0), (0, 3), (1, 0), (1, 4), (2, 0), (2, 3), (3, 0)]
@@ -290,18 +311,21 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_waits_is_bounded_and_messages_do_not_wait_here() {
+    async fn waiting_frames_are_bounded_and_batches_never_wait() {
         let (outgoing, _client) = pair().await;
         let frame = Frame::new(&"x".repeat(60_000));
         let mut answers = 0;
         while outgoing.push(&frame) == Push::Taken {
             answers += 1;
-            assert!(answers < 10_000, "it never ends");
+            assert!(
+                answers < 10_000,
+                "the number of waiting frames has no bound"
+            );
         }
         assert!(answers >= MOST_WAITING);
         let batch = Batch::new([&frame].into_iter());
         assert_eq!(outgoing.push_all(&batch), (0, Push::Full));
-        outgoing.end(Ending::GoingAway);
+        outgoing.close(CloseCode::GoingAway);
         assert_eq!(outgoing.push(&frame), Push::Gone);
     }
 }

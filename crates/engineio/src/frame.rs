@@ -1,27 +1,27 @@
-//! What goes out over a socket: a Socket.IO packet, encoded once as the WebSocket frame that carries it.
+//! What a server sends: an Engine.IO message, encoded once as the WebSocket frame that carries it.
 
 use std::{fmt, str, sync::OnceLock};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Engine.IO's packet type of a message, before each Socket.IO packet.
+/// Engine.IO's packet type `message`, before each packet of the protocol above it.
 const ENGINE_MESSAGE: u8 = b'4';
 /// The first byte of a final text frame.
 pub(crate) const TEXT: u8 = 0x81;
 /// Bytes of the longest header of a frame that is not masked.
 const LONGEST_HEADER: usize = 10;
 
-/// A packet in its frame. Cloning it copies nothing.
+/// A packet in its Engine.IO message in its WebSocket frame. A clone shares the bytes.
 #[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Frame {
+pub struct Frame {
     bytes: Bytes,
-    /// Where the Socket.IO packet begins, after the frame's header and Engine.IO's packet type.
+    /// Where the packet begins, after the frame's header and Engine.IO's packet type.
     packet: usize,
 }
 
 impl Frame {
-    /// Frames a Socket.IO packet.
-    pub(crate) fn new(packet: &str) -> Self {
+    /// Frames a packet of the protocol above Engine.IO.
+    pub fn new(packet: &str) -> Self {
         let bytes = encode(TEXT, &[ENGINE_MESSAGE], packet.as_bytes());
         Self {
             packet: bytes.len() - packet.len(),
@@ -29,52 +29,61 @@ impl Frame {
         }
     }
 
-    /// The frame, header and all.
-    pub(crate) fn bytes(&self) -> &Bytes {
+    /// The frame with its header, as it is written to the connection.
+    #[inline]
+    pub fn bytes(&self) -> &Bytes {
         &self.bytes
     }
 
-    /// The Socket.IO packet in it.
-    pub(crate) fn packet(&self) -> &str {
-        str::from_utf8(&self.bytes[self.packet..]).expect("it was made from a string")
+    /// The packet in it, as a transport without frames sends it.
+    ///
+    /// # Panics
+    ///
+    /// Never: a frame is made from a string.
+    pub fn packet(&self) -> &str {
+        str::from_utf8(&self.bytes[self.packet..]).expect("a frame is made from a string")
     }
 }
 
-/// Frames that go out one after the other, also in one piece: who takes all of it is served by one system call.
+/// Frames in the order in which they are sent, and all of them in one piece: one system call writes it to a client that
+/// keeps up.
 #[derive(Debug)]
-pub(crate) struct Batch {
+pub struct Batch {
     frames: Vec<Frame>,
-    /// Made for the first one who asks.
+    /// Joined for the first client, shared with the others.
     joined: OnceLock<Bytes>,
 }
 
 impl Batch {
-    /// Copies nothing yet.
-    pub(crate) fn new<'a>(frames: impl Iterator<Item = &'a Frame>) -> Self {
+    /// A batch of these frames. Their bytes are not copied before they are needed in one piece.
+    pub fn new<'a>(frames: impl Iterator<Item = &'a Frame>) -> Self {
         Self {
             frames: frames.cloned().collect(),
             joined: OnceLock::new(),
         }
     }
 
-    /// One by one.
-    pub(crate) fn frames(&self) -> &[Frame] {
+    /// The frames one by one.
+    #[inline]
+    pub fn frames(&self) -> &[Frame] {
         &self.frames
     }
 
-    /// The bytes of all of them.
-    pub(crate) fn joined(&self) -> &Bytes {
+    /// The bytes of all frames in one piece. A single frame is not copied.
+    #[inline]
+    pub fn joined(&self) -> &Bytes {
         self.joined.get_or_init(|| match &self.frames[..] {
-            [one] => one.bytes.clone(),
-            many => {
-                let bytes: Vec<&[u8]> = many.iter().map(|one| &one.bytes[..]).collect();
+            [frame] => frame.bytes.clone(),
+            frames => {
+                let bytes: Vec<&[u8]> = frames.iter().map(|frame| &frame.bytes[..]).collect();
                 bytes.concat().into()
             }
         })
     }
 }
 
-/// A final frame of a server (RFC 6455, 5.2): not masked. `first` holds the opcode; the payload comes in two parts.
+/// A final frame of a server (RFC 6455, 5.2), which is not masked. `first` is its first byte, with the opcode; the payload is
+/// given in two parts.
 pub(crate) fn encode(first: u8, prefix: &[u8], payload: &[u8]) -> Bytes {
     let length = prefix.len() + payload.len();
     let mut bytes = BytesMut::with_capacity(length + LONGEST_HEADER);
@@ -122,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_is_its_frames_in_order_and_a_single_one_is_not_copied() {
+    fn batch_joins_frames_in_order_and_does_not_copy_one() {
         let frames = ["a", "bc", ""].map(Frame::new);
         let batch = Batch::new(frames.iter());
         assert_eq!(&batch.joined()[..], b"\x81\x024a\x81\x034bc\x81\x014");
@@ -132,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn its_header_says_its_length_whatever_that_is() {
+    fn header_holds_every_payload_length() {
         for length in [0, 1, 124, 125, 126, 65_533, 65_534, 65_535, 65_536, 100_000] {
             let packet = "x".repeat(length);
             let frame = Frame::new(&packet);

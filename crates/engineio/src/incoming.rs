@@ -1,0 +1,316 @@
+//! The receiving half of a connection: its messages, its heartbeat and its end.
+
+use std::{io, pin::Pin, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use serde_json::json;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, Sleep, sleep, timeout},
+};
+
+use crate::{
+    CloseCode, Outgoing, Settings,
+    decoder::{Decoder, Received},
+    outgoing::{PING, pong, text},
+};
+
+/// How much is read at once, in bytes. Most packets are smaller, and the buffer lives on the stack.
+const READ_AT_ONCE: usize = 4_096;
+/// How long a client may take to close its side after the server has closed its own.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// A message from a client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Message {
+    /// The payload of Engine.IO's packet `message`.
+    Text(String),
+    /// A binary message.
+    Binary(Bytes),
+}
+
+/// The receiving half of a connection. It also sends the pings and what waits in [`Outgoing`], so a task must take from it
+/// for as long as the connection is open.
+#[derive(Debug)]
+pub struct Incoming {
+    socket: Arc<Outgoing>,
+    settings: Arc<Settings>,
+    decoder: Decoder,
+    clock: Pin<Box<Sleep>>,
+    next_beat: Beat,
+    /// The client has answered since the last ping.
+    is_alive: bool,
+}
+
+/// What the connection's clock does next.
+#[derive(Clone, Copy, Debug)]
+enum Beat {
+    /// It sends a ping.
+    Ping,
+    /// It closes the connection if the client has not answered.
+    Check,
+}
+
+/// Opens the session `sid` on a TCP connection after the handshake: sends Engine.IO's `open` packet. `already_read` is what
+/// was read from the connection beyond the handshake.
+///
+/// Set `TCP_NODELAY` on the stream: every push is one write.
+pub fn open(
+    stream: TcpStream,
+    already_read: &[u8],
+    sid: &str,
+    settings: &Arc<Settings>,
+) -> (Arc<Outgoing>, Incoming) {
+    let socket = Arc::new(Outgoing::new(stream));
+    socket.push_raw(open_packet(sid, settings));
+    let mut decoder = Decoder::new(settings.max_payload as usize);
+    decoder.extend(already_read);
+    let incoming = Incoming {
+        socket: socket.clone(),
+        settings: settings.clone(),
+        decoder,
+        clock: Box::pin(sleep(settings.ping_interval)),
+        next_beat: Beat::Ping,
+        is_alive: true,
+    };
+    (socket, incoming)
+}
+
+fn open_packet(sid: &str, settings: &Settings) -> Bytes {
+    let open = json!({
+        "sid": sid,
+        "upgrades": [],
+        "pingInterval": settings.ping_interval.as_millis(),
+        "pingTimeout": settings.ping_timeout.as_millis(),
+        "maxPayload": settings.max_payload,
+    });
+    text(&format!("0{open}"))
+}
+
+impl Incoming {
+    /// Waits for the next message, or for a reason to close the connection: then call [`Incoming::close`] with it. Dropping
+    /// the future loses nothing.
+    pub async fn next(&mut self) -> Result<Message, CloseCode> {
+        loop {
+            if let Some(message) = self.decode()? {
+                return Ok(message);
+            }
+            tokio::select! {
+                read = self.socket.readable() => {
+                    read.map_err(|_| CloseCode::Normal)?;
+                    self.read()?;
+                }
+                _ = self.socket.flush() => return Err(CloseCode::Normal),
+                code = self.socket.close_requested() => return Err(code),
+                () = self.clock.as_mut() => self.beat()?,
+            }
+        }
+    }
+
+    /// Closes the connection: sends the close frame, then waits a moment for the client to close its side. Bytes that the
+    /// client has sent meanwhile are read and dropped, because a reset would take from it what it has not read yet.
+    pub async fn close(self, code: CloseCode) {
+        self.socket.finish(code);
+        let _ = timeout(LINGER, self.socket.peer_closed()).await;
+    }
+
+    fn read(&mut self) -> Result<(), CloseCode> {
+        let mut buffer = [0; READ_AT_ONCE];
+        match self.socket.try_read(&mut buffer) {
+            Ok(count @ 1..) => self.decoder.extend(&buffer[..count]),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Ok(0) | Err(_) => return Err(CloseCode::Normal),
+        }
+        Ok(())
+    }
+
+    /// The next message among the bytes that were read. Control frames and Engine.IO's own packets are answered here.
+    fn decode(&mut self) -> Result<Option<Message>, CloseCode> {
+        while let Some(received) = self.decoder.next()? {
+            match received {
+                Received::Text(packet) => {
+                    if let Some(message) = self.packet(packet)? {
+                        return Ok(Some(message));
+                    }
+                }
+                Received::Binary(data) => return Ok(Some(Message::Binary(data))),
+                Received::Ping(data) => drop(self.socket.push_raw(pong(&data))),
+                Received::Pong => {}
+                Received::Close => return Err(CloseCode::Normal),
+            }
+        }
+        Ok(None)
+    }
+
+    /// An Engine.IO packet: its type is the first character.
+    fn packet(&mut self, mut packet: String) -> Result<Option<Message>, CloseCode> {
+        match packet.as_bytes().first() {
+            Some(b'4') => {
+                packet.remove(0);
+                Ok(Some(Message::Text(packet)))
+            }
+            Some(b'2' | b'3') => {
+                self.is_alive = true;
+                Ok(None)
+            }
+            Some(b'1') => Err(CloseCode::Normal),
+            _ => Err(CloseCode::ProtocolError),
+        }
+    }
+
+    /// Does what is due, and sets the clock for what comes next.
+    fn beat(&mut self) -> Result<(), CloseCode> {
+        let Settings {
+            ping_interval,
+            ping_timeout,
+            ..
+        } = *self.settings;
+        let (next_beat, wait) = match self.next_beat {
+            Beat::Ping => {
+                self.is_alive = false;
+                self.socket.push_raw(PING.clone());
+                (Beat::Check, ping_timeout)
+            }
+            Beat::Check if !self.is_alive => return Err(CloseCode::GoingAway),
+            Beat::Check => (Beat::Ping, ping_interval.saturating_sub(ping_timeout)),
+        };
+        self.next_beat = next_beat;
+        self.clock.as_mut().reset(Instant::now() + wait);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::{SinkExt, StreamExt};
+    use serde_json::Value;
+    use tokio::net::TcpListener;
+    use tokio_tungstenite::{
+        WebSocketStream,
+        tungstenite::{Message as WsMessage, protocol::Role},
+    };
+
+    use super::*;
+    use crate::{Frame, Push};
+
+    type Client = WebSocketStream<TcpStream>;
+
+    const SETTINGS: Settings = Settings {
+        ping_interval: Duration::from_millis(40),
+        ping_timeout: Duration::from_millis(30),
+        max_payload: 100,
+    };
+
+    /// Both halves of a new session, and its client, which has read the `open` packet.
+    async fn session(settings: Settings) -> (Arc<Outgoing>, Incoming, Client) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("bound");
+        let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
+        let server = server.expect("accepted").0;
+        let mut client =
+            Client::from_raw_socket(client.expect("connected"), Role::Client, None).await;
+        let expected = json!({
+            "sid": "s1",
+            "upgrades": [],
+            "pingInterval": settings.ping_interval.as_millis(),
+            "pingTimeout": settings.ping_timeout.as_millis(),
+            "maxPayload": settings.max_payload,
+        });
+        let (outgoing, incoming) = open(server, &[], "s1", &Arc::new(settings));
+        let packet = text_of(&mut client).await;
+        let open = packet.strip_prefix('0').expect("an open packet");
+        assert_eq!(serde_json::from_str::<Value>(open).expect("JSON"), expected);
+        (outgoing, incoming, client)
+    }
+
+    async fn text_of(client: &mut Client) -> String {
+        let message = client.next().await.expect("open").expect("received");
+        message.into_text().expect("text").to_string()
+    }
+
+    /// Sends a packet, and lets the connection be closed because of it.
+    async fn closed_by(packet: WsMessage) -> CloseCode {
+        let (_outgoing, mut incoming, mut client) = session(Settings {
+            max_payload: SETTINGS.max_payload,
+            ..Settings::default()
+        })
+        .await;
+        client.send(packet).await.expect("sent");
+        let code = incoming.next().await.expect_err("no message");
+        let closing = tokio::spawn(incoming.close(code));
+        if let Some(Ok(WsMessage::Close(Some(frame)))) = client.next().await {
+            assert_eq!(u16::from(frame.code), code as u16);
+        }
+        drop(client);
+        closing.await.expect("closed");
+        code
+    }
+
+    #[tokio::test]
+    async fn messages_pass_both_ways() {
+        let (outgoing, mut incoming, mut client) = session(Settings::default()).await;
+        client.send("4olá".into()).await.expect("sent");
+        client
+            .send(WsMessage::Binary(Bytes::from_static(b"x")))
+            .await
+            .expect("sent");
+        assert_eq!(incoming.next().await, Ok(Message::Text("olá".to_owned())));
+        let binary = Message::Binary(Bytes::from_static(b"x"));
+        assert_eq!(incoming.next().await, Ok(binary));
+        assert_eq!(outgoing.push(&Frame::new("olá")), Push::Taken);
+        assert_eq!(text_of(&mut client).await, "4olá");
+    }
+
+    #[tokio::test]
+    async fn client_that_answers_pings_stays() {
+        let (outgoing, mut incoming, mut client) = session(SETTINGS).await;
+        let answering = async {
+            for _ in 0..4 {
+                assert_eq!(text_of(&mut client).await, "2");
+                client.send("3".into()).await.expect("sent");
+            }
+            outgoing.close(CloseCode::GoingAway);
+        };
+        let (ended, ()) = tokio::join!(incoming.next(), answering);
+        assert_eq!(ended, Err(CloseCode::GoingAway));
+    }
+
+    #[tokio::test]
+    async fn client_that_answers_no_ping_is_closed() {
+        let (_outgoing, mut incoming, mut client) = session(SETTINGS).await;
+        let began = Instant::now();
+        assert_eq!(incoming.next().await, Err(CloseCode::GoingAway));
+        assert!(began.elapsed() >= SETTINGS.ping_interval + SETTINGS.ping_timeout);
+        assert_eq!(text_of(&mut client).await, "2");
+    }
+
+    #[tokio::test]
+    async fn close_code_says_why() {
+        let long = format!("4{}", "x".repeat(100));
+        for (packet, code) in [
+            ("1".into(), CloseCode::Normal),
+            ("9".into(), CloseCode::ProtocolError),
+            ("".into(), CloseCode::ProtocolError),
+            (WsMessage::text(long), CloseCode::TooBig),
+            (WsMessage::Close(None), CloseCode::Normal),
+        ] {
+            assert_eq!(closed_by(packet.clone()).await, code, "{packet:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn websocket_ping_is_answered_with_its_payload() {
+        let (_outgoing, mut incoming, mut client) = session(Settings::default()).await;
+        let payload = Bytes::from_static(b"abc");
+        client
+            .send(WsMessage::Ping(payload.clone()))
+            .await
+            .expect("sent");
+        let pong = tokio::select! {
+            _ = incoming.next() => None,
+            pong = client.next() => pong,
+        };
+        let pong = pong.expect("open").expect("received");
+        assert_eq!(pong, WsMessage::Pong(payload));
+    }
+}

@@ -148,7 +148,7 @@ test("the page waits for a place in a full room", async (t) => {
   const bia = await ChatWindow.open(t, server.url);
   await bia.page.fill("#name-input", "Bia");
   await bia.page.press("#name-input", "Enter");
-  await bia.connection("refused");
+  await bia.connection("rejected");
   assert.match(await bia.page.textContent("#connection-words"), /A sala está cheia/);
   await ana.context.close();
   await bia.connection("connected");

@@ -1,5 +1,5 @@
-// The page's entry: joins the parts. Events come in from the connection and the person, change the timeline and the
-// outbox, and everything that is shown follows from those.
+// The page's entry: connects the modules. Events of the connection and of the person change the timeline and the outbox, and
+// everything that the page shows follows from those two.
 
 import { Connection } from "./connection.js";
 import { everyMidnight } from "./dates.js";
@@ -22,9 +22,9 @@ import { PeopleView } from "./view/people.js";
 import { showConnection, showMe, showNewest, showRoom, showTitle, showTyping } from "./view/status.js";
 import { TwinNotice } from "./view/twin.js";
 
-/** A message waits longer than the server's own time limit, which answers with what happened. */
+/** Longer than the server's own time limit, so that the server's answer says what happened. */
 const SEND_TIMEOUT = 20_000;
-/** Until the server has said its own. */
+/** Used until the server has sent its own limits. */
 const DEFAULT_NAME_LIMIT = 40;
 
 translate(document);
@@ -68,7 +68,7 @@ everyMidnight(draw);
 if (identity.name === undefined) nameDialog.ask({ limit: nameLimit });
 else enter();
 
-/** Joins the room under the name known, or the one just given. */
+/** Joins the room under the stored name, or the one just given. */
 function enter(name = identity.name, somebodyElse = false) {
   if (name !== identity.name || somebodyElse) identity.become(name, somebodyElse);
   twinNotice.hide();
@@ -132,7 +132,7 @@ function onScrolled() {
   draw();
 }
 
-/** Others' messages count as unread when nobody looks. */
+/** Counts others' messages as unread when the person does not look. */
 function news(message) {
   if (message.sender !== me.sender) unread.arrived(message);
 }
@@ -156,7 +156,7 @@ function showPeople() {
   people.show(presence, me, (name) => senders.get(name));
 }
 
-/** Draws once per frame; a hidden window has no frames, but a title. */
+/** Draws once per frame. A hidden window has no frames, but its title changes. */
 function draw() {
   if (drawing) return;
   drawing = true;

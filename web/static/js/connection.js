@@ -1,7 +1,7 @@
-// The connection: one Socket.IO socket that comes back by itself, and says in which state it is.
+// The connection: one Socket.IO socket that reconnects by itself and reports its state.
 //
-// The waiting is ours, not socket.io-client's: a refusal, a server that drains and a browser that is online again all
-// end in a reconnect, and each has its own moment.
+// The page decides when to reconnect, not socket.io-client: after a rejection, when a server drains and when the browser is online
+// again, each after a time of its own.
 
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 10_000;
@@ -30,7 +30,7 @@ export class Connection {
     this.#listen();
   }
 
-  /** Connects, or connects again with what `auth` says now. */
+  /** Connects, or reconnects with the current `auth`. */
   renew() {
     this.#wanted = true;
     clearTimeout(this.#timer);
@@ -42,12 +42,12 @@ export class Connection {
     return this.#socket.connected;
   }
 
-  /** Sends and waits for the answer; rejects when none came in `timeout` ms or the connection was lost. */
+  /** Sends an event and waits for its acknowledgement; rejects after `timeout` ms or when the connection is lost. */
   request(event, argument, timeout) {
     return this.#socket.timeout(timeout).emitWithAck(event, argument);
   }
 
-  /** Sends what may be lost. */
+  /** Sends an event that may be lost. */
   signal(event) {
     if (this.connected) this.#socket.volatile.emit(event);
   }
@@ -64,26 +64,26 @@ export class Connection {
     this.#socket.on("typing", typing);
     this.#socket.on("draining", ({ after }) => {
       state("draining");
-      // Everybody leaves at a moment of their own, so that the next server is not met by all at once.
+      // Each client leaves at a random moment, so that they do not all reach the next server at once.
       this.#later(Math.random() * after);
     });
     this.#socket.on("disconnect", (reason) => {
       state("reconnecting");
       if (reason !== "io client disconnect") this.#backOff();
     });
-    this.#socket.on("connect_error", ({ data }) => this.#refused(data?.code));
+    this.#socket.on("connect_error", ({ data }) => this.#rejected(data?.code));
     window.addEventListener("online", () => this.#wake());
     document.addEventListener("visibilitychange", () => document.hidden || this.#wake());
   }
 
-  /** Somebody is back: no reason to wait for the timer. */
+  /** Reconnects now: the browser is online or the person is back, so there is no reason to wait for the timer. */
   #wake() {
     if (this.#wanted && !this.connected) this.renew();
   }
 
-  #refused(code) {
-    this.#handlers.state(code ? "refused" : "reconnecting", code);
-    // Only the person can cure a name.
+  #rejected(code) {
+    this.#handlers.state(code ? "rejected" : "reconnecting", code);
+    // Only the person can choose another name.
     if (code !== "invalid_name") this.#backOff();
   }
 

@@ -1,4 +1,4 @@
-// Days and times, in the browser's own manner.
+// Days and times in the browser's locale.
 
 import { locale } from "./i18n.js";
 

@@ -1,4 +1,4 @@
-// The page's words: Portuguese, or English where the browser asks for it.
+// The page's texts: Portuguese, or English when the browser's language is English.
 
 const pt = {
   connecting: "Conectando…",
@@ -59,7 +59,7 @@ const pt = {
     draining: "o servidor está reiniciando",
     timeout: "a sala não confirmou a tempo",
     unavailable: "a sala está fora do ar",
-    unknown: "o servidor recusou",
+    unknown: "o servidor recusou o pedido",
   },
 };
 
@@ -122,28 +122,28 @@ const en = {
     draining: "the server is restarting",
     timeout: "the room did not confirm in time",
     unavailable: "the room is out of service",
-    unknown: "the server refused",
+    unknown: "the server rejected the request",
   },
 };
 
 const english = /^en\b/i.test(navigator.language);
 const words = english ? en : pt;
 
-/** For Intl: the browser's own variety of the page's language. */
+/** The locale for Intl: the browser's variant of the page's language. */
 export const locale = english || /^pt\b/i.test(navigator.language) ? navigator.language : "pt-BR";
 
-/** The words for `key`, with their values filled in. */
+/** The text for `key`, with its values filled in. */
 export function t(key, ...values) {
   const entry = words[key];
   return typeof entry === "function" ? entry(...values) : entry;
 }
 
-/** A refusal's code in words. */
+/** The text for a rejection's code. */
 export function codeInWords(code) {
   return words.code[code] ?? words.code.unknown;
 }
 
-/** Puts the words into elements that name them by `data-i18n` (text), `data-i18n-placeholder`, `data-i18n-label`. */
+/** Sets the texts of elements that name them in `data-i18n` (text), `data-i18n-placeholder` or `data-i18n-label`. */
 export function translate(root) {
   document.documentElement.lang = locale;
   for (const element of root.querySelectorAll("[data-i18n]")) element.textContent = t(element.dataset.i18n);

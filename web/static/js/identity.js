@@ -1,6 +1,6 @@
 // Who this browser is in the room: a name, and a secret token from which the server derives the public `sender`.
 //
-// Remembered for the browser; a window may be somebody else, for itself and until it is closed.
+// Kept for the browser. A window may have an identity of its own until it is closed.
 
 import { randomId } from "./random.js";
 import { Stored } from "./store.js";
@@ -11,7 +11,7 @@ const thisWindow = new Stored("sessionStorage", "identity");
 export class Identity {
   #current = thisWindow.get() ?? browser.get() ?? { token: randomId() };
 
-  /** `undefined` until the person was asked; `null` when they would not say. */
+  /** `undefined` until the person was asked; `null` when the person gave no name. */
   get name() {
     return this.#current.name;
   }
@@ -20,7 +20,7 @@ export class Identity {
     return this.#current.token;
   }
 
-  /** Takes a name (or `null`); as `somebodyElse`, with a token of its own and in this window only. */
+  /** Takes a name (or `null`); with `somebodyElse`, also a new token, for this window only. */
   become(name, somebodyElse) {
     const own = somebodyElse || thisWindow.get() !== null;
     this.#current = { name, token: somebodyElse ? randomId() : this.token };
@@ -28,7 +28,7 @@ export class Identity {
   }
 }
 
-/** Other windows of this browser that are here with the same token. */
+/** Other windows of this browser that are in the room with the same token. */
 export class Twins {
   #channel = "BroadcastChannel" in window ? new BroadcastChannel("papo.identity") : null;
   #identity;
@@ -44,7 +44,7 @@ export class Twins {
     };
   }
 
-  /** Asks the others; the newest window is the one to say something. */
+  /** Asks the other windows; only the newest window shows the notice. */
   ask() {
     this.#tell(true);
   }

@@ -1,17 +1,17 @@
-// The outbox: what this person has written and the room has not shown yet. Pure but for its storage and its timer.
+// The outbox: the messages that this person has written and the room has not shown yet. Pure, except for its storage and timer.
 //
-// One message is under way at a time, so that the order survives every retry; a retry has the same id, so the room shows it
-// once. It is kept in the window's storage and survives a reload.
+// One message is sent at a time, so that retries keep the order. A retry has the same id, so the room shows the message once. The
+// outbox is kept in the window's storage and survives a reload.
 
-/** Refusals after which the message was not stored, or perhaps not: trying again is right. */
+/** Rejections after which the message was not stored, or may not have been: sending it again is right. */
 const RETRY = new Set(["rate_limited", "draining", "unavailable", "timeout"]);
 const FIRST_RETRY = 500;
 const LONGEST_RETRY = 10_000;
-/** About half a minute; then the person decides. Too fast a typist only has to wait, however long. */
+/** Tries, about half a minute in all; then the person decides. A message rejected as `rate_limited` is tried without a limit. */
 const MOST_TRIES = 7;
 
 export class Outbox {
-  /** { id, text, at, state: "pending" | "sent" | "failed", code?, offset?, epoch? }, in the order they were written. */
+  /** { id, text, at, state: "pending" | "sent" | "failed", code?, offset?, epoch? }, in the order in which they were written. */
   entries;
   #store;
   #send;
@@ -21,7 +21,7 @@ export class Outbox {
   #tries = 0;
   #timer;
 
-  /** `send(id, text)` resolves to the acknowledgement and rejects if there was none; `changed()` follows every change. */
+  /** `send(id, text)` resolves to the acknowledgement and rejects if there was none; `changed()` is called after every change. */
   constructor({ store, send, changed }) {
     this.entries = store.get() ?? [];
     this.#store = store;
@@ -45,7 +45,7 @@ export class Outbox {
     this.#update();
   }
 
-  /** The connection can carry messages, or no longer. */
+  /** Says whether the connection can carry messages. */
   open(open) {
     this.#open = open;
     this.#tries = 0;
@@ -53,7 +53,7 @@ export class Outbox {
     this.#update();
   }
 
-  /** The room has shown these; and whatever it had acknowledged up to `newest`, also if it is on no page held here. */
+  /** Removes the messages that the room has shown, and those acknowledged up to `newest`, which may be on no page held here. */
   settle(ids, { epoch, newest }) {
     const shown = (entry) => entry.state === "sent" && (entry.epoch !== epoch || entry.offset <= newest);
     const kept = this.entries.filter((entry) => !ids.has(entry.id) && !shown(entry));
@@ -77,7 +77,7 @@ export class Outbox {
     if (!entry || !this.#open || this.#busy) return;
     this.#busy = true;
     clearTimeout(this.#timer);
-    // Without an answer the outcome is unknown: as the server's own `timeout`.
+    // Without an answer the outcome is unknown, as after the server's own `timeout`.
     const answer = await this.#send(entry.id, entry.text).catch(() => ({ ok: false, code: "timeout" }));
     this.#busy = false;
     this.#take(entry, answer);

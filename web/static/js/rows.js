@@ -1,14 +1,14 @@
-// Rows: what the log shows, from top to bottom, told as data. Pure; `view/log.js` makes it visible.
+// Rows: the content of the log view from top to bottom, as data. Pure; `view/log.js` shows it.
 
 import { dayOf } from "./dates.js";
 import { keyOf } from "./timeline.js";
 
-/** Messages of one sender within this time stand together under one name. */
+/** Messages of one sender within this time form a group under one name. */
 const GROUP_WITHIN = 5 * 60_000;
 
 /**
- * Rows of kind `edge` (what is above), `day`, `notice`, `marker` (new messages begin) and `message`. A person's own
- * message keeps its key from being written to being shown, so that it stays the same element.
+ * Rows of kind `edge` (whether older messages exist), `day`, `notice`, `marker` (the first new message) and `message`. A person's own
+ * message has the same key in the outbox and in the log, so that it stays the same element.
  */
 export function rows({ timeline, outbox, me, marker, loading }) {
   const list = [{ kind: "edge", key: "edge", edge: edge(timeline, outbox, loading) }];

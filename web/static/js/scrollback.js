@@ -1,9 +1,9 @@
 // Scrolling back: loads the pages of the log that the timeline does not hold, and keeps it within its bound.
 
 const PAGE = 50;
-/** Most messages held, and so most elements on the page. */
+/** Maximum of messages held, and so of elements on the page. */
 const MOST = 600;
-/** What is left when the oldest go, so that they do not go one by one. */
+/** Messages that are kept when the oldest are dropped, so that they are not dropped one by one. */
 const KEPT = 400;
 const TIMEOUT = 10_000;
 const PAUSE = 1_000;
@@ -14,14 +14,14 @@ export class Scrollback {
   #request;
   #changed;
 
-  /** `request(argument, timeout)` asks the room for `{ before, limit }`; `changed()` follows every change. */
+  /** `request(argument, timeout)` asks the room for `{ before, limit }`; `changed()` is called after every change. */
   constructor(timeline, request, changed) {
     this.#timeline = timeline;
     this.#request = request;
     this.#changed = changed;
   }
 
-  /** Older messages, if there are. */
+  /** Loads older messages, if there are any. */
   async older() {
     const { messages, more } = this.#timeline;
     if (!more || !messages.length) return;
@@ -31,11 +31,11 @@ export class Scrollback {
     });
   }
 
-  /** Newer messages, if the timeline is detached from the end of the log. */
+  /** Loads newer messages, if the timeline is detached from the end of the log. */
   async newer() {
     const { messages, detached } = this.#timeline;
     if (!detached) return;
-    // The server pages backwards only; a page of PAGE offsets that ends here begins right after what we have.
+    // The server pages backwards only: a page of PAGE offsets that ends here begins right after the last message held.
     const end = messages.at(-1).offset + 1 + PAGE;
     await this.#load(end, (page) => {
       this.#timeline.append(page.messages, end);
@@ -43,13 +43,13 @@ export class Scrollback {
     });
   }
 
-  /** Back to the end of the log, if the timeline is detached from it. */
+  /** Returns to the end of the log, if the timeline is detached from it. */
   async newest() {
     if (!this.#timeline.detached) return;
     await this.#load(this.#timeline.newest + 1, (page) => this.#timeline.jump(page.messages, page.more));
   }
 
-  /** Keeps the timeline within its bound while messages arrive; what goes is what the person does not look at. */
+  /** Keeps the timeline within its bound while messages arrive: drops messages that the person does not see. */
   bound(atEnd) {
     const { messages } = this.#timeline;
     if (messages.length <= MOST) return;
@@ -63,7 +63,7 @@ export class Scrollback {
     this.#changed();
     const { epoch } = this.#timeline;
     const page = await this.#request({ before, limit: PAGE }, TIMEOUT).catch(() => ({ ok: false }));
-    // An answer about a log that has ended meanwhile says nothing about this one.
+    // The log was replaced meanwhile: the answer is about the old one.
     if (page.ok && page.epoch === epoch && epoch === this.#timeline.epoch) take(page);
     else await new Promise((resolve) => setTimeout(resolve, PAUSE));
     this.loading = false;

@@ -1,4 +1,4 @@
-// What the browser remembers. Storage may be forbidden or full: then the page forgets, and works.
+// Values that the browser keeps. When storage is forbidden or full, the page works without it and keeps nothing.
 
 /** One value in `localStorage` or `sessionStorage`, as JSON. */
 export class Stored {
@@ -23,7 +23,7 @@ export class Stored {
       if (value === null) window[this.#area].removeItem(this.#key);
       else window[this.#area].setItem(this.#key, JSON.stringify(value));
     } catch {
-      // Forgetting is better than failing.
+      // The page goes on without the stored value.
     }
   }
 }

@@ -1,7 +1,7 @@
-// Text as it is shown: links made clickable, initials, colours. Pure, and nothing here makes HTML.
+// Text as the page shows it: links, initials, colours. Pure, and never HTML.
 
 const LINK = /\bhttps?:\/\/[^\s<>"'`\u00ab\u00bb\u201c\u201d\u2018\u2019]+/giu;
-/** What ends a sentence rather than an address. */
+/** Characters that end a sentence, not an address. */
 const TRAILING = /[.,;:!?…*_~]+$/u;
 const BRACKETS = { ")": "(", "]": "[", "}": "{" };
 
@@ -21,7 +21,7 @@ export function segments(text) {
   return parts;
 }
 
-/** Without the punctuation around it, but with brackets of its own, as in .../Papo_(chat) */
+/** The address without the punctuation around it, but with its own brackets, as in .../Papo_(chat) */
 function address(found) {
   for (let shown = found; ; ) {
     const bare = shown.replace(TRAILING, "");
@@ -41,14 +41,14 @@ export function initials(name) {
   return (letters || [...name.trim()][0] || "?").toLocaleUpperCase();
 }
 
-/** Which of the style sheet's twelve hues a sender has: the same in every window. */
+/** The sender's hue among the style sheet's twelve: the same in every window. */
 export function hue(sender) {
   let hash = 0;
   for (const character of sender) hash = (hash * 31 + character.codePointAt(0)) >>> 0;
   return hash % 12;
 }
 
-/** Length as the server counts it: in Unicode characters. */
+/** The length as the server counts it, in Unicode characters. */
 export function length(text) {
   return [...text].length;
 }

@@ -1,20 +1,20 @@
 // The timeline: the part of the room's log that this page holds, ascending by offset. Pure: no DOM, no clock.
 //
-// It is a window on the log of bounded length. `newest` is the last offset the page has been told of, and so where a
-// reconnect resumes; a `detached` window ends before it, and newer messages are loaded by scrolling.
+// It is a window of bounded length on the log. `newest` is the last offset that the page has received: a reconnect resumes there.
+// A `detached` window ends before it, and scrolling loads newer messages.
 
 export class Timeline {
   epoch = null;
   messages = [];
-  /** Older messages exist than the first one held. */
+  /** Whether the log has messages older than the first one held. */
   more = false;
   newest = null;
   detached = false;
-  /** What happened to the log, each shown before the first message at or after its `before`: { kind, before }. */
+  /** Notices about the log, each shown before the first message at or after its `before`: { kind, before }. */
   notices = [];
   #keys = new Set();
 
-  /** Takes the `history` that follows a connect; returns the messages that are news to somebody who was here before. */
+  /** Takes the `history` that follows a connect; returns the messages that a person who was here before has not seen. */
   begin({ epoch, messages, recovered, more, gap }) {
     if (recovered && epoch === this.epoch) {
       if (gap) this.notices.push({ kind: "gap", before: gap.to });
@@ -27,7 +27,7 @@ export class Timeline {
     return [];
   }
 
-  /** Takes a live message; `false` when it is known already. */
+  /** Takes a live message; returns `false` when the timeline has it already. */
   add(message) {
     if (this.newest !== null && message.offset <= this.newest) return false;
     this.newest = message.offset;
@@ -55,7 +55,7 @@ export class Timeline {
     this.detached = end <= this.newest;
   }
 
-  /** Starts over with the page that ended at what was the newest message when it was asked for. */
+  /** Replaces the window with the page that ended at the newest message when it was requested. */
   jump(page, more) {
     const { newest } = this;
     this.#reset(this.epoch, page, more);
@@ -63,14 +63,14 @@ export class Timeline {
     this.newest = Math.max(newest, this.newest);
   }
 
-  /** Forgets all but the newest `most`; they can be loaded again. */
+  /** Drops all but the newest `most`; the others can be loaded again. */
   dropOldest(most) {
     if (this.messages.length <= most) return;
     this.more = true;
     this.#keep(this.messages.slice(-most));
   }
 
-  /** Forgets all but the oldest `most`, which detaches the window. */
+  /** Drops all but the oldest `most`, which detaches the window. */
   dropNewest(most) {
     if (this.messages.length <= most) return;
     this.detached = true;
@@ -92,7 +92,7 @@ export class Timeline {
   }
 }
 
-/** A record seen twice in the log is one message: same sender, same id. */
+/** Two records with the same sender and id are one message. */
 export function keyOf({ sender, id }) {
   return `${sender}/${id}`;
 }

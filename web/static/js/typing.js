@@ -1,9 +1,9 @@
-// Who is typing: a signal that others send now and then while they type, believed for a few seconds.
+// Who is typing: others send a signal now and then while they type, and it holds for a few seconds.
 
 const BELIEVED = 3_000;
 const REPEAT = 2_000;
 
-/** The others. `changed(names)` follows every change. */
+/** The others. `changed(names)` is called after every change. */
 export class Typing {
   #timers = new Map();
   #names = new Map();
@@ -20,7 +20,7 @@ export class Typing {
     this.#changed([...this.#names.values()]);
   }
 
-  /** They have sent what they typed, or fell silent. */
+  /** Forgets a member that has sent a message or stopped typing. */
   stopped(sender) {
     clearTimeout(this.#timers.get(sender));
     this.#timers.delete(sender);
@@ -32,7 +32,7 @@ export class Typing {
   }
 }
 
-/** Ourselves: calls `signal` as often as the others need it. */
+/** This person: calls `signal` as often as the others need it. */
 export function typingSignal(signal) {
   let last = -Infinity;
   return {

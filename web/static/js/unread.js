@@ -1,8 +1,8 @@
-// What arrived while nobody looked: how many, and before which message the "new messages" line stands.
+// Unread messages: how many arrived while the person did not look, and where the "new messages" line stands.
 
 export class Unread {
   count = 0;
-  /** Offset of the first message nobody had seen; the line stays until the next absence, so that it can be found. */
+  /** Offset of the first unread message. The line stays until the person looks away again, so that it can be found. */
   marker = null;
   #looking = true;
 
@@ -12,19 +12,19 @@ export class Unread {
     this.count += 1;
   }
 
-  /** Whether the person sees the end of the conversation now. */
+  /** Says whether the person sees the end of the conversation now. */
   look(looking) {
     if (this.#looking && !looking) this.marker = null;
     this.#looking = looking;
     if (looking) this.count = 0;
   }
 
-  /** They answered: they have read it. */
+  /** The person has sent a message, and so has read the others. */
   answered() {
     this.marker = null;
   }
 
-  /** The conversation was loaded anew. */
+  /** The conversation was loaded again. */
   forget() {
     this.count = 0;
     this.marker = null;

@@ -1,10 +1,10 @@
-// The composer: where a message is written. Enter sends, Shift+Enter breaks the line; it grows with the text.
+// The composer: the text field for a new message. Enter sends, Shift+Enter breaks the line; the field grows with the text.
 
 import { t } from "../i18n.js";
 import { length } from "../text.js";
 import { byId } from "./dom.js";
 
-/** From here on, the composer says how many characters are left. */
+/** At this many characters left, the composer shows how many are left. */
 const WARN_AT = 200;
 
 export class Composer {

@@ -1,4 +1,4 @@
-// Elements without markup: text is only ever text.
+// Elements without markup: text never becomes HTML.
 
 /** An element with properties, and children that are nodes or strings. */
 export function make(tag, properties = {}, ...children) {
@@ -10,7 +10,7 @@ export function make(tag, properties = {}, ...children) {
 /** The page's element of this id. */
 export const byId = (id) => document.getElementById(id);
 
-/** Sets an element's text unless it says so already: the browser would lay it out again. */
+/** Sets an element's text if it differs: setting the same text would cost a layout. */
 export function say(element, words) {
   if (element.textContent !== words) element.textContent = words;
 }

@@ -1,4 +1,4 @@
-// The log as seen: keeps the elements of `#messages` equal to the rows, and what the person reads where it is.
+// The log view: keeps the elements of `#messages` equal to the rows, and keeps what the person reads in place.
 //
 // The browser's own scroll anchoring is off (style sheet): it does nothing at the very top, and not every browser has it.
 
@@ -7,9 +7,9 @@ import { t } from "../i18n.js";
 import { make } from "./dom.js";
 import { messageElement, updateMessage } from "./message.js";
 
-/** Nearer to the end than this, in pixels, is at the end. */
+/** At this distance from the end, in pixels, the view counts as at the end. */
 const AT_END = 48;
-/** Nearer to an edge of what is loaded than this, more is loaded. */
+/** At this distance from either end of the loaded messages, in pixels, more are loaded. */
 const NEAR = 500;
 
 const EDGES = { unknown: "", more: "", loading: t("loading"), beginning: t("beginning"), empty: t("empty") };
@@ -30,7 +30,7 @@ export class LogView {
     new ResizeObserver(() => this.#resized()).observe(list);
   }
 
-  /** The end of what is loaded is visible. */
+  /** Whether the end of the loaded messages is visible. */
   get atEnd() {
     const { scrollHeight, scrollTop, clientHeight } = this.#list;
     return scrollHeight - scrollTop - clientHeight < AT_END;
@@ -45,12 +45,12 @@ export class LogView {
     return scrollHeight - scrollTop - clientHeight < NEAR;
   }
 
-  /** Shows the rows. What the person reads stays where it is; at the end, the end stays in sight. */
+  /** Shows the rows. What the person reads stays in place; a view at the end stays at the end. */
   show(rows, { connected, toEnd = false }) {
     const stuck = toEnd || this.#stillStuck();
     const reading = stuck ? null : this.#firstVisible();
     const older = rows.length > 1 && this.#list.childElementCount > 1 && !this.#elements.has(rows[1].key);
-    // A page of the past is no news to be read aloud.
+    // Screen readers do not read a page of history aloud.
     this.#list.ariaBusy = String(older || this.#elements.size === 0);
     this.#place(rows, connected);
     if (stuck) this.toEnd();
@@ -79,7 +79,7 @@ export class LogView {
     }
   }
 
-  /** The row's element, made once and changed only when the row says something else. */
+  /** The row's element: created once, and changed only when the row changes. */
   #element(row, connected) {
     const { kind, key, first, edge, message } = row;
     const says = [first, edge, message?.state, message?.code, message?.at, connected || message?.state !== "pending", kind === "day" && dayInWords(row.at)].join();
@@ -92,7 +92,7 @@ export class LogView {
     return element;
   }
 
-  /** A list that only became lower (a keyboard opened) has not been scrolled by anybody. */
+  /** Ignores scroll events of a list that only became lower, as when a keyboard opens. */
   #stillStuck() {
     return this.atEnd || (this.#stuck && this.#list.clientHeight !== this.#height);
   }

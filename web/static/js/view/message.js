@@ -1,4 +1,4 @@
-// One message as an element: bubble, author, text with links, time, and what became of it.
+// One message as an element: bubble, author, text with links, time and state.
 
 import { fullDate, timeOfDay } from "../dates.js";
 import { codeInWords, t } from "../i18n.js";
@@ -16,7 +16,7 @@ export function messageElement({ message }) {
   return element;
 }
 
-/** What may change of a message: whether it begins a group, and its state. */
+/** Updates what may change: whether the message begins a group, and its state. */
 export function updateMessage(element, { message, first }, connected, actions) {
   element.className = ["message", message.own && "own", first && "first", message.state === "failed" && "failed"].filter(Boolean).join(" ");
   element.dataset.state = message.state ?? "received";
@@ -36,7 +36,7 @@ function state({ state, id, code }, connected, actions) {
     return [words, button("retry", actions.retry), button("discard", actions.discard)];
   }
   const words = state === "pending" && !connected ? t("waiting") : t(state);
-  // Waiting is worth words; what goes well only a sign, and words for those who do not see it.
+  // A message that waits says so in words; a sent one has a sign, and words for screen readers.
   const quiet = state === "sent" || connected;
   return [make("span", { className: quiet ? "state visually-hidden" : "state" }, words), make("span", { className: "sign", ariaHidden: "true", title: words })];
 }

@@ -1,4 +1,4 @@
-// The dialog that asks for a name: at the first visit, when it is to change, and when the server refuses it.
+// The dialog that asks for a name: at the first visit, on request, and when the server rejects the name.
 
 import { codeInWords, t } from "../i18n.js";
 import { length } from "../text.js";
@@ -9,7 +9,7 @@ export class NameDialog {
   #input = byId("name-input");
   #chosen;
 
-  /** `chosen(name, somebodyElse)` gets the answer; `name` is `null` if they would rather not say. */
+  /** `chosen(name, somebodyElse)` gets the answer; `name` is `null` when the person gives none. */
   constructor(chosen) {
     this.#chosen = chosen;
     byId("name-form").addEventListener("submit", (event) => this.#submit(event));
@@ -18,7 +18,7 @@ export class NameDialog {
     this.#input.addEventListener("input", () => this.#complain(""));
   }
 
-  /** `name` is `undefined` at the first visit; `code` is why the server refused the last one. */
+  /** `name` is `undefined` at the first visit; `code` is why the server rejected the last one. */
   ask({ name, limit, code, somebodyElse = false }) {
     const first = name === undefined;
     this.first = first;

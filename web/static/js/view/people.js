@@ -1,4 +1,4 @@
-// Who is here: the count in the header, the names beside the conversation (on a phone: over it, on request).
+// Who is present: the count in the header, the names beside the conversation (on a phone: above it, on request).
 
 import { locale, t } from "../i18n.js";
 import { hue, initials } from "../text.js";

@@ -1,4 +1,4 @@
-// The header: the room's title, the connection in words, who this person is; and the window's title.
+// The header: the room's title, the state of the connection, this person's name; and the window's title.
 
 import { codeInWords, t } from "../i18n.js";
 import { hue, initials } from "../text.js";
@@ -6,10 +6,10 @@ import { byId, say } from "./dom.js";
 
 const APP = "Papo";
 
-/** Says in words how the connection is; what was lost to it is the browser's doing when that is offline. */
+/** Shows the state of the connection in words: `offline` when the browser itself has no network. */
 export function showConnection(kind, code) {
   const state = kind === "reconnecting" && !navigator.onLine ? "offline" : kind;
-  const words = state === "refused" ? codeInWords(code) : t(state);
+  const words = state === "rejected" ? codeInWords(code) : t(state);
   byId("connection").dataset.state = state;
   document.body.classList.toggle("cut", kind !== "connected" && kind !== "draining");
   say(byId("connection-words"), words[0].toLocaleUpperCase() + words.slice(1));
@@ -19,7 +19,7 @@ export function showRoom(title) {
   byId("room-title").textContent = title;
 }
 
-/** The unread count first, where a narrow tab still shows it. */
+/** Puts the unread count first, where a narrow tab still shows it. */
 export function showTitle(room, unread) {
   const title = room ? `${room} · ${APP}` : APP;
   const words = unread ? `(${unread}) ${title}` : title;
@@ -41,7 +41,7 @@ export function showTyping(names) {
   byId("typing").textContent = words;
 }
 
-/** The way to the end, with how much is new there. */
+/** The button that scrolls to the end, with the number of new messages. */
 export function showNewest(away, unread) {
   const button = byId("newest-btn");
   button.hidden = !away;

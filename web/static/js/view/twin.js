@@ -1,4 +1,5 @@
-// The notice that this person is here in another window too: whoever tries the chat in two windows wants to be two.
+// The notice that this person is in the room in another window too: a person who tries the chat in two windows wants two
+// identities.
 
 import { t } from "../i18n.js";
 import { Stored } from "../store.js";

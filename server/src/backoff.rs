@@ -1,40 +1,40 @@
-//! How long to wait before trying again: exponentially longer, with full jitter, so that many servers do not try at once.
+//! The waits between tries of one thing: exponentially longer up to a bound, with jitter, so that many servers do not try at
+//! once.
 
 use std::time::Duration;
 
-use rand::RngExt;
+use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 
-/// Waits between tries of one thing.
-#[derive(Clone, Debug)]
+/// The waits between tries.
+#[derive(Debug)]
 pub(crate) struct Backoff {
-    first: Duration,
-    most: Duration,
-    tries: u32,
+    policy: ExponentialBuilder,
+    waits: ExponentialBackoff,
 }
 
 impl Backoff {
-    /// Waits up to `first` before the second try, doubling up to `most`.
+    /// Waits up to `first` before the second try, and twice as long before each that follows, up to `most`.
     pub(crate) fn new(first: Duration, most: Duration) -> Self {
+        // The jitter adds up to as much again.
+        let policy = ExponentialBuilder::new()
+            .with_min_delay(first / 2)
+            .with_max_delay(most / 2)
+            .with_jitter()
+            .without_max_times();
         Self {
-            first,
-            most,
-            tries: 0,
+            policy,
+            waits: policy.build(),
         }
     }
 
-    /// It worked: begin anew.
+    /// A try has succeeded: the next wait is the first again.
     pub(crate) fn reset(&mut self) {
-        self.tries = 0;
+        self.waits = self.policy.build();
     }
 
-    /// How long to wait before the next try: between half and the whole of the doubled bound.
+    /// How long to wait before the next try.
     pub(crate) fn delay(&mut self) -> Duration {
-        let bound = self
-            .first
-            .saturating_mul(1 << self.tries.min(16))
-            .min(self.most);
-        self.tries += 1;
-        bound.mul_f64(rand::rng().random_range(0.5..=1.0))
+        self.waits.next().expect("tries are not counted")
     }
 }
 
@@ -43,7 +43,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_the_bound_and_begin_anew() {
+    fn delays_double_up_to_the_bound_until_reset() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         for bound in [100, 200, 400, 800, 1600, 2000, 2000] {
             let delay = backoff.delay();

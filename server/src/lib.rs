@@ -2,7 +2,7 @@
 //!
 //! A room is a log ([`broker`] keeps it, [`log`] reads it); its members are cursors on it ([`fanout`]), each at the end of a
 //! Socket.IO connection ([`socket`]) that obeys the rules of the [`chat`]. [`room`] is the facade between them, and
-//! [`presence`] knows who is there. The page is [`web`]'s.
+//! [`presence`] knows who is there. The page is [`web`]'s. [`say()`] is a client of it.
 
 mod admin;
 mod backoff;
@@ -16,6 +16,7 @@ mod log;
 mod metrics;
 mod presence;
 mod room;
+mod say;
 mod serve;
 mod socket;
 mod task_set;
@@ -24,6 +25,8 @@ mod web;
 use anyhow::Context;
 use broker::{local::Local, rabbitmq::RabbitMq};
 use papo_protocol::Launch;
+
+pub use say::{Say, say};
 
 /// Serves until told to stop by SIGTERM or SIGINT, or until a task of the server ends by itself.
 pub async fn run(launch: Launch) -> anyhow::Result<()> {

@@ -91,12 +91,7 @@ fn sender(token: Option<&str>, room: &RoomName) -> Result<SenderId, Rejection> {
         .chain_update([0])
         .chain_update(token)
         .finalize();
-    let id = digest[..12]
-        .iter()
-        .fold(String::with_capacity(24), |id, byte| {
-            id + &format!("{byte:02x}")
-        });
-    Ok(SenderId::from_trusted(id))
+    Ok(SenderId::from_trusted(hex::encode(&digest[..12])))
 }
 
 fn visitor(sender: &SenderId) -> UserName {

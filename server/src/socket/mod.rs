@@ -6,6 +6,7 @@
 //! arrive, a message is encoded once, and each answer either gets its place or ends the connection: never silence.
 //! WebSocket, which nearly everybody uses, is [`websocket`], where a message costs one copy into the kernel.
 
+pub(crate) mod client;
 mod connect;
 mod connection;
 mod event;

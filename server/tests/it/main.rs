@@ -6,5 +6,6 @@ mod hostile;
 mod process;
 mod proxy;
 mod rabbitmq;
+mod say;
 mod traces;
 mod wire;

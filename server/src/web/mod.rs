@@ -1,0 +1,91 @@
+//! The public HTTP router: the page, and Socket.IO beside it. A browser loads nothing from anywhere else.
+
+mod origin;
+mod page;
+
+use std::{path::PathBuf, sync::Arc};
+
+use axum::{
+    Router,
+    extract::{Path, State},
+    http::{
+        HeaderMap, HeaderName, HeaderValue,
+        header::{CONTENT_SECURITY_POLICY, REFERRER_POLICY, X_CONTENT_TYPE_OPTIONS},
+    },
+    middleware,
+    response::Response,
+    routing::get,
+};
+use papo_protocol::ports::SOCKET_IO_PATH;
+use tower_http::services::ServeDir;
+
+use crate::{
+    broker::Broker,
+    socket::{SocketServer, upgrade},
+};
+use origin::same_origin;
+use page::Page;
+
+/// The page runs no inline code, loads nothing from other hosts and cannot be framed. A WebSocket to its own host is `'self'`
+/// (CSP level 3).
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+     manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+/// The page from `web_root`, or the one built in, and Socket.IO.
+pub(crate) fn router<B: Broker>(
+    sockets: &Arc<SocketServer<B>>,
+    web_root: Option<&PathBuf>,
+    allow_origin: &[String],
+) -> Router {
+    let origins = Arc::new(allow_origin.to_vec());
+    let socket_io = Router::new()
+        .fallback_service(sockets.service())
+        .layer(middleware::from_fn_with_state(
+            sockets.clone(),
+            upgrade::<B>,
+        ))
+        .layer(middleware::from_fn_with_state(origins, same_origin));
+    let page = match web_root {
+        Some(folder) => Router::new().fallback_service(ServeDir::new(folder)),
+        None => Router::new()
+            .route("/", get(index))
+            .route("/{*path}", get(file))
+            .with_state(Arc::new(Page::built_in())),
+    };
+    let page = page.layer(middleware::map_response(with_security_headers));
+    // engineioxide reads the whole path, so its service is not nested.
+    Router::new()
+        .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
+        .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))
+        .merge(page)
+}
+
+fn socket_io_route(service: &Router) -> axum::routing::MethodRouter {
+    axum::routing::any_service(service.clone())
+}
+
+async fn index(State(page): State<Arc<Page>>, headers: HeaderMap) -> Response {
+    page.response("index.html", &headers)
+}
+
+async fn file(
+    State(page): State<Arc<Page>>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> Response {
+    page.response(&path, &headers)
+}
+
+async fn with_security_headers(mut response: Response) -> Response {
+    let headers: [(HeaderName, &'static str); 3] = [
+        (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (REFERRER_POLICY, "no-referrer"),
+    ];
+    for (name, value) in headers {
+        response
+            .headers_mut()
+            .insert(name, HeaderValue::from_static(value));
+    }
+    response
+}

@@ -1,0 +1,266 @@
+//! The page's files as they are built into the program.
+//!
+//! - A file is compressed once, when the server starts, and only if that makes it smaller.
+//! - Every representation has a strong entity tag of its own (RFC 9110, 8.8.3), made from its content. A browser asks each
+//!   time and gets 304 for what it has, so a new server's page is never mixed with an old one's script.
+
+use std::{collections::HashMap, io::Write};
+
+use axum::{
+    body::Body,
+    http::{
+        HeaderMap, HeaderValue, StatusCode,
+        header::{
+            ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
+            VARY,
+        },
+    },
+    response::{IntoResponse, Response},
+};
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use headers::{HeaderMapExt, IfNoneMatch};
+use rust_embed::{EmbeddedFile, RustEmbed};
+
+#[derive(RustEmbed)]
+#[folder = "../web"]
+struct Files;
+
+/// All files of the page, by path.
+pub(super) struct Page(HashMap<String, File>);
+
+struct File {
+    content_type: HeaderValue,
+    plain: Representation,
+    gzip: Option<Representation>,
+}
+
+/// A file's content in one encoding.
+struct Representation {
+    content: Bytes,
+    entity_tag: headers::ETag,
+    encoding: Option<&'static str>,
+}
+
+impl Page {
+    /// The page that is built in.
+    pub(super) fn built_in() -> Self {
+        let files = Files::iter().filter_map(|path| {
+            let file = File::new(&path, Files::get(&path)?);
+            Some((path.into_owned(), file))
+        });
+        Self(files.collect())
+    }
+
+    /// The response to a request for a path without its leading slash.
+    pub(super) fn response(&self, path: &str, request: &HeaderMap) -> Response {
+        match self.0.get(path) {
+            Some(file) => file.response(request),
+            None => (StatusCode::NOT_FOUND, "not found\n").into_response(),
+        }
+    }
+}
+
+impl File {
+    fn new(path: &str, file: EmbeddedFile) -> Self {
+        let digest = hex::encode(&file.metadata.sha256_hash()[..8]);
+        let content = Bytes::from(file.data.into_owned());
+        let gzip = gzip(&content).filter(|compressed| compressed.len() < content.len());
+        Self {
+            content_type: content_type(path),
+            gzip: gzip.map(|compressed| Representation {
+                content: compressed.into(),
+                entity_tag: entity_tag(&format!("{digest}-gzip")),
+                encoding: Some("gzip"),
+            }),
+            plain: Representation {
+                content,
+                entity_tag: entity_tag(&digest),
+                encoding: None,
+            },
+        }
+    }
+
+    fn response(&self, request: &HeaderMap) -> Response {
+        let chosen = match &self.gzip {
+            Some(gzip) if accepts_gzip(request) => gzip,
+            _ => &self.plain,
+        };
+        let mut response = if is_known(request, &chosen.entity_tag) {
+            StatusCode::NOT_MODIFIED.into_response()
+        } else {
+            let mut response = Response::new(Body::from(chosen.content.clone()));
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, self.content_type.clone());
+            if let Some(encoding) = chosen.encoding {
+                headers.insert(CONTENT_ENCODING, HeaderValue::from_static(encoding));
+            }
+            response
+        };
+        let headers = response.headers_mut();
+        headers.typed_insert(chosen.entity_tag.clone());
+        headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+        headers.insert(VARY, HeaderValue::from_static("accept-encoding"));
+        response
+    }
+}
+
+/// Whether `If-None-Match` names the entity tag: by weak comparison, in a list, or as `*` (RFC 9110, 13.1.2).
+fn is_known(request: &HeaderMap, entity_tag: &headers::ETag) -> bool {
+    request
+        .typed_get::<IfNoneMatch>()
+        .is_some_and(|condition| !condition.precondition_passes(entity_tag))
+}
+
+/// Whether `Accept-Encoding` takes gzip, by its name or by `*`, with a weight above zero (RFC 9110, 12.5.3).
+fn accepts_gzip(request: &HeaderMap) -> bool {
+    let lines = request.get_all(ACCEPT_ENCODING).into_iter();
+    let codings = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .map(|coding| {
+            let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
+            (name.trim().to_ascii_lowercase(), !is_zero(weight))
+        });
+    let accepted: HashMap<String, bool> = codings.collect();
+    ["gzip", "x-gzip", "*"]
+        .into_iter()
+        .find_map(|name| accepted.get(name).copied())
+        .unwrap_or(false)
+}
+
+/// Whether a weight, `q=` and a number, is zero: what has this weight is not acceptable.
+fn is_zero(weight: &str) -> bool {
+    let weight = weight.trim();
+    let number = weight
+        .strip_prefix("q=")
+        .or_else(|| weight.strip_prefix("Q="));
+    number.is_some_and(|number| number.trim().parse() == Ok(0.0_f32))
+}
+
+fn gzip(content: &[u8]) -> Option<Vec<u8>> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(content).ok()?;
+    encoder.finish().ok()
+}
+
+fn content_type(path: &str) -> HeaderValue {
+    let kind = mime_guess::from_path(path).first_or_octet_stream();
+    let essence = kind.essence_str();
+    let value = if essence.starts_with("text/") {
+        format!("{essence}; charset=utf-8")
+    } else {
+        essence.to_owned()
+    };
+    value.parse().expect("a media type is ASCII")
+}
+
+fn entity_tag(opaque: &str) -> headers::ETag {
+    format!("\"{opaque}\"")
+        .parse()
+        .expect("hexadecimal digits in quotes")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SCRIPT: &str = "static/js/chat.js";
+
+    fn request(headers: &[(axum::http::HeaderName, &str)]) -> HeaderMap {
+        let pairs = headers.iter();
+        pairs
+            .map(|(name, value)| (name.clone(), value.parse().expect("valid")))
+            .collect()
+    }
+
+    fn get(headers: &[(axum::http::HeaderName, &str)]) -> Response {
+        Page::built_in().response(SCRIPT, &request(headers))
+    }
+
+    fn entity_tag_of(response: &Response) -> String {
+        let tag = response.headers()[ETAG].to_str().expect("ASCII");
+        tag.to_owned()
+    }
+
+    #[test]
+    fn needed_files_are_built_in() {
+        let page = Page::built_in();
+        for path in ["index.html", SCRIPT, "static/style.css"] {
+            assert!(page.0.contains_key(path), "{path}");
+        }
+    }
+
+    #[test]
+    fn unknown_path_is_not_found() {
+        let response = Page::built_in().response("no-such-file", &HeaderMap::new());
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+    }
+
+    #[test]
+    fn each_encoding_has_a_strong_entity_tag_of_its_own() {
+        let (plain, gzip) = (get(&[]), get(&[(ACCEPT_ENCODING, "br, gzip")]));
+        assert_eq!(plain.headers().get(CONTENT_ENCODING), None);
+        assert_eq!(gzip.headers()[CONTENT_ENCODING], "gzip");
+        assert_ne!(entity_tag_of(&plain), entity_tag_of(&gzip));
+        for response in [plain, gzip] {
+            assert!(entity_tag_of(&response).starts_with('"'));
+            assert_eq!(response.headers()[VARY], "accept-encoding");
+            assert_eq!(
+                response.headers()[CONTENT_TYPE],
+                "text/javascript; charset=utf-8"
+            );
+        }
+    }
+
+    #[test]
+    fn compressed_content_is_the_file() {
+        let page = Page::built_in();
+        let file = &page.0[SCRIPT];
+        let gzip = file.gzip.as_ref().expect("compressible");
+        let mut decoded = Vec::new();
+        flate2::write::GzDecoder::new(&mut decoded)
+            .write_all(&gzip.content)
+            .expect("gzip");
+        assert!(decoded == file.plain.content && gzip.content.len() < decoded.len());
+    }
+
+    #[test]
+    fn known_entity_tag_gets_304_without_content() {
+        let tag = entity_tag_of(&get(&[]));
+        for known in [
+            tag.clone(),
+            format!("W/{tag}"),
+            format!("\"other\", {tag}"),
+            "*".to_owned(),
+        ] {
+            let response = get(&[(IF_NONE_MATCH, &known)]);
+            assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{known}");
+            assert_eq!(entity_tag_of(&response), tag);
+            assert_eq!(response.headers().get(CONTENT_TYPE), None);
+        }
+        let gzip = [(IF_NONE_MATCH, tag.as_str()), (ACCEPT_ENCODING, "gzip")];
+        for headers in [&[(IF_NONE_MATCH, "\"other\"")][..], &gzip] {
+            assert_eq!(get(headers).status(), StatusCode::OK, "{headers:?}");
+        }
+    }
+
+    #[test]
+    fn gzip_is_sent_only_to_clients_that_accept_it() {
+        for (accepted, expected) in [
+            ("gzip", true),
+            ("GZIP;q=0.5", true),
+            ("br;q=1.0, *;q=0.1", true),
+            ("x-gzip", true),
+            ("", false),
+            ("identity", false),
+            ("gzip;q=0", false),
+            ("gzip; q=0.000, *", false),
+            ("*;q=0", false),
+            ("gzipped", false),
+        ] {
+            let request = request(&[(ACCEPT_ENCODING, accepted)]);
+            assert_eq!(accepts_gzip(&request), expected, "{accepted}");
+        }
+    }
+}

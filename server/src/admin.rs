@@ -1,4 +1,4 @@
-//! `/stats`: the room as this server sees it, for people.
+//! `/stats`: the state of the room on this server, as JSON for people.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! Serving a room on a broker: the two listeners, the tasks behind them, and how it ends.
+//! Serves a room on a broker: the two listeners, the tasks behind them, and the shutdown.
 
 use std::{
     io::{self, Write},
@@ -22,13 +22,13 @@ use crate::{
     task_set::TaskSet, web,
 };
 
-/// Connections that the kernel may have accepted for us and we have not taken: everybody comes at once after a failure.
+/// Connections that the kernel may accept before the server takes them: after a failure all clients reconnect at once.
 const BACKLOG: u32 = 4_096;
-/// What the kernel may keep of what a client could not be sent yet. The rest stays in the log, where it is kept once for
-/// all: the default would be megabytes for each client that does not read.
+/// Bytes that the kernel may hold for a client and has not sent yet. Further messages stay in the log, which all clients share:
+/// the kernel's default would be megabytes for each client that does not read.
 const NOT_SENT: u32 = 64 * 1024;
-/// How much longer than a slow reader a connection may go without its peer acknowledging anything before the kernel gives
-/// it up. Longer, because the reader is to be closed for a reason first.
+/// How long, beyond the slow reader's time-out, a client may acknowledge no TCP segment before the kernel drops the connection. It
+/// is longer so that the server can first close the connection with a reason.
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Serves until told to stop (`Ok`), or until a task ends by itself.
@@ -79,16 +79,17 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
     Ok(())
 }
 
-/// Unready, newcomers refused, members sent away one by one, what they sent stored.
+/// Makes the server unready, rejects new members, closes the members' connections one by one and waits until their messages are
+/// stored.
 async fn drain<B: Broker>(sockets: &SocketServer<B>, going: &Latch, launch: &Launch) {
-    going.not_ready("this server is going away");
+    going.not_ready("this server is shutting down");
     let period = Duration::from_secs(launch.drain_period.into());
     info!(connections = sockets.connections(), ?period, "draining");
     if tokio::time::timeout(launch.grace_period(), sockets.drain(period))
         .await
         .is_err()
     {
-        error!("not everything was stored when the grace period ended");
+        error!("the grace period ended before all messages were stored");
     }
 }
 
@@ -103,7 +104,7 @@ fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
         socket.listen(BACKLOG)
     };
     bound().map_err(|error| match error.kind() {
-        io::ErrorKind::AddrInUse => anyhow::anyhow!("cannot listen on {address}: another program does; stop it, or choose another address with {flag}"),
+        io::ErrorKind::AddrInUse => anyhow::anyhow!("cannot listen on {address}: another program uses this address; stop it, or choose another address with {flag}"),
         io::ErrorKind::PermissionDenied => anyhow::anyhow!("cannot listen on {address}: not permitted; choose a port above 1023 with {flag}"),
         _ => anyhow::anyhow!("cannot listen on {address}: {error}; choose another address with {flag}"),
     })
@@ -114,8 +115,8 @@ async fn serve_public(listener: TcpListener, router: Router, write_timeout: Dura
     log_end("public listener", axum::serve(listener, router).await);
 }
 
-/// Small packets leave at once. And a peer that acknowledges nothing is given up by the kernel: closing such a connection
-/// waits for what was written to it, which could be for ever.
+/// Sends small packets at once, and lets the kernel drop a client that acknowledges nothing: closing such a connection waits until
+/// what was written to it is acknowledged, which could be for ever.
 fn prepare(stream: &TcpStream, write_timeout: Duration) {
     let socket = SockRef::from(stream);
     let set = socket
@@ -127,13 +128,13 @@ fn prepare(stream: &TcpStream, write_timeout: Duration) {
     }
 }
 
-fn log_end(part: &str, result: io::Result<()>) {
+fn log_end(listener: &str, result: io::Result<()>) {
     if let Err(error) = result {
-        error!(part, %error, "a listener failed");
+        error!(listener, %error, "a listener failed");
     }
 }
 
-/// For people who start it by hand: where it is, and what to try next.
+/// Prints, for people who start the server by hand, its address and what to try next.
 fn greet(launch: &Launch, public: &TcpListener, admin: &TcpListener) -> anyhow::Result<()> {
     let address = public.local_addr().context("a listener has an address")?;
     let admin = admin.local_addr().context("a listener has an address")?;
@@ -149,7 +150,7 @@ fn greet(launch: &Launch, public: &TcpListener, admin: &TcpListener) -> anyhow::
          Stop with Ctrl-C; more with --help.\n",
         launch.room
     );
-    // Nobody reading it is no reason not to serve.
+    // Serving does not depend on somebody reading this.
     let _ = io::stdout().write_all(greeting.as_bytes());
     Ok(())
 }

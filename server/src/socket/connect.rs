@@ -1,4 +1,4 @@
-//! Connecting: from the CONNECT packet to a member that has its history and a cursor.
+//! Connecting: from a client's CONNECT packet to a member with its initial history and a cursor on the log.
 
 use std::{
     sync::{Arc, atomic::Ordering},
@@ -21,8 +21,8 @@ use crate::{
 };
 
 impl<B: Broker> SocketServer<B> {
-    /// Answers a CONNECT packet: with CONNECT and what the member needs first, or with `CONNECT_ERROR`. A second CONNECT
-    /// packet on a connection that has one is ignored.
+    /// Answers a CONNECT packet: with CONNECT, the initial history and presence, or with `CONNECT_ERROR`. A second CONNECT packet
+    /// on the same connection is ignored.
     pub(super) fn connect(self: &Arc<Self>, auth: Option<Str>, connection: &Arc<Connection>) {
         {
             let mut state = connection.state.lock();
@@ -53,7 +53,7 @@ impl<B: Broker> SocketServer<B> {
         self.has_room()?;
         let ConnectAuth { member, resume } =
             ConnectAuth::parse(auth, &self.launch.room, &self.launch.limits)?;
-        self.wait_for_turn().await;
+        self.wait_in_queue().await;
         let (history, membership) = self.room.enter(&member.user, resume.as_ref()).await?;
         let session = Arc::new(Session::new(member, &self.launch.limits));
         let sink = SocketSink::new(connection.clone(), session.member.sender.clone());
@@ -75,10 +75,10 @@ impl<B: Broker> SocketServer<B> {
         Ok(())
     }
 
-    /// Newcomers queue here, first come first served.
-    async fn wait_for_turn(&self) {
-        let mut arrivals = self.arrivals.lock().await;
-        while let Err(wait) = arrivals.take(Instant::now()) {
+    /// Joining clients wait here in the order of their CONNECT packets.
+    async fn wait_in_queue(&self) {
+        let mut joins = self.joins.lock().await;
+        while let Err(wait) = joins.take(Instant::now()) {
             sleep(wait).await;
         }
     }
@@ -87,14 +87,14 @@ impl<B: Broker> SocketServer<B> {
         if self.draining.load(Ordering::SeqCst) {
             return Err(Rejection::new(
                 Code::Draining,
-                "this server is going away; connect again",
+                "this server is shutting down; connect again",
             ));
         }
         let most = self.launch.limits.connections;
         if self.connections() > most {
             return Err(Rejection::new(
                 Code::ServerFull,
-                format!("this server has its {most} connections; try again later"),
+                format!("this server has reached its limit of {most} connections; try again later"),
             ));
         }
         Ok(())

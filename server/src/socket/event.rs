@@ -1,4 +1,4 @@
-//! Events from members. Each takes its place in order here, before anything is waited for.
+//! Events from members. A message gets its place in the sender's order here, before the server waits for anything.
 
 use std::{sync::Arc, time::Duration};
 
@@ -43,7 +43,7 @@ pub(super) fn handle<B: Broker>(
         }
         other => Err(Rejection::new(
             Code::UnknownEvent,
-            format!("no event {other:?}; there are message, history and typing"),
+            format!("unknown event {other:?}; this server handles message, history and typing"),
         )),
     };
     if let Err(rejection) = handled {
@@ -75,9 +75,9 @@ fn message<B: Broker>(
         text,
         at: clock::unix_millis(),
     };
-    // Called here and not in the task: this is where the message takes its place.
+    // Called before the task is spawned: the order of these calls is the order of the sender's messages.
     let published = server.room.publish(record);
-    session.begin();
+    session.begin_request();
     let (server, session, connection) = (server.clone(), session.clone(), connection.clone());
     server.tasks.clone().spawn(async move {
         let body = match published.await {
@@ -86,7 +86,7 @@ fn message<B: Broker>(
             }
             Err(rejection) => packet::rejection(&rejection),
         };
-        session.finish();
+        session.finish_request();
         answer(&server, &session, ack, &body, &connection);
     });
     Ok(())
@@ -123,7 +123,7 @@ fn history<B: Broker>(
     Ok(())
 }
 
-/// `{ before?, limit? }`: before the end and a page if not given.
+/// `{ before?, limit? }`: the newest page if neither is given.
 pub(super) fn history_request(arguments: &[Json], page: u64) -> Result<(u64, u64), Rejection> {
     let wrong = || {
         Rejection::new(
@@ -154,7 +154,8 @@ fn typing<B: Broker>(server: &Arc<SocketServer<B>>, session: &Session) {
     }
 }
 
-/// An answer waits for a client that asks faster than it listens, within bounds; then the connection ends. Never silence.
+/// Answers a request. The answer waits, within bounds, for a client that sends faster than it reads; after that the server closes
+/// the connection.
 fn answer<B: Broker>(
     server: &Arc<SocketServer<B>>,
     session: &Arc<Session>,
@@ -170,12 +171,12 @@ fn answer<B: Broker>(
     if session.is_busy() {
         return push_or_close(connection, &packet);
     }
-    let patience = Duration::from_secs(server.launch.slow_reader_timeout.into());
-    session.begin();
+    let limit = Duration::from_secs(server.launch.slow_reader_timeout.into());
+    session.begin_request();
     let (session, connection) = (session.clone(), connection.clone());
     server.tasks.spawn(async move {
-        push_in_time(&connection, packet, patience).await;
-        session.finish();
+        push_in_time(&connection, packet, limit).await;
+        session.finish_request();
     });
 }
 
@@ -184,7 +185,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_history_request_has_defaults_and_bounds() {
+    fn history_request_has_defaults_and_bounds() {
         for (request, expected) in [
             (json!([]), Some((u64::MAX, 50))),
             (json!([null]), Some((u64::MAX, 50))),

@@ -37,7 +37,7 @@ pub fn packet(data: &[u8]) {
                 let _ = ConnectAuth::parse(auth.as_deref(), &room, &Limits::default());
             }
             Ok(_) => {}
-            // The connection ends.
+            // The server closes the connection.
             Err(_) => return,
         }
     }

@@ -1,10 +1,12 @@
 //! The socket server: packets in, chat rules and the room behind them, packets out.
 //!
-//! Built on socketioxide's parser and, for long-polling, its engine (`engineioxide`), rather than on `socketioxide` itself,
-//! which cannot send `data` with a `CONNECT_ERROR`, runs each event of a socket as a task of its own (so that one sender's
-//! messages lose their order), and encodes a packet anew for every socket. Here events are handled in the order they
-//! arrive, a message is encoded once, and each answer either gets its place or ends the connection: never silence.
-//! WebSocket, which nearly everybody uses, is [`websocket`], where a message costs one copy into the kernel.
+//! - Events of one connection are handled in the order in which they arrive.
+//! - Every request gets an answer: when a client does not take it, the server closes the connection.
+//! - A message is encoded once, and over WebSocket ([`websocket`], on [`papo_engineio`]) costs one copy into the kernel.
+//!
+//! It uses socketioxide's parser and, for long-polling, its engine (`engineioxide`). It does not use `socketioxide` itself, which
+//! cannot send `data` with a `CONNECT_ERROR`, handles each event of a socket in a task of its own, so that one sender's
+//! messages lose their order, and encodes a packet again for every socket.
 
 pub(crate) mod client;
 mod connect;
@@ -46,13 +48,13 @@ pub(crate) use websocket::upgrade;
 
 /// How long a connection may take to send its CONNECT packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many members may begin in a second, and at once; the others wait for their turn. So a storm of arrivals leaves those
-/// who are there their share.
-const ARRIVALS: (u32, u32) = (1_000, 200);
-/// Packets that may wait for one who polls; the room holds the rest.
+/// How many clients may join in a second, and at once; the others wait in a queue. When all clients reconnect at the same time,
+/// present members still get their share of the processor.
+const JOINS: (u32, u32) = (1_000, 200);
+/// Packets that may wait for a client that polls. Messages beyond wait in the log.
 const SOCKET_BUFFER: usize = 512;
 
-/// One of the engine's sockets, and the connection that it carries.
+/// A socket of engineioxide, with the connection that it carries.
 type EngineSocket = engineioxide::Socket<OnceLock<Arc<Connection>>>;
 
 /// All connections of one server to one room.
@@ -63,7 +65,7 @@ pub(crate) struct SocketServer<B: Broker> {
     metrics: Arc<Metrics>,
     connections: AtomicU32,
     draining: AtomicBool,
-    arrivals: tokio::sync::Mutex<Rate>,
+    joins: tokio::sync::Mutex<Rate>,
     tasks: TaskTracker,
 }
 
@@ -85,18 +87,18 @@ impl<B: Broker> SocketServer<B> {
             metrics,
             connections: AtomicU32::new(0),
             draining: AtomicBool::new(false),
-            arrivals: Rate::new(ARRIVALS.0, ARRIVALS.1).into(),
+            joins: Rate::new(JOINS.0, JOINS.1).into(),
             tasks: TaskTracker::new(),
         })
     }
 
-    /// The HTTP service that speaks Engine.IO under `/socket.io`, but for what [`upgrade`] takes.
+    /// engineioxide's HTTP service under `/socket.io`: every request that [`upgrade`] does not take.
     pub(crate) fn service(self: &Arc<Self>) -> EngineIoService<Self> {
         let frame_size = self.launch.limits.frame_size;
         let config = EngineIoConfig::builder()
             .req_path(SOCKET_IO_PATH)
             .max_buffer_size(SOCKET_BUFFER)
-            // For long-polling requests; WebSocket frames have limits of their own.
+            // The limit of long-polling requests; WebSocket frames have their own.
             .max_payload(frame_size.into())
             .ws_max_frame_size(frame_size as usize)
             .ws_max_message_size(frame_size as usize);
@@ -108,7 +110,8 @@ impl<B: Broker> SocketServer<B> {
         EngineIoService::with_config(self.clone(), config.build())
     }
 
-    /// Refuses newcomers from now on, sends the members away over `period`, and waits for what they have sent to be stored.
+    /// Rejects new members from now on, closes the members' connections over `period`, and waits until the messages that they have
+    /// sent are stored.
     pub(crate) async fn drain(&self, period: Duration) {
         self.draining.store(true, Ordering::SeqCst);
         self.room.drain(packet::draining(period), period).await;
@@ -116,7 +119,7 @@ impl<B: Broker> SocketServer<B> {
         self.tasks.wait().await;
     }
 
-    /// Connections at present.
+    /// Connections that are open.
     pub(crate) fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
     }
@@ -166,13 +169,13 @@ impl<B: Broker> SocketServer<B> {
         };
         match session {
             Some(session) => event::handle(self, &session, arguments, ack, connection),
-            // No client does this: it may send once it was told that it is connected.
+            // A client may send events only after the answer to its CONNECT packet.
             None => connection.close(CloseCode::ProtocolError),
         }
     }
 }
 
-/// The connection that an engine's socket carries.
+/// The connection that a socket of engineioxide carries.
 fn carried(socket: &Arc<EngineSocket>) -> &Arc<Connection> {
     socket
         .data

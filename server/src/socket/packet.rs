@@ -1,4 +1,4 @@
-//! Socket.IO packets (protocol 5): what comes in, decoded by socketioxide's parser; what goes out, encoded here.
+//! Socket.IO packets (protocol 5): those of clients, decoded by socketioxide's parser, and the bodies of those of the server.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ use crate::{
     room::{Message, Page},
 };
 
-/// Binary attachments are understood, in order to be refused; so few of them are enough.
+/// Binary attachments are parsed only so that their event can be rejected: a few are enough.
 const PARSE: ParseConfig = ParseConfig {
     max_incoming_binary_buf_size: 65_536,
     max_incoming_binaries: 4,
     packet_completion_timeout: Duration::from_secs(10),
 };
 
-/// One connection's parser: remembers a packet whose attachments are still to come.
+/// The parser of one connection. It keeps a packet until its attachments have arrived.
 #[derive(Default)]
 pub(super) struct Parser(ParserState);
 
@@ -39,23 +39,23 @@ pub(super) enum Incoming {
         /// `auth` as JSON.
         auth: Option<Str>,
     },
-    /// CONNECT to a namespace that there is not.
+    /// CONNECT to a namespace that does not exist.
     OtherNamespace,
     /// EVENT: the event's name, then its arguments.
     Event {
         /// At least one, a string.
         arguments: Vec<Json>,
-        /// Under which number the client expects an acknowledgement.
+        /// The number of the acknowledgement that the client expects.
         ack: Option<i64>,
     },
     /// DISCONNECT.
     Disconnect,
 }
 
-/// Not a packet of the protocol.
+/// Why a packet cannot be decoded.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Malformed {
-    /// Not even its frame.
+    /// Its type, namespace or number.
     #[error("malformed packet: {0}")]
     Packet(ParseError),
     /// Its payload is not `[event, ...arguments]`.
@@ -64,12 +64,12 @@ pub(super) enum Malformed {
 }
 
 impl Parser {
-    /// A text frame; `None` while more is to come, and for packets that need no answer.
+    /// Decodes a text message. `None` when attachments are still to come, and for packets that need no answer.
     pub(super) fn text(&self, text: Str) -> Result<Option<Incoming>, Malformed> {
         incoming(CommonParser.decode_str(&PARSE, &self.0, text))
     }
 
-    /// A binary frame: an attachment.
+    /// Decodes a binary message: an attachment.
     pub(super) fn binary(&self, data: Bytes) -> Result<Option<Incoming>, Malformed> {
         incoming(CommonParser.decode_bin(&PARSE, &self.0, data))
     }
@@ -91,7 +91,7 @@ fn incoming(decoded: Result<Packet, ParseError>) -> Result<Option<Incoming>, Mal
             event_of(payload, ack).map(Some)
         }
         PacketData::Disconnect if root => Ok(Some(Incoming::Disconnect)),
-        // Acknowledgements of what we never ask to be acknowledged, and packets of other namespaces.
+        // Acknowledgements, which the server never asks for, and packets of other namespaces.
         _ => Ok(None),
     }
 }
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn an_event_keeps_its_arguments_and_its_number() {
+    fn event_keeps_its_arguments_and_ack_number() {
         let event = text(r#"27["message","olá"]"#);
         assert_eq!(
             event,
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn connecting_elsewhere_is_told_apart() {
+    fn connect_to_another_namespace_is_recognised() {
         assert_eq!(text("0"), Ok(Some(Incoming::Connect { auth: None })));
         assert_eq!(
             text(r#"0{"name":"Ana"}"#),
@@ -200,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_is_malformed() {
+    fn text_that_is_no_packet_is_malformed() {
         for packet in [
             "",
             "9",
@@ -218,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attachment_completes_its_event_and_nothing_else() {
+    fn attachment_completes_its_event_and_nothing_else() {
         let parser = Parser::default();
         let header = parser.text(r#"51-["message",{"_placeholder":true,"num":0}]"#.into());
         assert!(matches!(header, Ok(None)));
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refused_connection_names_its_code() {
+    fn connect_error_holds_the_rejection_code() {
         let packet = connect_error(&Rejection::new(Code::ServerFull, "full"));
         let body: Json = serde_json::from_str(&packet.packet()[1..]).expect("JSON");
         assert_eq!(
@@ -241,7 +241,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_frame_makes_it_panic(packet in "[0-6]?[/a-z0-9,\\-]{0,12}[\\[{\"a-zé0-9,}\\]]{0,30}", data in prop::collection::vec(any::<u8>(), 0..20)) {
+        fn arbitrary_messages_never_panic(packet in "[0-6]?[/a-z0-9,\\-]{0,12}[\\[{\"a-zé0-9,}\\]]{0,30}", data in prop::collection::vec(any::<u8>(), 0..20)) {
             let parser = Parser::default();
             let _ = parser.text(packet.into());
             let _ = parser.binary(data.into());

@@ -1,4 +1,4 @@
-//! A session: one member's connection, from its CONNECT packet to its end.
+//! A session: what the server keeps of one member from its CONNECT packet until its connection ends.
 
 use std::{
     sync::atomic::{AtomicU32, Ordering},
@@ -10,16 +10,16 @@ use parking_lot::Mutex;
 
 use crate::chat::{Member, Rate, Rejection};
 
-/// Messages of one connection that may wait for the broker, and answers that may wait for it to listen, at once.
+/// Requests of one connection that may wait at once: messages for the broker, and answers for the client to read.
 const MOST_PENDING: u32 = 4_096;
-/// Requests for history: scrolling fast, not copying the log.
+/// History requests, per second and at once: enough to scroll fast, too few to copy the log.
 const HISTORY_RATE: (u32, u32) = (10, 30);
-/// Typing signals: one every half second is all that anybody can see.
+/// Typing signals, per second and at once: the page shows no more than one every half second.
 const TYPING_RATE: (u32, u32) = (2, 4);
 
 /// One member's connection.
 pub(super) struct Session {
-    /// Who it is: fixed when it connected, so that no event can speak for another.
+    /// The member's identity. It is fixed when the client connects, so no event can claim another.
     pub(super) member: Member,
     rates: Mutex<Rates>,
     pending: AtomicU32,
@@ -45,39 +45,39 @@ impl Session {
         }
     }
 
-    /// May it send a message now?
+    /// Whether the member may send a message now.
     pub(super) fn may_send(&self) -> Result<(), Rejection> {
         if self.is_busy() {
             return Err(Rejection::new(
                 Code::RateLimited,
-                format!("{MOST_PENDING} messages wait already; wait for their acknowledgements"),
+                format!("{MOST_PENDING} requests are pending; wait for their acknowledgements"),
             ));
         }
         taken(self.rates.lock().messages.take(Instant::now()))
     }
 
-    /// May it ask for history now?
+    /// Whether the member may request history now.
     pub(super) fn may_read(&self) -> Result<(), Rejection> {
         taken(self.rates.lock().history.take(Instant::now()))
     }
 
-    /// May it say that it is typing now?
+    /// Whether the member may send a typing signal now.
     pub(super) fn may_type(&self) -> bool {
         self.rates.lock().typing.take(Instant::now()).is_ok()
     }
 
-    /// As much waits for the broker, or for the client to listen, as may.
+    /// Whether as many requests wait as may.
     pub(super) fn is_busy(&self) -> bool {
         self.pending.load(Ordering::Relaxed) >= MOST_PENDING
     }
 
-    /// Something waits.
-    pub(super) fn begin(&self) {
+    /// Counts a request that waits.
+    pub(super) fn begin_request(&self) {
         self.pending.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// It no longer does.
-    pub(super) fn finish(&self) {
+    /// No longer counts one.
+    pub(super) fn finish_request(&self) {
         self.pending.fetch_sub(1, Ordering::Relaxed);
     }
 }
@@ -86,7 +86,10 @@ fn taken(taken: Result<(), std::time::Duration>) -> Result<(), Rejection> {
     taken.map_err(|wait| {
         Rejection::new(
             Code::RateLimited,
-            format!("too fast; try again in {} ms", wait.as_millis().max(1)),
+            format!(
+                "too many requests; try again in {} ms",
+                wait.as_millis().max(1)
+            ),
         )
     })
 }

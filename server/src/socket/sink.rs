@@ -1,4 +1,4 @@
-//! Where packets for one connection go, never waiting for it.
+//! The fan-out's sink for one connection. A push never waits.
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -10,7 +10,7 @@ use tracing::debug;
 use super::Connection;
 use crate::room::{CloseReason, Sink};
 
-/// How soon a full buffer is tried again.
+/// How soon a push is tried again when there was no room.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// One member's connection.
@@ -35,7 +35,7 @@ impl Sink for SocketSink {
         self.connection.push_all(batch)
     }
 
-    /// Ends the transport, not the namespace: a client comes back by itself after the one, and not after the other.
+    /// Closes the transport, not the namespace: clients reconnect by themselves only after the first.
     fn close(&self, reason: CloseReason) {
         debug!(sid = %self.connection.sid, reason = reason.as_str(), "closing a connection");
         self.connection.close(CloseCode::GoingAway);
@@ -54,22 +54,24 @@ impl fmt::Debug for SocketSink {
     }
 }
 
-/// For what a client needs before it can go on: one that does not take it is closed, and will ask again.
+/// Pushes a packet that the client cannot do without. If there is no room for it, the server closes the connection, and the client
+/// asks again when it has reconnected.
 pub(super) fn push_or_close(connection: &Connection, frame: &Frame) {
     if connection.push(frame) == Push::Full {
-        debug!(sid = %connection.sid, "closing a connection that does not take its answers");
+        debug!(sid = %connection.sid, "closing a connection that does not read its answers");
         connection.close(CloseCode::GoingAway);
     }
 }
 
-/// For answers to a client that asks faster than it listens: waits for it, and closes it if that takes longer than `patience`.
-pub(super) async fn push_in_time(connection: &Connection, frame: Frame, patience: Duration) {
+/// Pushes an answer to a client that sends faster than it reads: tries until there is room for it, and closes the connection when
+/// that takes longer than `limit`.
+pub(super) async fn push_in_time(connection: &Connection, frame: Frame, limit: Duration) {
     let pushed = async {
         while connection.push(&frame) == Push::Full {
             sleep(RETRY).await;
         }
     };
-    if timeout(patience, pushed).await.is_err() {
+    if timeout(limit, pushed).await.is_err() {
         push_or_close(connection, &frame);
     }
 }

@@ -52,7 +52,7 @@ async fn serve<B: Broker>(server: Arc<SocketServer<B>>, upgrade: Upgrade) {
     incoming.close(close_code).await;
 }
 
-/// Handles packets until there is a reason to close the connection. A client that is no member soon is one.
+/// Handles packets until there is a reason to close the connection. A client must send its CONNECT packet within a limit.
 async fn receive<B: Broker>(
     server: &Arc<SocketServer<B>>,
     connection: &Arc<Connection>,

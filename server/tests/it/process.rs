@@ -153,7 +153,7 @@ async fn sigterm_drains_members_and_exits_with_success() {
             .filter(|(status, _)| *status == 503)
     })
     .await;
-    assert!(unready.1.contains("going away"), "{}", unready.1);
+    assert!(unready.1.contains("shutting down"), "{}", unready.1);
     let notice = member.event("draining").await;
     assert_eq!(notice, json!(["draining", {"after": 2000}]));
     assert!(member.has_ended().await);

@@ -51,7 +51,12 @@ impl Real {
         Self {
             launch: launch(
                 &amqp(),
-                &["--declare", &format!("--retention-bytes={bytes}")],
+                &[
+                    "--declare",
+                    &format!("--retention-bytes={bytes}"),
+                    // A busy machine may take longer than the default for thousands of records.
+                    "--publish-timeout=100",
+                ],
             ),
         }
     }

@@ -56,6 +56,14 @@ async fn attach(broker: &RabbitMq, start: Start) -> Attached<StreamReader> {
     in_time(broker.attach(start)).await.expect("attached")
 }
 
+/// Publishes a text as soon as the publisher is connected, with a timeout that is too short to wait for that.
+async fn publish_when_up(broker: &RabbitMq, text: &str) {
+    until("connected publisher", async || {
+        broker.publish(record("a", text, text), None).await.ok()
+    })
+    .await;
+}
+
 /// A client that changes the broker's objects.
 struct Administrator {
     _connection: Connection,
@@ -166,10 +174,10 @@ async fn unconfirmed_records_are_written_again_in_order() {
 #[tokio::test]
 #[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
 async fn timed_out_publish_is_unknown_only_if_written() {
-    let direct = launch(&amqp(), &["--declare", "--publish-timeout=1"]);
+    let direct = launch(&amqp(), &["--declare", "--publish-timeout=3"]);
     let (proxy, proxied) = behind_proxy(&direct).await;
     let publisher = connect(&proxied).await;
-    publish(&publisher, "a", ["first".to_owned()].into_iter()).await;
+    publish_when_up(&publisher, "first").await;
     proxy.lose_answers(true);
     let written = in_time(publisher.publish(record("a", "written", "x"), None)).await;
     assert_eq!(written, Err(PublishError::Unknown));
@@ -265,7 +273,7 @@ async fn message_without_a_bound_log_is_not_confirmed() {
     let mut given = declaring.clone();
     (given.declare, given.epoch, given.publish_timeout) = (false, Some(epoch.clone()), 2);
     let broker = connect(&given).await;
-    publish(&broker, "a", ["first".to_owned()].into_iter()).await;
+    publish_when_up(&broker, "first").await;
     let (log, exchange) = (
         topology::log(&given.room, &epoch),
         topology::exchange(&given.room),

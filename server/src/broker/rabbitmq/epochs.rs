@@ -14,9 +14,13 @@ use lapin::{
 };
 use papo_protocol::{Epoch, topology};
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use tracing::info;
 
-use super::objects::{Objects, close, in_time};
+use super::{
+    connection::METHOD_TIMEOUT,
+    objects::{Objects, close, in_time},
+};
 use crate::broker::ReadError;
 
 /// An entry of the register: a drawn epoch.
@@ -55,15 +59,31 @@ pub(super) async fn agree(objects: &Objects, retention_bytes: u64) -> Result<Epo
     let log = topology::log_stream(objects.room(), &drawn.epoch, Some(retention_bytes));
     objects.declare_stream(&log).await?;
     write(objects, &drawn).await?;
-    let agreed = self::current(objects).await?;
+    let draws = draws_with(objects, &drawn).await?;
+    let agreed = valid(&draws);
     if agreed.as_ref() != Some(&drawn.epoch) {
         objects.delete_log(&drawn.epoch).await?;
     }
-    agreed.ok_or_else(|| {
-        ReadError::Unavailable(format!(
-            "the stream {register} does not contain the epoch that was written to it"
-        ))
-    })
+    agreed
+        .ok_or_else(|| ReadError::Unavailable(format!("the stream {register} has no valid epoch")))
+}
+
+/// The entries of the register, once a confirmed one is among them: a busy broker may take longer to deliver it than a read of
+/// the register waits.
+async fn draws_with(objects: &Objects, confirmed: &Draw) -> Result<Vec<Draw>, ReadError> {
+    let deadline = Instant::now() + METHOD_TIMEOUT;
+    loop {
+        let draws = draws(objects).await?;
+        if draws.contains(confirmed) {
+            return Ok(draws);
+        }
+        if Instant::now() > deadline {
+            let register = topology::epochs(objects.room());
+            return Err(ReadError::Unavailable(format!(
+                "the stream {register} does not contain the epoch that was written to it"
+            )));
+        }
+    }
 }
 
 pub(super) fn valid(draws: &[Draw]) -> Option<Epoch> {

@@ -11,6 +11,7 @@ set_up() {
     has npm || packages+=(npm)
     has curl || packages+=(curl)
     has make && has cc || packages+=(build-essential)
+    has valgrind || packages+=(valgrind)
     has cmake || packages+=(cmake)
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
     if [ ${#packages[@]} != 0 ]; then

@@ -8,6 +8,8 @@
 
 mod deliver;
 mod drain;
+#[cfg(test)]
+mod fixed_run;
 mod flush_timer;
 mod shard;
 mod sink;

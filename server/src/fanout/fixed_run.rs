@@ -21,10 +21,9 @@ use super::{
     shard::{Command, Shard},
     *,
 };
-use crate::{
-    frame::Batch,
-    log::{Size, testing},
-};
+use papo_engineio::{Batch, Push};
+
+use crate::log::{Size, testing};
 
 const MEMBERS: usize = 100;
 /// Messages that the shard finds when it wakes: one, few, and many.

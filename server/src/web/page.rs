@@ -10,10 +10,7 @@ use axum::{
     body::Body,
     http::{
         HeaderMap, HeaderValue, StatusCode,
-        header::{
-            ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, ETAG, IF_NONE_MATCH,
-            VARY,
-        },
+        header::{ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, CONTENT_TYPE, VARY},
     },
     response::{IntoResponse, Response},
 };
@@ -163,6 +160,8 @@ fn entity_tag(opaque: &str) -> headers::ETag {
 
 #[cfg(test)]
 mod tests {
+    use axum::http::header::{ETAG, IF_NONE_MATCH};
+
     use super::*;
 
     const SCRIPT: &str = "static/js/chat.js";

@@ -16,7 +16,9 @@ impl Wire {
             "ws://{}/socket.io/?EIO=4&transport=websocket",
             server.address
         );
-        let (socket, _) = in_time(connect_async(url)).await.expect("upgraded");
+        let (socket, _) = in_time(Box::pin(connect_async(url)))
+            .await
+            .expect("upgraded");
         let mut wire = Self(socket);
         assert!(
             wire.receive()

@@ -95,7 +95,7 @@ impl Metrics {
         );
         papo.register(
             "rejections",
-            "What clients were refused, by code",
+            "Rejected connections and requests, by code",
             metrics.rejected.clone(),
         );
         papo.register_with_unit(

@@ -61,7 +61,17 @@ fn names_object(status: &Status) -> bool {
     details.is_some_and(|details| !details.name.is_empty())
 }
 
-/// `None` if the object is missing: for reads, and for deletions that need no more than that it is gone.
+/// `None` if the object is missing. A kind that is missing is an error: of a kind that every cluster has, a proxy's plain 404 says nothing about
+/// the object.
+pub fn optional_object<T>(answer: kube::Result<T>) -> kube::Result<Option<T>> {
+    match answer {
+        Ok(found) => Ok(Some(found)),
+        Err(error) if Answer::of(&error) == Answer::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// `None` if the object or its whole kind is missing: for writes that need no more than that it is gone.
 pub fn optional<T>(answer: kube::Result<T>) -> kube::Result<Option<T>> {
     match answer {
         Ok(found) => Ok(Some(found)),

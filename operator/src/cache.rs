@@ -8,7 +8,7 @@
 
 use std::{hash::Hash, sync::Arc, time::Duration};
 
-use futures::{Stream, StreamExt, channel::mpsc};
+use futures::{Stream, StreamExt, channel::mpsc, stream};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{Secret, Service},
@@ -24,7 +24,7 @@ use kube::{
         watcher,
     },
 };
-use papo_telemetry::{Note, Readiness};
+use papo_telemetry::{Latch, Note, Readiness};
 use serde::de::DeserializeOwned;
 use tokio::{sync::watch as signal, time::timeout};
 
@@ -203,7 +203,7 @@ impl Shown {
         } = self;
         metrics.watches(kind, namespace, *watched == Watched::Yes);
         match watched {
-            Watched::Pending => {}
+            Watched::Pending => note.set("not listed yet"),
             Watched::Yes => {
                 tracing::info!(kind, namespace, "watching this kind");
                 note.clear();
@@ -313,12 +313,15 @@ impl Cache {
 
     /// Waits until the kinds that a room needs are listed, or until it is known why not. False when the watches have ended.
     pub async fn is_ready_for(&self, room: &Room) -> bool {
-        self.deployments.is_decided().await
-            && self.services.is_decided().await
-            && self.network_policies.is_decided().await
-            && (room.replicas < 2 || self.pod_disruption_budgets.is_decided().await)
-            && (room.ingress.is_none() || self.ingresses.is_decided().await)
-            && (room.route.is_none() || self.http_routes.is_decided().await)
+        let decided = tokio::join!(
+            self.deployments.is_decided(),
+            self.services.is_decided(),
+            self.network_policies.is_decided(),
+            async { room.replicas < 2 || self.pod_disruption_budgets.is_decided().await },
+            async { room.ingress.is_none() || self.ingresses.is_decided().await },
+            async { room.route.is_none() || self.http_routes.is_decided().await },
+        );
+        decided == (true, true, true, true, true, true)
     }
 }
 
@@ -363,7 +366,7 @@ where
             watched,
             recovered,
         } = self;
-        watcher(api, ours)
+        relisting(api, ours)
             .backoff(WatchBackoff::default())
             .modify(|object| object.managed_fields_mut().clear())
             .reflect(writer)
@@ -386,13 +389,52 @@ where
     }
 }
 
-/// Shows how the watch of a kind goes that has no place in the [`Cache`].
-pub(crate) fn show<K>(shown: Shown) -> impl FnMut(&Result<watcher::Event<K>, watcher::Error>) {
+/// A watch that begins again with a list after an answer that makes its kind unknown. kube would resume the watch, and report nothing when
+/// that works.
+pub(crate) fn relisting<K>(
+    api: Api<K>,
+    config: watcher::Config,
+) -> impl Stream<Item = Result<watcher::Event<K>, watcher::Error>> + Send
+where
+    K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
+{
+    let begin = move || watcher(api.clone(), config.clone()).boxed();
+    stream::unfold((begin(), begin), |(mut events, begin)| async move {
+        let event = events.next().await?;
+        if event.as_ref().is_err_and(is_rejected) {
+            events = begin();
+        }
+        Some((event, (events, begin)))
+    })
+}
+
+fn is_rejected(error: &watcher::Error) -> bool {
+    status_of(error).is_some_and(|status| {
+        matches!(
+            Answer::of_status(status),
+            Answer::KindMissing | Answer::NotFound | Answer::Forbidden | Answer::Expired
+        )
+    })
+}
+
+/// Shows how the watch of the rooms goes, which have no place in the [`Cache`]. An operator that cannot watch them is not ready.
+pub(crate) fn show<K>(
+    shown: Shown,
+    latch: Latch,
+) -> impl FnMut(&Result<watcher::Event<K>, watcher::Error>) {
     let mut known = Watched::Pending;
     move |event| {
-        if let Some(now) = change(event, &known) {
-            shown.show(&now);
-            known = now;
+        let Some(now) = change(event, &known) else {
+            return;
+        };
+        shown.show(&now);
+        match &now {
+            Watched::Yes => latch.ready(),
+            Watched::No(reason) => {
+                latch.not_ready(format!("chat rooms cannot be watched: {reason}"));
+            }
+            Watched::Pending => {}
         }
+        known = now;
     }
 }

@@ -116,7 +116,10 @@ pub async fn reconcile(chat_room: Arc<ChatRoom>, context: Arc<Context>) -> Resul
     let result = timeout(TIMEOUT, pass(&chat_room, &context))
         .await
         .unwrap_or(Err(Error::TimedOut));
-    context.progress.finished();
+    // Only a reconcile that comes to an end by itself is progress.
+    if !matches!(result, Err(Error::TimedOut)) {
+        context.progress.finished();
+    }
     context
         .world
         .metrics
@@ -159,7 +162,10 @@ async fn pass(chat_room: &ChatRoom, context: &Context) -> Result<Action, Error> 
     let status = status(&room, generation, &outcome, &before, Timestamp::now());
     report::report(context, chat_room, &status).await?;
     match trouble(&outcome) {
-        None if status::is_moving(&status) => Ok(Action::requeue(NEXT_LOOK.min(context.resync))),
+        // What is heard of by a watch needs no requeue.
+        None if status::is_moving(&status) && outcome.seen.deployment.is_some() => {
+            Ok(Action::requeue(NEXT_LOOK.min(context.resync)))
+        }
         None => Ok(resync(context)),
         Some(trouble) => Err(Error::Incomplete(trouble)),
     }
@@ -274,10 +280,13 @@ pub async fn run(
         latch: readiness.latch("progress"),
         metrics: metrics.clone(),
     };
-    let changed = watcher(scope.api::<ChatRoom>(&client), watcher::Config::default())
+    let changed = cache::relisting(scope.api::<ChatRoom>(&client), watcher::Config::default())
         .backoff(WatchBackoff::default())
         .reflect(writer)
-        .inspect(cache::show::<ChatRoom>(shown("ChatRoom")))
+        .inspect(cache::show::<ChatRoom>(
+            shown("ChatRoom"),
+            readiness.latch("rooms"),
+        ))
         .applied_objects()
         .predicate_filter(
             predicates::generation.combine(predicates::finalizers),

@@ -109,31 +109,42 @@ fn age(chat_room: &ChatRoom) -> Duration {
         .unwrap_or_default()
 }
 
-/// Deletes the servers so that clients are told and what was acknowledged is stored, and tells whether they are still there.
+/// Deletes the servers so that clients are told and what was acknowledged is stored, and tells whether to wait for them. They are not waited
+/// for beyond their grace period, whatever the API server says of them.
 async fn servers_are_leaving(room: &Room, context: &Context, age: Duration) -> Result<bool, Error> {
+    let is_late = age >= Launch::default().grace_period() + SERVERS_MARGIN;
+    match delete_servers(room, context).await {
+        Ok(are_there) => Ok(are_there && !is_late),
+        Err(error) if is_late => {
+            tracing::warn!(room = %room.name, %error, "cannot delete the servers; going on without waiting for them");
+            Ok(false)
+        }
+        Err(error) => Err(Error::Incomplete(format!(
+            "the servers cannot be deleted: {}",
+            answer::message(&error)
+        ))),
+    }
+}
+
+/// Whether the servers are still there.
+async fn delete_servers(room: &Room, context: &Context) -> Result<bool, kube::Error> {
     let api = context.world.cache.deployments.api(room.name.namespace());
+    let name = names::child(&room.name);
     // Read past the cache, which may not be filled yet, or never if the kind cannot be watched: the broker is cleared only after the servers.
-    let Some(deployment) = answer::optional(api.get(&names::child(&room.name)).await)? else {
+    let Some(deployment) = answer::optional_object(api.get(&name).await)? else {
         return Ok(false);
     };
-    if !deployment
-        .owner_references()
-        .iter()
-        .any(|owner| owner.uid == room.uid)
-    {
+    let mut owners = deployment.owner_references().iter();
+    if !owners.any(|owner| owner.uid == room.uid) {
         return Ok(false);
     }
-    if deployment.metadata.deletion_timestamp.is_none() {
-        context.world.metrics.cluster_write();
-        // In the foreground: the Deployment is there until the last pod has left.
-        let deleted = api
-            .delete(&names::child(&room.name), &DeleteParams::foreground())
-            .await;
-        if answer::optional(deleted)?.is_none() {
-            return Ok(false);
-        }
+    if deployment.metadata.deletion_timestamp.is_some() {
+        return Ok(true);
     }
-    Ok(age < Launch::default().grace_period() + SERVERS_MARGIN)
+    context.world.metrics.cluster_write();
+    // In the foreground: the Deployment is there until the last pod has left.
+    let deleted = api.delete(&name, &DeleteParams::foreground()).await;
+    Ok(answer::optional_object(deleted)?.is_some())
 }
 
 async fn clear_broker(

@@ -85,7 +85,7 @@ async fn attempt(
     election: &Election,
     seen: &mut Option<(Option<String>, Instant)>,
 ) -> Result<Result<Lease, String>, kube::Error> {
-    let Some(found) = answer::optional(api.get(&election.name).await)? else {
+    let Some(found) = answer::optional_object(api.get(&election.name).await)? else {
         let new = Lease {
             metadata: ObjectMeta {
                 name: Some(election.name.clone()),
@@ -179,7 +179,7 @@ impl Leadership {
             match renewed {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if Answer::of(&error) == Answer::Conflict => return Lost::Taken,
-                Ok(Err(error)) if Answer::of(&error).is_missing() => return Lost::Deleted,
+                Ok(Err(error)) if Answer::of(&error) == Answer::NotFound => return Lost::Deleted,
                 Ok(Err(error)) if self.renewed.elapsed() >= deadline => return Lost::Late(error),
                 Ok(Err(error)) => tracing::warn!(%error, "the lease was not renewed; trying again"),
                 Err(_) => {

@@ -8,7 +8,7 @@ use std::{
 use kube::{Resource, runtime::reflector::Store};
 use papo_telemetry::Latch;
 
-use crate::{crd::ChatRoom, metrics::Metrics};
+use crate::{crd::ChatRoom, finalize, metrics::Metrics};
 
 /// How often the rooms are looked through, at least.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -64,7 +64,7 @@ impl Watchdog {
         self.metrics.rooms_wait(&self.namespace, waiting, stalled);
         if stalled {
             self.latch.not_ready(format!(
-                "{waiting} rooms wait, and no reconcile has finished for more than {} s; restart the operator if this lasts",
+                "rooms wait ({waiting}), and no reconcile has finished for more than {} s; restart the operator if this lasts",
                 self.limit.as_secs()
             ));
         } else {
@@ -73,13 +73,16 @@ impl Watchdog {
     }
 }
 
-/// Whether the room's status is not about its latest spec, or the room is being deleted.
+/// Whether the room's status is not about its latest spec, or its deletion waits for this operator.
 fn waits(room: &ChatRoom) -> bool {
+    if room.meta().deletion_timestamp.is_some() {
+        return finalize::is_held(room);
+    }
     let observed = room
         .status
         .as_ref()
         .and_then(|status| status.observed_generation);
-    room.meta().deletion_timestamp.is_some() || observed != room.meta().generation
+    observed != room.meta().generation
 }
 
 /// Since when rooms wait.

@@ -91,7 +91,7 @@ seccompProfile:
 {{- $all := $given -}}
 {{- range $key := list "node.kubernetes.io/not-ready" "node.kubernetes.io/unreachable" -}}
 {{- $said := false -}}
-{{- range $given }}{{ if or (not .key) (eq .key $key) }}{{ $said = true }}{{ end }}{{ end -}}
+{{- range $given }}{{ if and (or (not .key) (eq .key $key)) (or (not .effect) (eq .effect "NoExecute")) }}{{ $said = true }}{{ end }}{{ end -}}
 {{- if not $said -}}
 {{- $all = append $all (dict "key" $key "operator" "Exists" "effect" "NoExecute" "tolerationSeconds" 30) -}}
 {{- end -}}

@@ -124,7 +124,7 @@ impl Target<'_> {
         kind: &Kind<K>,
     ) -> Result<Option<K>, ClusterError> {
         let name = names::child(&self.room.name);
-        answer::optional(api.get(&name).await)
+        answer::optional_object(api.get(&name).await)
             .map_err(|error| self.error(kind, Problem::Api(error.into())))
     }
 

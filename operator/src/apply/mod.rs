@@ -161,11 +161,12 @@ fn log(broker: &Broker, room: &Room, epoch: Epoch) -> Result<Log, BrokerError> {
 /// The broker that a Secret describes.
 pub async fn broker(world: &World, secret: &SecretRef) -> Result<Arc<Broker>, BrokerError> {
     let api: Api<Secret> = Api::namespaced(world.client.clone(), &secret.namespace);
-    let read = answer::optional(api.get(&secret.name).await).map_err(|error| ClusterError {
-        kind: "Secret".to_owned(),
-        name: secret.to_string(),
-        problem: Problem::Api(error.into()),
-    })?;
+    let read =
+        answer::optional_object(api.get(&secret.name).await).map_err(|error| ClusterError {
+            kind: "Secret".to_owned(),
+            name: secret.to_string(),
+            problem: Problem::Api(error.into()),
+        })?;
     let Some(read) = read else {
         world.brokers.forget(secret);
         return Err(BrokerError::NoSecret(secret.clone()));

@@ -144,8 +144,15 @@ fn tolerations(own: Vec<Toleration>) -> Vec<Toleration> {
         toleration_seconds: Some(LOST_NODE),
         ..Toleration::default()
     });
-    let is_said = |key: &Option<String>| own.iter().any(|one| one.key.is_none() || one.key == *key);
-    let missing: Vec<Toleration> = lost.into_iter().filter(|one| !is_said(&one.key)).collect();
+    // Without a key or an effect a toleration is about all of them.
+    let covers = |own: &Option<String>, lost: &Option<String>| {
+        own.as_deref().is_none_or(str::is_empty) || own == lost
+    };
+    let is_said = |lost: &Toleration| {
+        own.iter()
+            .any(|own| covers(&own.key, &lost.key) && covers(&own.effect, &lost.effect))
+    };
+    let missing: Vec<Toleration> = lost.into_iter().filter(|lost| !is_said(lost)).collect();
     own.into_iter().chain(missing).collect()
 }
 

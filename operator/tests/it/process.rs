@@ -387,9 +387,57 @@ async fn rooms_of_an_unwatched_kind_are_reconciled_when_its_watch_works() {
         lab.cluster.condition("Available").1 == "KindMissing"
     })
     .await;
+    // A room whose servers are on their way is requeued after seconds: these have arrived.
+    let servers = "/apis/apps/v1/namespaces/team/deployments/chat-geral";
+    lab.cluster.edit(servers, |it| {
+        it["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
+    });
+    until("no server is on its way", async || {
+        lab.cluster.condition("Updated").0 == "True"
+    })
+    .await;
     lab.cluster.accept_kind("httproutes");
     until("the room has its HTTPRoute", async || {
         !lab.cluster.list("httproutes").is_empty()
+    })
+    .await;
+    operator.running.abort();
+}
+
+#[tokio::test]
+async fn kind_that_may_be_listed_and_later_watched_recovers() {
+    let lab = Lab::new(room(json!({}))).await;
+    lab.cluster.refuse_watch("services");
+    let operator = Operator::start(&lab.cluster, "a").await;
+    let note = "watch of Service: services is forbidden";
+    until("the probe names the kind", async || {
+        let ready = operator.get("/readyz").await.unwrap_or_default();
+        ready.contains(note)
+    })
+    .await;
+    lab.cluster.accept_watch("services");
+    until("the probe names it no longer", async || {
+        let ready = operator.get("/readyz").await.unwrap_or_default();
+        ready.contains("200 OK") && !ready.contains("watch of Service")
+    })
+    .await;
+    operator.running.abort();
+}
+
+#[tokio::test]
+async fn leader_that_cannot_watch_rooms_is_not_ready() {
+    let lab = Lab::new(room(json!({}))).await;
+    lab.cluster.refuse_watch("chatrooms");
+    let operator = Operator::start(&lab.cluster, "a").await;
+    until("the probe says so", async || {
+        let ready = operator.get("/readyz").await.unwrap_or_default();
+        ready.contains("503") && ready.contains("rooms: chat rooms cannot be watched")
+    })
+    .await;
+    lab.cluster.accept_watch("chatrooms");
+    until("it is ready", async || {
+        let ready = operator.get("/readyz").await.unwrap_or_default();
+        ready.contains("200 OK")
     })
     .await;
     operator.running.abort();
@@ -402,7 +450,7 @@ async fn stalled_leader_is_not_ready_and_says_so() {
     let operator = Operator::start_with(&lab.cluster, "a", &["--stall-timeout", "1"]).await;
     until("the probe tells of the stall", async || {
         let ready = operator.get("/readyz").await.unwrap_or_default();
-        ready.contains("503") && ready.contains("1 rooms wait, and no reconcile has finished")
+        ready.contains("503") && ready.contains("rooms wait (1), and no reconcile has finished")
     })
     .await;
     let metrics = operator.get("/metrics").await.expect("metrics");

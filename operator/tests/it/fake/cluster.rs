@@ -32,6 +32,8 @@ struct State {
     refusals: BTreeMap<String, (u16, String)>,
     /// What was last applied to an object: a field that is not applied again goes.
     applied: BTreeMap<String, Value>,
+    /// Kinds, by their plurals, that may be listed but not watched.
+    refused_watches: BTreeSet<String>,
     /// Paths whose requests get no answer.
     held: BTreeSet<String>,
     /// Kinds, by their plurals, that are not there or may not be used.
@@ -97,6 +99,14 @@ impl Cluster {
         let (key, is_status) = path
             .strip_suffix("/status")
             .map_or((path, false), |key| (key, true));
+        if is_watch(uri)
+            && let Some(kind) = state
+                .refused_watches
+                .iter()
+                .find(|kind| path.split('/').any(|step| step == kind.as_str()))
+        {
+            return recorded::forbidden(path, kind);
+        }
         let refused = state
             .refused_kinds
             .iter()
@@ -203,6 +213,17 @@ impl Cluster {
     pub(crate) fn refuse_kind(&self, plural: &str, code: u16) {
         let mut state = self.state.lock().expect("no panic");
         state.refused_kinds.insert(plural.to_owned(), code);
+    }
+
+    /// From now on the kind may be listed but not watched.
+    pub(crate) fn refuse_watch(&self, plural: &str) {
+        let mut state = self.state.lock().expect("no panic");
+        state.refused_watches.insert(plural.to_owned());
+    }
+
+    pub(crate) fn accept_watch(&self, plural: &str) {
+        let mut state = self.state.lock().expect("no panic");
+        state.refused_watches.remove(plural);
     }
 
     /// From now on requests for this path get no answer at all.

@@ -59,8 +59,8 @@ pub(super) async fn agree(objects: &Objects, retention_bytes: u64) -> Result<Epo
     let log = topology::log_stream(objects.room(), &drawn.epoch, Some(retention_bytes));
     objects.declare_stream(&log).await?;
     write(objects, &drawn).await?;
-    let draws = draws_with(objects, &drawn).await?;
-    let agreed = valid(&draws);
+    let entries = draws_with(objects, &drawn).await?;
+    let agreed = valid(&entries);
     if agreed.as_ref() != Some(&drawn.epoch) {
         objects.delete_log(&drawn.epoch).await?;
     }

@@ -23,8 +23,8 @@ pub struct Cli {
 pub enum Command {
     /// Watch chat rooms and keep them as they should be
     Run(Box<Run>),
-    /// Let all rooms go: they stay, but are deleted without their broker being cleared until an operator is back. For when it is uninstalled
-    Release(Release),
+    /// Remove the finalizers of all rooms, for an uninstallation: rooms stay, but while no operator runs, deleting one leaves its objects on the broker
+    RemoveFinalizers(RemoveFinalizers),
     /// Print the definition of the ChatRoom resource as YAML
     Crd,
 }
@@ -51,10 +51,10 @@ impl Namespaces {
     }
 }
 
-/// Whose rooms are let go.
+/// The rooms whose finalizers are removed.
 #[derive(Args, Clone, Debug)]
-pub struct Release {
-    /// Whose rooms are let go
+pub struct RemoveFinalizers {
+    /// The rooms whose finalizers are removed
     #[command(flatten)]
     pub namespaces: Namespaces,
 }
@@ -76,8 +76,8 @@ pub struct Run {
     #[arg(long, env = "PAPO_OPERATOR_RESYNC_PERIOD", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub resync_period: u32,
     /// How long the broker of a room that is being deleted is tried, if it cannot be cleared, before the room goes all the same, in seconds
-    #[arg(long, env = "PAPO_OPERATOR_BROKER_PATIENCE", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(0..=604_800))]
-    pub broker_patience: u32,
+    #[arg(long, env = "PAPO_OPERATOR_CLEANUP_TIMEOUT", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(0..=604_800))]
+    pub cleanup_timeout: u32,
     /// How long rooms may wait without any reconcile finishing before `/readyz` says so, in seconds
     #[arg(long, env = "PAPO_OPERATOR_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub stall_timeout: u32,
@@ -93,11 +93,11 @@ pub struct Run {
     /// What to log, in tracing's filter syntax: `info`, or `papo_operator=debug,warn`
     #[arg(
         long,
-        env = "PAPO_OPERATOR_LOG",
+        env = "PAPO_OPERATOR_LOG_FILTER",
         value_name = "FILTER",
         default_value = "info"
     )]
-    pub log: String,
+    pub log_filter: String,
 }
 
 /// What rooms get unless they say otherwise.
@@ -121,11 +121,11 @@ pub struct Defaults {
     /// What the servers log, in tracing's filter syntax
     #[arg(
         long,
-        env = "PAPO_OPERATOR_SERVER_LOG",
+        env = "PAPO_OPERATOR_SERVER_LOG_FILTER",
         value_name = "FILTER",
         default_value = "info"
     )]
-    pub server_log: String,
+    pub server_log_filter: String,
     /// Secret with an administrator of the broker for rooms that name none
     #[arg(
         long,

@@ -62,7 +62,7 @@ pub struct Context {
     /// When a room in which nothing has changed is looked at again.
     pub resync: Duration,
     /// How long a broker that cannot be cleared keeps a deleted room from going.
-    pub broker_patience: Duration,
+    pub cleanup_timeout: Duration,
     /// How often rooms have failed in a row, by identity.
     pub failures: Failures,
     /// When a reconcile has last finished.

@@ -52,7 +52,7 @@ impl BrokerError {
             Self::BadSecret { .. } => "SecretInvalid",
             Self::Conflict(_) => "Conflict",
             Self::Unreachable { .. } => "BrokerUnreachable",
-            Self::Refused { .. } => "BrokerRefused",
+            Self::Refused { .. } => "BrokerRejected",
             Self::Cluster(error) => error.reason(),
         }
     }

@@ -1,7 +1,7 @@
 //! The end of a room: first the servers leave, then the broker is cleared, then the room may go. Everything else the cluster collects.
 //!
 //! It ends in any order. The servers get their grace period and a little more, then they are not waited for. A broker that cannot be cleared
-//! is tried for [`Context::broker_patience`], so that one that is being restarted is cleared; after that, or at once if the Secret that leads to it is
+//! is tried for [`Context::cleanup_timeout`], so that one that is being restarted is cleared; after that, or at once if the Secret that leads to it is
 //! gone, the room goes and an event names what may be left behind.
 
 use std::time::Duration;
@@ -63,7 +63,7 @@ pub(crate) async fn finalize(chat_room: &ChatRoom, context: &Context) -> Result<
             return Ok(Action::requeue(WAIT));
         }
         if let Err(error) = clear_broker(chat_room, &room, context).await {
-            if !is_final(&error) && age < context.broker_patience {
+            if !is_final(&error) && age < context.cleanup_timeout {
                 return Err(Error::Incomplete(error.to_string()));
             }
             tell_what_is_left(chat_room, context, &room, &error).await;
@@ -91,7 +91,7 @@ fn valid(chat_room: &ChatRoom, context: &Context) -> Result<Room, validate::Inva
 /// How long the broker of a room that is being deleted is still tried; nothing if the room is not being deleted, or goes at the next attempt.
 pub(crate) fn patience_left(chat_room: &ChatRoom, context: &Context) -> Option<Duration> {
     chat_room.meta().deletion_timestamp.as_ref()?;
-    left(context.broker_patience, age(chat_room))
+    left(context.cleanup_timeout, age(chat_room))
 }
 
 fn left(patience: Duration, age: Duration) -> Option<Duration> {

@@ -7,7 +7,7 @@
 //! 3. [`apply`](mod@apply): the only effects. First the broker, then the cluster, because the servers are told which log they have.
 //! 4. [`status`](mod@status): from what came back to what users read. Pure.
 //!
-//! What happens at the end of a room is in [`finalize`], and at the end of the operator in [`mod@release`].
+//! What happens at the end of a room is in [`finalize`], and at the end of the operator in [`mod@remove_finalizers`].
 
 pub mod answer;
 pub mod apply;
@@ -26,7 +26,7 @@ pub mod lease;
 pub mod metrics;
 pub mod names;
 pub mod progress;
-pub mod release;
+pub mod remove_finalizers;
 mod report;
 mod run;
 pub mod status;

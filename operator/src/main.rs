@@ -4,7 +4,7 @@ use anyhow::Context;
 use clap::Parser;
 use kube::{Client, CustomResourceExt};
 use papo_operator::{
-    config::{Cli, Command, Release, Run},
+    config::{Cli, Command, RemoveFinalizers, Run},
     crd::ChatRoom,
 };
 
@@ -12,7 +12,7 @@ use papo_operator::{
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(settings) => run(*settings).await,
-        Command::Release(settings) => release(&settings).await,
+        Command::RemoveFinalizers(settings) => remove_finalizers(&settings).await,
         Command::Crd => print_crd(),
     }
 }
@@ -20,18 +20,19 @@ async fn main() -> anyhow::Result<()> {
 async fn run(settings: Run) -> anyhow::Result<()> {
     let _telemetry = papo_telemetry::init(&papo_telemetry::Settings {
         service_name: "papo-operator",
-        log_filter: settings.log.clone(),
+        log_filter: settings.log_filter.clone(),
         log_format: settings.log_format,
     })?;
     let stop = papo_telemetry::shutdown_signal().context("listening for signals")?;
     papo_operator::run(settings, client().await?, stop).await
 }
 
-async fn release(settings: &Release) -> anyhow::Result<()> {
-    let released = papo_operator::release::release(&client().await?, &settings.namespaces)
-        .await
-        .context("letting the rooms go")?;
-    println!("{released} rooms let go");
+async fn remove_finalizers(settings: &RemoveFinalizers) -> anyhow::Result<()> {
+    let changed =
+        papo_operator::remove_finalizers::remove_finalizers(&client().await?, &settings.namespaces)
+            .await
+            .context("removing the finalizers of the rooms")?;
+    println!("removed the finalizers of {changed} rooms");
     Ok(())
 }
 

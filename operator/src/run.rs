@@ -160,7 +160,7 @@ fn start_controllers(
                     metrics,
                 },
                 resync: Duration::from_secs(settings.resync_period.into()),
-                broker_patience: Duration::from_secs(settings.broker_patience.into()),
+                cleanup_timeout: Duration::from_secs(settings.cleanup_timeout.into()),
                 defaults: settings.defaults,
                 failures: Failures::default(),
                 progress: Progress::default(),

@@ -309,7 +309,7 @@ fn pods(chat_room: &ChatRoom, defaults: &Defaults) -> Pods {
         image_pull_secrets: defaults.server_image_pull_secrets.clone(),
         resources: spec.resources.clone().unwrap_or_default(),
         placement: spec.placement.clone().unwrap_or_default(),
-        log: defaults.server_log.clone(),
+        log: defaults.server_log_filter.clone(),
     }
 }
 

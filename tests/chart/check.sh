@@ -73,7 +73,7 @@ accepts "no aggregated roles" --set rbac.aggregate=false
 accepts "monitoring" --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true
 accepts "a mirror" --set imageRegistry=mirror.example.com/x
 accepts "no operator" --set operator.replicas=0
-accepts "finalizers that stay" --set operator.releaseRooms=false
+accepts "finalizers that stay" --set operator.removeFinalizersOnUninstall=false
 accepts "two operators" --set operator.replicas=2
 accepts "a long name" --set fullnameOverride=a-name-that-has-exactly-forty-characters
 

@@ -135,15 +135,15 @@ describe("repair", () => {
     wrong.spec.gateway.parentRefs[0].sectionName = "no-such-listener";
     await apply(wrong);
     const refused = await until("the room says that its route was refused", async () => {
-      const exposed = await condition(NAME, "Exposed");
+      const exposed = await condition(NAME, "RouteAccepted");
       return exposed?.status === "False" && exposed;
     });
-    assert.equal(refused.reason, "RouteRefused");
+    assert.equal(refused.reason, "RouteRejected");
     assert.match(refused.message, /^Gateway \S+: \w+: ./);
     assert.equal((await condition(NAME, "Ready")).status, "False");
     await apply(roomWithGateway(NAME));
     await ready(NAME);
-    await until("the Gateway has accepted the route", async () => (await condition(NAME, "Exposed")).status === "True");
+    await until("the Gateway has accepted the route", async () => (await condition(NAME, "RouteAccepted")).status === "True");
   });
 
   // Each time the room quotes the component that rejected the change, the old server goes on serving, and the correction heals.
@@ -159,7 +159,7 @@ describe("repair", () => {
       const [old] = await podsReady(NAME, 1);
       await patch(wrong);
       await until("the room says that its servers cannot be updated", async () => {
-        const updated = await condition(NAME, "Updated");
+        const updated = await condition(NAME, "UpToDate");
         const { generation } = (await get("chatroom", NAME)).metadata;
         return updated?.status === "False" && updated.observedGeneration === generation && words.test(updated.message);
       });
@@ -189,7 +189,7 @@ describe("repair", () => {
     await apply(secret(Buffer.from("wrong").toString("base64")), room("senha", { broker: { secretName: "senha" } }));
     await until("the room quotes the broker", async () => {
       const broken = await condition("senha", "BrokerReady");
-      return broken?.reason === "BrokerRefused" && /401|not_authorized|Unauthorized/i.test(broken.message);
+      return broken?.reason === "BrokerRejected" && /401|not_authorized|Unauthorized/i.test(broken.message);
     });
     await apply(secret(data.password));
     await ready("senha");

@@ -6,7 +6,7 @@ import { after, before, describe, test } from "node:test";
 import { Broker, exchangeOf, logOf } from "../lib/cluster/broker.mjs";
 import { join } from "../lib/cluster/ingress.mjs";
 import { apply, applyTo, get, inRooms, kubectl, list } from "../lib/cluster/kubectl.mjs";
-import { BROKER_PATIENCE, withoutOperator } from "../lib/cluster/release.mjs";
+import { CLEANUP_TIMEOUT, withoutOperator } from "../lib/cluster/release.mjs";
 import { childOf, create, ready, remove, room, roomWithIngress, status } from "../lib/cluster/room.mjs";
 import { RELEASE, ROOMS, SYSTEM } from "../lib/cluster/settings.mjs";
 import { until } from "../lib/wait.mjs";
@@ -86,8 +86,8 @@ describe("deletion", () => {
       return one?.status === "False";
     });
     const began = Date.now();
-    await remove(NAME, BROKER_PATIENCE + 120);
-    assert.ok(Date.now() - began > (BROKER_PATIENCE - 5) * 1000, "the operator waited for the broker to come back");
+    await remove(NAME, CLEANUP_TIMEOUT + 120);
+    assert.ok(Date.now() - began > (CLEANUP_TIMEOUT - 5) * 1000, "the operator waited for the broker to come back");
     await until("an event says what may be left on the broker", async () => {
       const events = await list("events");
       return events.some(({ reason, message }) => reason === "LeftOnBroker" && message.includes(exchangeOf(NAME)));

@@ -92,7 +92,7 @@ describe("figures", () => {
   });
 
   test("a resync of an unchanged room writes nothing", async (t) => {
-    await until("the room is in a steady state", async () => (await status(NAME)).conditions.every((one) => one.status === "True" || one.type === "Exposed"));
+    await until("the room is in a steady state", async () => (await status(NAME)).conditions.every((one) => one.status === "True" || one.type === "RouteAccepted"));
     const before = await metrics();
     const now = await until("three resyncs were made", async () => {
       const now = await metrics();

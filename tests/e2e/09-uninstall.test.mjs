@@ -36,9 +36,9 @@ describe("helm uninstall with rooms left", () => {
     for (const name of [STAYS, GOES]) assert.deepEqual((await get("chatroom", name)).metadata.finalizers ?? [], [], `${name} has no finalizer`);
     assert.deepEqual((await pods(STAYS)).map(({ metadata }) => metadata.uid), before);
     const events = await list("events");
-    assert.ok(events.some(({ reason, involvedObject }) => reason === "Released" && involvedObject.name === STAYS));
+    assert.ok(events.some(({ reason, involvedObject }) => reason === "FinalizerRemoved" && involvedObject.name === STAYS));
     const ours = await kubectl("get", "jobs,serviceaccounts,clusterroles", "-A", "-o", "name");
-    assert.ok(!ours.includes(`${RELEASE}-release`), "the hook that removed the finalizers is gone itself");
+    assert.ok(!ours.includes(`${RELEASE}-remove-finalizers`), "the hook that removed the finalizers is gone itself");
   });
 
   test("a room is deleted at once without an operator", async () => {

@@ -41,7 +41,7 @@ room owns is named after the room. No list or watch on Secrets: a broker's is fe
 {{- end }}
 
 {{/* What lets rooms go when the release is uninstalled. */}}
-{{- define "papo.rbac.release" -}}
+{{- define "papo.rbac.removeFinalizers" -}}
 - apiGroups: [papo.chat]
   resources: [chatrooms]
   verbs: [list, patch]
@@ -51,7 +51,7 @@ room owns is named after the room. No list or watch on Secrets: a broker's is fe
 {{- end }}
 
 {{/* Annotations of the same: in which order its objects are made. */}}
-{{- define "papo.release.hook" -}}
+{{- define "papo.removeFinalizers.hook" -}}
 helm.sh/hook: post-delete
 helm.sh/hook-weight: {{ . | quote }}
 helm.sh/hook-delete-policy: before-hook-creation,hook-succeeded

@@ -17,10 +17,10 @@ pub mod condition {
     /// Everything in the cluster is as it should be, and the wanted number of servers answers.
     pub const AVAILABLE: &str = "Available";
     /// All servers are of the latest spec. While it is false, older ones may go on serving.
-    pub const UPDATED: &str = "Updated";
+    pub const UP_TO_DATE: &str = "UpToDate";
     /// Whoever answers for the room's Ingress and HTTPRoute has taken them up. Missing if the room has neither; unknown as long as nobody
     /// says anything, which is no obstacle to being ready: some ingress controllers never do.
-    pub const EXPOSED: &str = "Exposed";
+    pub const ROUTE_ACCEPTED: &str = "RouteAccepted";
 }
 
 /// What a chat room is.
@@ -30,7 +30,7 @@ pub struct ChatRoomStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` sums up; `Accepted`, `BrokerReady`, `Available`, `Updated` and `Exposed` say what is missing, in the words of whoever refused.
+    /// `Ready` sums up; `Accepted`, `BrokerReady`, `Available`, `UpToDate` and `RouteAccepted` say what is missing, in the words of whoever refused.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,

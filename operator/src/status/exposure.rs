@@ -61,7 +61,7 @@ fn by_ingress(wanted: &validate::Ingress, ingress: Option<&Ingress>) -> Verdict 
     }
     verdict(
         true,
-        "Exposed",
+        "RouteAccepted",
         format!("the Ingress is served at {}", addresses.join(", ")),
     )
 }
@@ -80,9 +80,13 @@ fn by_gateway(route: Option<&DynamicObject>) -> Verdict {
         .filter_map(|parent| refusal(parent, generation))
         .collect();
     if refusals.is_empty() {
-        return verdict(true, "Exposed", "the Gateway has accepted the HTTPRoute");
+        return verdict(
+            true,
+            "RouteAccepted",
+            "the Gateway has accepted the HTTPRoute",
+        );
     }
-    verdict(false, "RouteRefused", refusals.join("; "))
+    verdict(false, "RouteRejected", refusals.join("; "))
 }
 
 /// What a Gateway has against the route as it is now.
@@ -133,7 +137,7 @@ mod tests {
     fn a_route_that_a_gateway_refuses_is_told_in_its_words() {
         let parents = json!([{"parentRef": {"name": "public"}, "conditions": [answer("Accepted", "False", 2)]}]);
         let told = by_gateway(Some(&route(&parents)));
-        assert_eq!((told.holds, told.reason), (Some(false), "RouteRefused"));
+        assert_eq!((told.holds, told.reason), (Some(false), "RouteRejected"));
         assert_eq!(
             told.message,
             "Gateway public: NoMatchingListenerHostname: no listener has this host"

@@ -57,9 +57,9 @@ pub fn status(
     let deployment = deployment.as_deref();
     let accepted = verdict(true, "Valid", "");
     let broker = match broker {
-        Ok(LogNews::Known) => verdict(true, "InPlace", ""),
-        Ok(LogNews::Adopted) => verdict(true, "InPlace", "an existing log is continued"),
-        Ok(LogNews::Created) => verdict(true, "InPlace", "a new log was made"),
+        Ok(LogNews::Known) => verdict(true, "Synced", ""),
+        Ok(LogNews::Adopted) => verdict(true, "Synced", "an existing log is continued"),
+        Ok(LogNews::Created) => verdict(true, "Synced", "a new log was made"),
         Err(error) => verdict(false, error.reason(), error.to_string()),
     };
     let available = match failures.first() {
@@ -79,9 +79,9 @@ pub fn status(
             keep_message(broker, condition::BROKER_READY, before),
         ),
         (condition::AVAILABLE, available),
-        (condition::UPDATED, updated),
+        (condition::UP_TO_DATE, updated),
     ];
-    parts.extend(exposed.map(|exposed| (condition::EXPOSED, exposed)));
+    parts.extend(exposed.map(|exposed| (condition::ROUTE_ACCEPTED, exposed)));
     ChatRoomStatus {
         observed_generation: generation,
         conditions: conditions(&parts, generation, before, now),
@@ -145,9 +145,9 @@ fn held(
     let tried = [
         condition::BROKER_READY,
         condition::AVAILABLE,
-        condition::UPDATED,
+        condition::UP_TO_DATE,
     ];
-    let exposed = known(condition::EXPOSED).map(|_| condition::EXPOSED);
+    let exposed = known(condition::ROUTE_ACCEPTED).map(|_| condition::ROUTE_ACCEPTED);
     let mut parts = vec![(condition::ACCEPTED, accepted)];
     parts.extend(
         tried
@@ -196,7 +196,7 @@ fn conditions(
 ) -> Vec<Condition> {
     let obstacle = parts.iter().find(|(type_, part)| match part.holds {
         Some(holds) => !holds,
-        None => *type_ != condition::EXPOSED,
+        None => *type_ != condition::ROUTE_ACCEPTED,
     });
     let ready = match obstacle {
         None => verdict(true, "Ready", ""),

@@ -143,7 +143,7 @@ async fn an_operator_that_is_uninstalled_lets_its_rooms_go_and_keeps_finalizers_
         let namespaces = Namespaces {
             watch_namespaces: vec![namespace.to_owned()],
         };
-        async move { papo_operator::release::release(&client, &namespaces).await }
+        async move { papo_operator::remove_finalizers::remove_finalizers(&client, &namespaces).await }
     };
     assert_eq!(release("elsewhere").await.expect("nothing to do"), 0);
     assert_eq!(release("").await.expect("all namespaces"), 1);

@@ -259,7 +259,7 @@ async fn an_image_that_never_comes_is_told_in_the_words_of_the_node() {
         }]}}),
     );
     lab.pass().await.expect("nothing that a retry may mend");
-    let (status, reason, message) = lab.cluster.condition("Updated");
+    let (status, reason, message) = lab.cluster.condition("UpToDate");
     assert_eq!(
         (status.as_str(), reason.as_str()),
         ("False", "ServersFailing")

@@ -393,7 +393,7 @@ async fn rooms_of_an_unwatched_kind_are_reconciled_when_its_watch_works() {
         it["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
     });
     until("no server is on its way", async || {
-        lab.cluster.condition("Updated").0 == "True"
+        lab.cluster.condition("UpToDate").0 == "True"
     })
     .await;
     lab.cluster.accept_kind("httproutes");

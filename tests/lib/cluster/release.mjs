@@ -22,7 +22,7 @@ export const CHART = new URL("../../../charts/papo", import.meta.url).pathname;
 // RabbitMQ then keeps a log of what asks it to change something: how a test knows that nobody does.
 const ACCESS_LOG = "rabbitmq.extraConfig=management.http_log_dir = /var/log/rabbitmq";
 /** Seconds for which the broker of a deleted room is tried. */
-export const BROKER_PATIENCE = 20;
+export const CLEANUP_TIMEOUT = 20;
 
 const ENFORCE = "pod-security.kubernetes.io/enforce";
 /** Tells the test files, which are processes of their own, what `begin` has found: {values: FILE, enforce: LABEL}. */
@@ -67,7 +67,7 @@ export const install = (...more) => installFrom(CHART, ...more);
 export async function installFrom(chart, ...more) {
   for (const namespace of [SYSTEM, ROOMS]) await restrictedNamespace(namespace);
   const before = found();
-  const values = [...(before ? ["--reset-values", "-f", before.values] : []), "--set", ACCESS_LOG, "--set", `operator.brokerPatience=${BROKER_PATIENCE}`];
+  const values = [...(before ? ["--reset-values", "-f", before.values] : []), "--set", ACCESS_LOG, "--set", `operator.cleanupTimeout=${CLEANUP_TIMEOUT}`];
   await helm("upgrade", "--install", RELEASE, chart, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "5m", ...values, ...HELM_ARGS, ...more);
 }
 

@@ -162,7 +162,7 @@ pub(crate) const ROOM: &str = "/apis/papo.chat/v1alpha1/namespaces/team/chatroom
 pub(crate) fn defaults() -> Defaults {
     Defaults {
         server_image: "papo-server:test".to_owned(),
-        server_log: "info".to_owned(),
+        server_log_filter: "info".to_owned(),
         broker_secret: Some("papo/broker".parse().expect("valid")),
         domain: Some("chat.example".to_owned()),
         gateway_parent_refs: r#"[{"name": "default"}]"#.parse().expect("valid"),
@@ -197,7 +197,7 @@ fn operator(cluster: &Cluster) -> (Arc<Context>, Writers) {
         },
         defaults: defaults(),
         resync: Duration::from_secs(30),
-        broker_patience: Duration::from_mins(2),
+        cleanup_timeout: Duration::from_mins(2),
         failures: Failures::default(),
         progress: Progress::default(),
     };

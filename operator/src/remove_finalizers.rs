@@ -1,4 +1,4 @@
-//! The end of an operator: it lets its rooms go, so that they can be deleted when nobody is there to clear the broker for them.
+//! The end of an operator: removes the finalizers of its rooms, so that they can be deleted while no operator clears the broker for them.
 //!
 //! The rooms stay, and so do their servers. An operator that comes later holds them again.
 
@@ -18,17 +18,20 @@ use crate::{
 };
 
 /// Lets all rooms of these namespaces go, or all there are if none is given. Returns how many there were.
-pub async fn release(client: &Client, namespaces: &Namespaces) -> Result<usize, kube::Error> {
+pub async fn remove_finalizers(
+    client: &Client,
+    namespaces: &Namespaces,
+) -> Result<usize, kube::Error> {
     let recorder = Recorder::new(client.clone(), Reporter::from(names::MANAGER));
-    let mut released = 0;
+    let mut changed = 0;
     // One that somebody writes at the same time is found again.
     loop {
         let held = held(client, namespaces).await?;
         if held.is_empty() {
-            return Ok(released);
+            return Ok(changed);
         }
         for chat_room in held {
-            released += usize::from(let_go(client, &recorder, &chat_room).await?);
+            changed += usize::from(let_go(client, &recorder, &chat_room).await?);
         }
     }
 }
@@ -67,12 +70,12 @@ async fn let_go(
         chat_room.namespace().unwrap_or_default(),
         chat_room.name_any(),
     );
-    tracing::info!(room = %format!("{namespace}/{name}"), "let go");
+    tracing::info!(room = %format!("{namespace}/{name}"), "removed the finalizer");
     let event = Event {
         type_: EventType::Warning,
-        reason: "Released".to_owned(),
+        reason: "FinalizerRemoved".to_owned(),
         note: Some("the operator was uninstalled: what the room has on its broker stays there if the room is deleted before an operator is back".to_owned()),
-        action: "Release".to_owned(),
+        action: "RemoveFinalizer".to_owned(),
         secondary: None,
     };
     if let Err(error) = recorder.publish(&event, &chat_room.object_ref(&())).await {

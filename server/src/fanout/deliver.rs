@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use papo_engineio::{Batch, Push};
 use tokio::time::Instant;
 
-use super::{CloseReason, MemberId, OnClose, Sink};
+use super::sink::{CloseReason, MemberId, OnClose, Sink};
 use crate::{
     log::{CursorLost, End, Log, Message, Size, Slice},
     metrics::Metrics,

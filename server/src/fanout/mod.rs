@@ -11,6 +11,7 @@ mod drain;
 #[cfg(test)]
 mod fixed_run;
 mod flush_timer;
+mod notice;
 mod shard;
 mod sink;
 #[cfg(test)]
@@ -19,42 +20,17 @@ mod tests;
 use std::{num::NonZero, sync::Arc, time::Duration};
 
 use papo_engineio::Frame;
-use papo_protocol::SenderId;
-use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::{log::Log, metrics::Metrics, task_set::TaskSet};
 use deliver::Delivery;
 use shard::{Command, Shard};
 
-pub(crate) use sink::{CloseReason, MemberId, Sink, push_each};
+pub(crate) use notice::{Notice, Notices};
+pub(crate) use sink::{CloseReason, MemberId, OnClose, Sink, push_each};
 
 /// Most tasks that share the members between them.
 const MOST_SHARDS: usize = 8;
-/// Notices that may wait for a shard before the oldest are lost.
-const NOTICE_BUFFER: usize = 64;
-
-/// Called with each member that a shard has closed.
-pub(crate) type OnClose = Arc<dyn Fn(MemberId) + Send + Sync>;
-
-/// A packet for all members. It may be lost.
-#[derive(Clone, Debug)]
-pub(crate) struct Notice {
-    pub(crate) packet: Frame,
-    /// The sender whose own connections do not need it.
-    pub(crate) except: Option<SenderId>,
-}
-
-/// Notifies all members of this server. Clones notify the same members.
-#[derive(Clone, Debug)]
-pub(crate) struct Notices(broadcast::Sender<Notice>);
-
-impl Notices {
-    /// Sends a packet to all members that have room for it.
-    pub(crate) fn notify(&self, notice: Notice) {
-        // Without a shard there is no member to notify.
-        let _ = self.0.send(notice);
-    }
-}
 
 /// All members of the room on this server. Clones share them.
 #[derive(Clone, Debug)]
@@ -73,7 +49,7 @@ impl<S: Sink> Fanout<S> {
         tasks: &mut TaskSet,
     ) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
-        let notices = broadcast::Sender::new(NOTICE_BUFFER);
+        let notices = Notices::new();
         let shards = (0..cores.min(MOST_SHARDS))
             .map(|_| {
                 let (commands, inbox) = mpsc::unbounded_channel();
@@ -88,10 +64,7 @@ impl<S: Sink> Fanout<S> {
                 commands
             })
             .collect();
-        Self {
-            shards,
-            notices: Notices(notices),
-        }
+        Self { shards, notices }
     }
 
     /// What notifies all members.

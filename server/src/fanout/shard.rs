@@ -11,10 +11,11 @@ use tokio::{
 };
 
 use super::{
-    CloseReason, MemberId, Notice, Sink,
     deliver::{Delivery, Member, RETRY},
     drain::{Drain, next_step},
     flush_timer::FlushTimer,
+    notice::Notice,
+    sink::{CloseReason, MemberId, Sink},
 };
 
 /// Members that are served in a row. Then other tasks run: a flush to thousands of members takes tens of milliseconds, in which

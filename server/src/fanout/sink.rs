@@ -1,6 +1,9 @@
 //! A sink: where a member's packets go. The one thing that the fan-out knows of a socket.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 use papo_engineio::{Batch, Frame, Push};
 use papo_protocol::SenderId;
@@ -53,6 +56,9 @@ impl CloseReason {
         }
     }
 }
+
+/// Called with each member that a shard has closed.
+pub(crate) type OnClose = Arc<dyn Fn(MemberId) + Send + Sync>;
 
 /// A member on this server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -12,7 +12,7 @@ use serde_json::{Value as Json, json};
 use tokio::time::sleep;
 
 use super::{
-    Connection, SocketServer, SocketSink, State, packet, session::Session, sink::push_or_close,
+    Connection, SocketServer, SocketSink, State, packet, push::push_or_close, session::Session,
 };
 use crate::{
     broker::Broker,

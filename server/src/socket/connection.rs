@@ -1,14 +1,22 @@
 //! A client's connection, over WebSocket or long-polling.
 
-use std::sync::{Arc, Weak};
+use std::{
+    fmt,
+    sync::{Arc, OnceLock, Weak},
+};
 
 use engineioxide::{DisconnectReason, Str, sid::Sid};
 use papo_engineio::{Batch, CloseCode, Frame, Outgoing, Push};
+use papo_protocol::SenderId;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
+use tracing::debug;
 
-use super::{EngineSocket, SocketSink, packet::Parser, session::Session};
-use crate::room::{Membership, push_each};
+use super::{packet::Parser, session::Session};
+use crate::room::{CloseReason, Membership, Sink, push_each};
+
+/// A socket of engineioxide, with the connection that it carries.
+pub(super) type EngineSocket = engineioxide::Socket<OnceLock<Arc<Connection>>>;
 
 /// One client's connection.
 pub(crate) struct Connection {
@@ -118,5 +126,46 @@ fn disconnect_reason(code: CloseCode) -> DisconnectReason {
         CloseCode::ProtocolError | CloseCode::InvalidData | CloseCode::TooBig => {
             DisconnectReason::PacketParsingError
         }
+    }
+}
+
+/// The fan-out's sink for one member: its connection. A push never waits.
+#[derive(Clone)]
+pub(crate) struct SocketSink {
+    connection: Arc<Connection>,
+    sender: SenderId,
+}
+
+impl SocketSink {
+    pub(super) fn new(connection: Arc<Connection>, sender: SenderId) -> Self {
+        Self { connection, sender }
+    }
+}
+
+impl Sink for SocketSink {
+    fn push(&self, frame: &Frame) -> Push {
+        self.connection.push(frame)
+    }
+
+    fn push_all(&self, batch: &Batch) -> (usize, Push) {
+        self.connection.push_all(batch)
+    }
+
+    /// Closes the transport, not the namespace: clients reconnect by themselves only after the first.
+    fn close(&self, reason: CloseReason) {
+        debug!(sid = %self.connection.sid, reason = reason.as_str(), "closing a connection");
+        self.connection.close(CloseCode::GoingAway);
+    }
+
+    fn is_sender(&self, sender: &SenderId) -> bool {
+        self.sender == *sender
+    }
+}
+
+impl fmt::Debug for SocketSink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("SocketSink")
+            .field(&self.connection.sid)
+            .finish()
     }
 }

@@ -11,8 +11,8 @@ use serde_json::{Value as Json, json};
 
 use super::{
     Connection, SocketServer, packet,
+    push::{push_in_time, push_or_close},
     session::Session,
-    sink::{push_in_time, push_or_close},
 };
 use crate::{
     broker::Broker,

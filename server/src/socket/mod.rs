@@ -15,8 +15,8 @@ mod event;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod packet;
+mod push;
 mod session;
-mod sink;
 mod websocket;
 
 use std::{
@@ -39,11 +39,10 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::{broker::Broker, chat::Rate, metrics::Metrics, room::Room};
-use connection::{State, Transport};
+use connection::{EngineSocket, State, Transport};
 use packet::{Incoming, Malformed};
 
-pub(crate) use connection::Connection;
-pub(crate) use sink::SocketSink;
+pub(crate) use connection::{Connection, SocketSink};
 pub(crate) use websocket::upgrade;
 
 /// How long a connection may take to send its CONNECT packet.
@@ -53,9 +52,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 const JOINS: (u32, u32) = (1_000, 200);
 /// Packets that may wait for a client that polls. Messages beyond wait in the log.
 const SOCKET_BUFFER: usize = 512;
-
-/// A socket of engineioxide, with the connection that it carries.
-type EngineSocket = engineioxide::Socket<OnceLock<Arc<Connection>>>;
 
 /// All connections of one server to one room.
 pub(crate) struct SocketServer<B: Broker> {
@@ -146,7 +142,7 @@ impl<B: Broker> SocketServer<B> {
             Ok(None) => {}
             Ok(Some(Incoming::Connect { auth })) => self.connect(auth, connection),
             Ok(Some(Incoming::OtherNamespace)) => {
-                sink::push_or_close(connection, &packet::invalid_namespace());
+                push::push_or_close(connection, &packet::invalid_namespace());
             }
             Ok(Some(Incoming::Event { arguments, ack })) => self.event(&arguments, ack, connection),
             Ok(Some(Incoming::Disconnect)) => connection.close(CloseCode::Normal),

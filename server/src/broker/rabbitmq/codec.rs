@@ -95,7 +95,7 @@ mod tests {
 
     use super::*;
 
-    fn a_record(text: &str) -> Record {
+    fn sample_record(text: &str) -> Record {
         Record {
             id: "m-1".parse().expect("valid"),
             sender: SenderId::from_trusted("abc"),
@@ -116,8 +116,8 @@ mod tests {
     }
 
     #[test]
-    fn foreign_message_keeps_its_offset_without_a_record() {
-        let whole = properties(&a_record("x"), None);
+    fn foreign_message_keeps_its_offset_without_sample_record() {
+        let whole = properties(&sample_record("x"), None);
         let cases = [
             delivered(BasicProperties::default(), b"hello", Some(3)),
             delivered(whole.clone(), b"\xff\xfe", Some(3)),

@@ -8,6 +8,7 @@
 //! When the broker blocks publishers (a memory or disk alarm), the publisher waits on the connection that it has: the broker may
 //! store what it was sent as soon as the alarm is over, and each further connection would send it the same records again.
 
+mod pending;
 mod task;
 mod write;
 
@@ -30,6 +31,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{connection::Connector, topology::Topology};
 use crate::broker::{PublishError, Publishing, Signal, TraceContext};
+use pending::PendingRecord;
 use task::Task;
 
 /// Records that may wait to be written; more are rejected at once.
@@ -46,18 +48,6 @@ pub(super) struct Publisher {
     closing: CancellationToken,
     tasks: TaskTracker,
     timeout: Duration,
-}
-
-/// A record on its way to the log.
-#[derive(Debug)]
-struct PendingRecord {
-    record: Arc<Record>,
-    trace: Option<TraceContext>,
-    /// The broker may have it.
-    written: Arc<AtomicBool>,
-    /// It was written on an earlier connection before, which was lost before the confirm.
-    is_rewritten: bool,
-    confirm: oneshot::Sender<Result<(), PublishError>>,
 }
 
 impl Publisher {

@@ -16,7 +16,7 @@ use super::{
         objects::NOT_FOUND,
         topology::Topology,
     },
-    PendingRecord,
+    pending::PendingRecord,
 };
 use crate::{
     backoff::Backoff,

@@ -74,14 +74,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_format_is_text_or_json() {
+    fn format_is_text_or_json() {
         assert_eq!("text".parse(), Ok(LogFormat::Text));
         assert_eq!("json".parse(), Ok(LogFormat::Json));
         assert_eq!("xml".parse::<LogFormat>(), Err(UnknownLogFormat));
     }
 
     #[test]
-    fn a_wrong_filter_is_named_in_the_error() {
+    fn invalid_filter_is_named_in_the_error() {
         let error = filter("papo=loud").expect_err("no such level");
         assert!(error.to_string().contains("`papo=loud`"), "{error}");
     }

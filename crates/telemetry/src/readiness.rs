@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_without_conditions_is_ready() {
+    fn program_without_conditions_is_ready() {
         assert!(Readiness::default().waiting().is_empty());
     }
 
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_can_be_lost_again() {
+    fn condition_can_become_unmet_again() {
         let readiness = Readiness::default();
         let latch = readiness.latch("broker");
         latch.ready();

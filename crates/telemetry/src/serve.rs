@@ -58,7 +58,7 @@ mod tests {
     const LIMIT: Duration = Duration::from_secs(10);
 
     #[tokio::test]
-    async fn a_request_under_way_is_answered_before_serving_ends() {
+    async fn request_under_way_is_answered_before_serving_ends() {
         let arrived: &'static Notify = Box::leak(Box::default());
         let answer: &'static Notify = Box::leak(Box::default());
         let router = Router::new().route(

@@ -134,7 +134,7 @@ mod tests {
     }
 
     #[test]
-    fn an_endpoint_or_the_exporter_by_name_switches_export_on() {
+    fn endpoint_or_exporter_name_enables_export() {
         for variable in [
             ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318"),
             (
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn an_unknown_exporter_is_reported_and_otherwise_ignored() {
+    fn unknown_exporter_is_reported_and_ignored() {
         let zipkin = ("OTEL_TRACES_EXPORTER", "zipkin");
         assert_eq!(
             planned(&[zipkin]),

@@ -73,13 +73,13 @@ async fn spans_reach_the_collector_and_continue_the_sender_s_trace() {
 }
 
 #[tokio::test]
-async fn an_http_collector_needs_no_certificate_authorities() {
+async fn http_collector_needs_no_certificate_authorities() {
     if is_child() {
         return program();
     }
     let collector = Collector::start().await;
     run(
-        "an_http_collector_needs_no_certificate_authorities",
+        "http_collector_needs_no_certificate_authorities",
         &[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
             ("SSL_CERT_FILE", "/nonexistent"),
@@ -91,13 +91,13 @@ async fn an_http_collector_needs_no_certificate_authorities() {
 }
 
 #[tokio::test]
-async fn the_environment_can_name_the_service() {
+async fn environment_can_name_the_service() {
     if is_child() {
         return program();
     }
     let collector = Collector::start().await;
     run(
-        "the_environment_can_name_the_service",
+        "environment_can_name_the_service",
         &[
             ("OTEL_EXPORTER_OTLP_ENDPOINT", &collector.endpoint),
             ("OTEL_SERVICE_NAME", "bate-papo"),
@@ -126,12 +126,12 @@ async fn without_variables_nothing_is_traced_and_logs_are_json() {
 }
 
 #[tokio::test]
-async fn a_collector_that_is_not_there_stops_nothing() {
+async fn missing_collector_stops_nothing() {
     if is_child() {
         return program();
     }
     let nobody = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:1");
-    let child = run("a_collector_that_is_not_there_stops_nothing", &[nobody]).await;
+    let child = run("missing_collector_stops_nothing", &[nobody]).await;
     let logged = String::from_utf8_lossy(&child.stderr);
     assert!(logged.contains("logged"), "{logged}");
 }

@@ -59,6 +59,14 @@ undocumented() {
          { above = $0 } END { exit bad }' charts/papo/values.yaml
 }
 
+# How many of the chart's own tolerations the operator's pods have beside the given ones.
+own_tolerations() {     # COUNT ARGUMENTS...
+    local count=$1 found; shift
+    found=$(render --show-only templates/deployment.yaml "$@" | grep -c 'tolerationSeconds: 30' || true)
+    echo "$found of the chart's own tolerations instead of $count: $*"
+    [ "$found" = "$count" ]
+}
+
 is "one version" one_version
 is "every value is documented" undocumented
 accepts "the defaults"
@@ -76,6 +84,11 @@ accepts "no operator" --set operator.replicas=0
 accepts "finalizers that stay" --set operator.removeFinalizersOnUninstall=false
 accepts "two operators" --set operator.replicas=2
 accepts "a long name" --set fullnameOverride=a-name-that-has-exactly-forty-characters
+
+is "short tolerations by default" own_tolerations 2
+is "tolerations of another effect" own_tolerations 2 --set 'operator.tolerations[0].operator=Exists,operator.tolerations[0].effect=NoSchedule'
+is "own tolerations of a lost node" own_tolerations 1 --set 'operator.tolerations[0].key=node.kubernetes.io/unreachable,operator.tolerations[0].operator=Exists'
+is "tolerations of everything" own_tolerations 0 --set 'operator.tolerations[0].operator=Exists'
 
 rejects "a misspelt key" --set rabbitmq.enbled=false
 rejects "a misspelt key at the top" --set opertor.replicas=1

@@ -1,16 +1,30 @@
-//! Delays between attempts of a watch.
+//! Delays between attempts: of a watch, and of a room's reconcile.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::HashMap,
+    sync::{Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
 use kube::runtime::utils::Backoff;
 use rand::RngExt;
 
 /// The delay after the first failure.
 const FIRST: Duration = Duration::from_secs(1);
-/// The longest delay: a kind that is installed later is watched within so many seconds.
-const LONGEST: Duration = Duration::from_secs(20);
+/// The longest delay of a watch: a kind that is installed later is watched within so many seconds.
+const LONGEST_OF_WATCH: Duration = Duration::from_secs(20);
+/// The longest delay of a room: how long it may take to notice a broker that is back.
+const LONGEST_OF_ROOM: Duration = Duration::from_mins(1);
 
-/// Doubles the delay with every failure up to [`LONGEST`], and begins again after a time without failures.
+/// The delay after so many earlier failures: doubles from [`FIRST`] to `longest`. Jitter takes away up to half of it.
+fn delay(earlier_failures: u32, longest: Duration) -> Duration {
+    let doubled = FIRST.saturating_mul(1 << earlier_failures.min(10));
+    doubled
+        .min(longest)
+        .mul_f64(rand::rng().random_range(0.5..=1.0))
+}
+
+/// The delays of a watch. They begin again after a time without failures.
 ///
 /// [`Backoff::reset`] does nothing. A watcher says that it begins before each list, and `StreamBackoff` takes that for a success: with kube's own
 /// backoff a kind that is missing is asked for every second, for ever.
@@ -25,15 +39,16 @@ impl Iterator for WatchBackoff {
 
     fn next(&mut self) -> Option<Duration> {
         let now = Instant::now();
-        if self.last.is_some_and(|last| now - last > 3 * LONGEST) {
+        if self
+            .last
+            .is_some_and(|last| now - last > 3 * LONGEST_OF_WATCH)
+        {
             self.failures = 0;
         }
-        let delay = FIRST
-            .saturating_mul(1 << self.failures.min(10))
-            .min(LONGEST);
+        let delay = delay(self.failures, LONGEST_OF_WATCH);
         self.failures = self.failures.saturating_add(1);
         self.last = Some(now);
-        Some(delay.mul_f64(rand::rng().random_range(0.5..=1.0)))
+        Some(delay)
     }
 }
 
@@ -41,12 +56,35 @@ impl Backoff for WatchBackoff {
     fn reset(&mut self) {}
 }
 
+/// How often rooms have failed in a row, by the `metadata.uid` of the room.
+#[derive(Default)]
+pub struct Failures(Mutex<HashMap<String, u32>>);
+
+impl Failures {
+    /// Forgets the failures of a room.
+    pub(crate) fn reset(&self, uid: &str) {
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .remove(uid);
+    }
+
+    /// Counts a failure of a room, and returns the delay before the next attempt.
+    pub(crate) fn next_delay(&self, uid: &str) -> Duration {
+        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = failures.entry(uid.to_owned()).or_default();
+        let delay = delay(*count, LONGEST_OF_ROOM);
+        *count = count.saturating_add(1);
+        delay
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn delay_doubles_up_to_the_longest_despite_resets() {
+    fn watch_delay_doubles_up_to_the_longest_despite_resets() {
         let mut backoff = WatchBackoff::default();
         for expected in [1.0, 2.0, 4.0, 8.0, 16.0, 20.0, 20.0] {
             let delay = backoff.next().expect("it never gives up").as_secs_f64();
@@ -56,5 +94,20 @@ mod tests {
             );
             backoff.reset();
         }
+    }
+
+    #[test]
+    fn room_delay_doubles_per_room_until_reset() {
+        let failures = Failures::default();
+        for expected in [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 60.0, 60.0] {
+            let delay = failures.next_delay("a").as_secs_f64();
+            assert!(
+                (expected / 2.0..=expected).contains(&delay),
+                "{delay} {expected}"
+            );
+        }
+        assert!(failures.next_delay("b") <= FIRST);
+        failures.reset("a");
+        assert!(failures.next_delay("a") <= FIRST);
     }
 }

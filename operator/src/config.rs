@@ -1,4 +1,4 @@
-//! The command line: what the chart passes and the program reads.
+//! The command line, which the chart fills.
 
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, str::FromStr};
 
@@ -13,15 +13,15 @@ use crate::crd::{ImagePullPolicy, ParentRef};
 #[derive(Parser, Clone, Debug)]
 #[command(name = "papo-operator", version, max_term_width = 100)]
 pub struct Cli {
-    /// What to do
+    /// The command
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What the program can do.
+/// The commands.
 #[derive(Subcommand, Clone, Debug)]
 pub enum Command {
-    /// Watch chat rooms and keep them as they should be
+    /// Reconcile chat rooms until the process is asked to stop
     Run(Box<Run>),
     /// Remove the finalizers of all rooms, for an uninstallation: rooms stay, but while no operator runs, deleting one leaves its objects on the broker
     RemoveFinalizers(RemoveFinalizers),
@@ -29,7 +29,7 @@ pub enum Command {
     Crd,
 }
 
-/// Whose rooms are meant.
+/// The namespaces of the rooms.
 #[derive(Args, Clone, Debug)]
 pub struct Namespaces {
     /// Only rooms of these namespaces; repeat or separate by commas. All namespaces if not given
@@ -43,7 +43,7 @@ pub struct Namespaces {
 }
 
 impl Namespaces {
-    /// Each one that is given; `None` for all at once if none is.
+    /// Each namespace that is given, or `None`, which means all, if none is.
     pub fn each(&self) -> Vec<Option<&str>> {
         let given = self.watch_namespaces.iter().map(String::as_str);
         let named: Vec<_> = given.filter(|name| !name.is_empty()).map(Some).collect();
@@ -62,26 +62,26 @@ pub struct RemoveFinalizers {
 /// Settings of the operator.
 #[derive(Args, Clone, Debug)]
 pub struct Run {
-    /// What rooms get unless they say otherwise
+    /// Defaults of rooms
     #[command(flatten)]
     pub defaults: Defaults,
-    /// Which of several operators works
+    /// Leader election
     #[command(flatten)]
     pub lease: Lease,
-    /// Whose rooms are served
+    /// The namespaces of the rooms
     #[command(flatten)]
     pub namespaces: Namespaces,
 
-    /// How long until a room in which nothing has changed is compared with its broker again, in seconds
+    /// Time after which the operator reconciles a room in which nothing has changed, in seconds
     #[arg(long, env = "PAPO_OPERATOR_RESYNC_PERIOD", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub resync_period: u32,
-    /// How long the broker of a room that is being deleted is tried, if it cannot be cleared, before the room goes all the same, in seconds
+    /// Time for which the operator tries to clear the broker of a deleted room before it removes the finalizer all the same, in seconds
     #[arg(long, env = "PAPO_OPERATOR_CLEANUP_TIMEOUT", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(0..=604_800))]
     pub cleanup_timeout: u32,
-    /// How long rooms may wait without any reconcile finishing before `/readyz` says so, in seconds
+    /// Time for which rooms may wait without any reconcile finishing before `/readyz` fails, in seconds
     #[arg(long, env = "PAPO_OPERATOR_STALL_TIMEOUT", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub stall_timeout: u32,
-    /// How many rooms are worked on at once
+    /// Rooms that the operator reconciles concurrently
     #[arg(long, env = "PAPO_OPERATOR_CONCURRENCY", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub concurrency: u16,
     /// Address of probes and metrics
@@ -100,7 +100,7 @@ pub struct Run {
     pub log_filter: String,
 }
 
-/// What rooms get unless they say otherwise.
+/// What rooms get unless their spec says otherwise.
 #[derive(Args, Clone, Debug, Default)]
 #[command(next_help_heading = "Defaults of rooms")]
 pub struct Defaults {
@@ -133,7 +133,7 @@ pub struct Defaults {
         value_name = "NAMESPACE/NAME"
     )]
     pub broker_secret: Option<SecretRef>,
-    /// Domain of rooms that are published without a host of their own: room `geral` becomes geral.DOMAIN
+    /// Domain of rooms with a route but without a host of their own: room `geral` becomes geral.DOMAIN
     #[arg(long, env = "PAPO_OPERATOR_DOMAIN", value_name = "DOMAIN")]
     pub domain: Option<String>,
     /// Class of the rooms' Ingresses; the cluster's default if not given
@@ -160,7 +160,7 @@ pub struct Defaults {
     pub gateway_parent_refs: Json<Vec<ParentRef>>,
 }
 
-/// Which of several operators works: the one that holds the Lease.
+/// Leader election: of several operators, the one that holds the Lease reconciles rooms.
 #[derive(Args, Clone, Debug)]
 #[command(next_help_heading = "Leader election")]
 pub struct Lease {
@@ -175,10 +175,10 @@ pub struct Lease {
         default_value = "papo-operator"
     )]
     pub lease_name: String,
-    /// Who this operator is; its host name (in a cluster: its pod) if not given
+    /// Identity of this operator in the Lease; its host name, which is the name of its pod in a cluster, if not given
     #[arg(long, env = "PAPO_OPERATOR_LEASE_IDENTITY", value_name = "TEXT")]
     pub lease_identity: Option<String>,
-    /// How long a leader that has fallen silent keeps others waiting, in seconds
+    /// Time after which another operator takes a Lease that its leader does not renew, in seconds
     #[arg(long, env = "PAPO_OPERATOR_LEASE_DURATION", value_name = "SECONDS", default_value_t = 15, value_parser = clap::value_parser!(u32).range(5..=3_600))]
     pub lease_duration: u32,
 }
@@ -192,7 +192,7 @@ pub struct SecretRef {
     pub name: String,
 }
 
-/// What [`SecretRef`] refuses.
+/// The text is not a [`SecretRef`].
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("a Secret is given as NAMESPACE/NAME")]
 pub struct InvalidSecretRef;
@@ -255,12 +255,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_is_well_formed() {
+    fn command_line_is_well_formed() {
         Cli::command().debug_assert();
     }
 
     #[test]
-    fn a_secret_is_a_namespace_and_a_name() {
+    fn secret_ref_is_a_namespace_and_a_name() {
         let parsed: SecretRef = "papo/papo-broker".parse().expect("valid");
         assert_eq!(parsed.to_string(), "papo/papo-broker");
         for bad in ["", "papo", "/x", "x/", "a/b/c"] {
@@ -278,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_list_of_namespaces_means_all() {
+    fn empty_list_of_namespaces_means_all() {
         let cli = Cli::parse_from(["papo-operator", "run", "--server-image", "papo-server"]);
         let Command::Run(run) = cli.command else {
             panic!("run was asked for");

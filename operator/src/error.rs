@@ -1,4 +1,4 @@
-//! What can go wrong on either side, each with the reason users read in a condition.
+//! What can go wrong on the broker and in the cluster, each with the reason that a condition gives.
 
 use crate::{
     answer::{self, Answer},
@@ -78,17 +78,22 @@ pub enum Problem {
     Api(#[source] Box<kube::Error>),
     /// The name is taken by an object that does not belong to the room.
     #[error("exists and does not belong to this room; it is left as it is")]
-    Foreign,
-    /// Nothing is known of objects of this kind, and so none is written.
+    NotOwned,
+    /// The kind is not watched: what exists is not known, so nothing is written.
     #[error(transparent)]
     Unwatched(#[from] Unwatched),
 }
 
 impl ClusterError {
+    /// Whether it is about a route from outside the cluster, without which the servers run all the same.
+    pub fn is_about_route(&self) -> bool {
+        matches!(self.kind.as_str(), "Ingress" | "HTTPRoute")
+    }
+
     /// The condition's reason.
     pub fn reason(&self) -> &'static str {
         match &self.problem {
-            Problem::Foreign => "Conflict",
+            Problem::NotOwned => "Conflict",
             Problem::Unwatched(Unwatched::KindMissing) => "KindMissing",
             Problem::Unwatched(Unwatched::Forbidden(_)) => "Forbidden",
             Problem::Unwatched(Unwatched::NotListed(_)) => "ApiError",
@@ -105,7 +110,7 @@ impl ClusterError {
         }
     }
 
-    /// Whether only a change of the cluster helps, of which a watch hears: a retry would meet the same.
+    /// Whether only a change of the cluster helps, which a watch reports: a retry would fail the same way.
     pub fn waits_for_a_watch(&self) -> bool {
         matches!(
             &self.problem,

@@ -1,6 +1,6 @@
-//! Where fuzzing lets bytes in: one function for each decoder of what users, the API server and the broker hand the operator.
+//! Fuzz targets: one function for each decoder of bytes from users, the API server or the broker.
 //!
-//! Each takes whatever there is, and panics when a promise is broken that the rest of the operator relies on. Built for tests,
+//! Each accepts any bytes, and panics when a promise is broken that the rest of the operator relies on. Built for tests,
 //! which replay the corpora, and for fuzzing; `tests/fuzz/README.md` says how.
 
 #![expect(
@@ -18,7 +18,7 @@ use crate::{
     broker::Settings,
     config::Defaults,
     crd::ChatRoom,
-    desired::{self, Log, Wanted},
+    desired::{self, Credentials, Desired, Log},
     validate::{Room, validate},
 };
 
@@ -47,19 +47,24 @@ pub fn chat_room(data: &[u8]) {
 fn check(room: &Room) {
     let topology = desired::topology(room);
     assert!(topology.exchange.len() <= 255 && topology.exchange.is_ascii());
-    let secret = desired::secret(room, &topology.user, "password", None);
-    serde_json::to_value(secret).expect("JSON");
     assert!(!desired::url(room).is_empty());
     let log = Log {
         broker: "amqp://mq:5672".parse().expect("valid"),
         private_ca: true,
         epoch: Epoch::from_bits(7),
     };
-    let children = desired::children(room, Some(&log));
-    let Wanted::So(deployment) = children.deployment else {
-        panic!("there is a log");
+    let credentials = Credentials {
+        password: "password".to_owned(),
+        ca: None,
+    };
+    let children = desired::children(room, Some(&credentials), Some(&log));
+    let (Desired::Object(deployment), Desired::Object(secret)) =
+        (children.deployment, children.secret)
+    else {
+        panic!("the log and the credentials are known");
     };
     let objects = [
+        serde_json::to_value(&secret),
         serde_json::to_value(&deployment),
         serde_json::to_value(&children.service),
         serde_json::to_value(&children.network_policy),
@@ -123,7 +128,7 @@ pub fn broker_secret(data: &[u8]) {
     let Ok(settings) = Settings::parse(&secret) else {
         return;
     };
-    let url = settings.url().expect("servers can be told of it");
+    let url = settings.url();
     let management: reqwest::Url = settings.endpoint().parse().expect("a URL");
     assert!(management.username().is_empty() && management.path() == "/api");
     let amqp: reqwest::Url = url.as_str().parse().expect("a URL");
@@ -150,22 +155,22 @@ mod tests {
     use super::{replay::replay, *};
 
     #[test]
-    fn rooms_of_the_corpus_are_survived() {
+    fn corpus_of_rooms_breaks_no_promise() {
         replay("chat_room", chat_room);
     }
 
     #[test]
-    fn broker_secrets_of_the_corpus_are_survived() {
+    fn corpus_of_broker_secrets_breaks_no_promise() {
         replay("broker_secret", broker_secret);
     }
 
     #[test]
-    fn answers_of_the_management_api_in_the_corpus_are_survived() {
+    fn corpus_of_management_answers_breaks_no_promise() {
         replay("management_api", management_api);
     }
 
     #[test]
-    fn live_objects_of_the_corpus_are_survived() {
+    fn corpus_of_live_objects_breaks_no_promise() {
         replay("live_object", live_object);
     }
 }

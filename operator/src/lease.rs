@@ -1,7 +1,7 @@
-//! Leader election: of several operators the one that holds the Lease works.
+//! Leader election: of several operators, the one that holds the Lease reconciles rooms.
 //!
-//! Every write carries the `resourceVersion` that was read, so that of two that reach for the Lease at once the API server lets one have
-//! it. A leader that cannot renew in time must stop working before others may begin: [`Leadership::lost`] resolves after two thirds of the
+//! Every write carries the `resourceVersion` that was read, so that of two operators that claim the Lease at once the API server accepts
+//! one. A leader that cannot renew in time must stop working before others may begin: [`Leadership::lost`] resolves after two thirds of the
 //! Lease's duration without a renewal.
 
 use std::time::{Duration, Instant};
@@ -53,11 +53,11 @@ pub enum Lost {
 /// Waits until the Lease is ours.
 pub async fn acquire(client: Client, election: Election) -> Leadership {
     let api = Api::namespaced(client, &election.namespace);
-    // A leader's clock may differ from ours: what counts is how long we have seen its Lease unchanged.
-    let mut seen: Option<(Option<String>, Instant)> = None;
-    let mut told = None;
+    // A leader's clock may differ from ours: what counts is how long its Lease has not changed.
+    let mut observed: Option<(Option<String>, Instant)> = None;
+    let mut logged = None;
     loop {
-        match attempt(&api, &election, &mut seen).await {
+        match attempt(&api, &election, &mut observed).await {
             Ok(Ok(held)) => {
                 tracing::info!(identity = election.identity, "leading");
                 return Leadership {
@@ -68,22 +68,22 @@ pub async fn acquire(client: Client, election: Election) -> Leadership {
                 };
             }
             Ok(Err(holder)) => {
-                if told.as_ref() != Some(&holder) {
+                if logged.as_ref() != Some(&holder) {
                     tracing::info!(holder, "another operator leads; standing by");
-                    told = Some(holder);
+                    logged = Some(holder);
                 }
             }
-            Err(error) => tracing::warn!(%error, "the lease cannot be had"),
+            Err(error) => tracing::warn!(%error, "cannot acquire the lease"),
         }
         tokio::time::sleep(election.retry()).await;
     }
 }
 
-/// Takes the Lease if it is free; else tells who holds it.
+/// Takes the Lease if it is free; otherwise returns its holder.
 async fn attempt(
     api: &Api<Lease>,
     election: &Election,
-    seen: &mut Option<(Option<String>, Instant)>,
+    observed: &mut Option<(Option<String>, Instant)>,
 ) -> Result<Result<Lease, String>, kube::Error> {
     let Some(found) = answer::optional_object(api.get(&election.name).await)? else {
         let new = Lease {
@@ -93,7 +93,7 @@ async fn attempt(
             },
             spec: Some(election.claim(None)),
         };
-        return lenient(api.create(&PostParams::default(), &new).await);
+        return written_or_conflict(api.create(&PostParams::default(), &new).await);
     };
     let spec = found.spec.clone().unwrap_or_default();
     let holder = spec
@@ -104,10 +104,10 @@ async fn attempt(
         && holder != election.identity
     {
         let version = found.metadata.resource_version.clone();
-        let unchanged = match seen {
+        let unchanged = match observed {
             Some((known, since)) if *known == version => since.elapsed(),
             _ => {
-                *seen = Some((version, Instant::now()));
+                *observed = Some((version, Instant::now()));
                 Duration::ZERO
             }
         };
@@ -123,14 +123,16 @@ async fn attempt(
         spec: Some(election.claim(Some(&spec))),
         ..found
     };
-    lenient(
+    written_or_conflict(
         api.replace(&election.name, &PostParams::default(), &claimed)
             .await,
     )
 }
 
-/// That somebody else was faster is no error.
-fn lenient(written: Result<Lease, kube::Error>) -> Result<Result<Lease, String>, kube::Error> {
+/// A conflict is no error: another operator was faster.
+fn written_or_conflict(
+    written: Result<Lease, kube::Error>,
+) -> Result<Result<Lease, String>, kube::Error> {
     match written {
         Ok(lease) => Ok(Ok(lease)),
         Err(error) if Answer::of(&error) == Answer::Conflict => {
@@ -169,7 +171,7 @@ impl Election {
 }
 
 impl Leadership {
-    /// Renews the Lease for as long as that works, and tells why it no longer does.
+    /// Renews the Lease for as long as that works, and returns why it no longer does.
     pub async fn lost(&mut self) -> Lost {
         loop {
             tokio::time::sleep(self.election.retry()).await;

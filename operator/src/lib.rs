@@ -1,33 +1,34 @@
 //! Papo's operator: makes each `ChatRoom` resource a room on RabbitMQ and in the cluster, and keeps it so.
 //!
-//! One pass over a room is a story in four steps ([`controller::reconcile`]):
+//! The reconcile of a room ([`controller::reconcile`]) has four steps:
 //!
 //! 1. [`validate`](mod@validate): from the raw spec to a [`validate::Room`] with every default filled in. Pure.
-//! 2. [`desired`]: from the room to the objects it should have. Pure, and cannot fail.
-//! 3. [`apply`](mod@apply): the only effects. First the broker, then the cluster, because the servers are told which log they have.
+//! 2. [`desired`]: from the room to the objects that it should have. Pure, and cannot fail.
+//! 3. [`apply`](mod@apply): the only effects. First the broker, then the cluster, because the servers are started with the log that was found.
 //! 4. [`status`](mod@status): from what came back to what users read. Pure.
 //!
-//! What happens at the end of a room is in [`finalize`], and at the end of the operator in [`mod@remove_finalizers`].
+//! A deleted room is finalized instead: its servers end, and its broker is cleared. [`mod@remove_finalizers`] is for uninstalling the operator.
 
 pub mod answer;
 pub mod apply;
-mod backoff;
+pub mod backoff;
 pub mod broker;
 pub mod cache;
+pub mod clients;
 pub mod config;
 pub mod controller;
 pub mod crd;
 pub mod desired;
 pub mod error;
-pub mod finalize;
+mod finalizers;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod lease;
 pub mod metrics;
 pub mod names;
 pub mod progress;
+mod quantity;
 pub mod remove_finalizers;
-mod report;
 mod run;
 pub mod status;
 pub mod validate;

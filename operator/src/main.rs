@@ -2,11 +2,12 @@
 
 use anyhow::Context;
 use clap::Parser;
-use kube::{Client, CustomResourceExt};
+use kube::Client;
 use papo_operator::{
     config::{Cli, Command, RemoveFinalizers, Run},
-    crd::ChatRoom,
+    crd,
 };
+use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -24,7 +25,11 @@ async fn run(settings: Run) -> anyhow::Result<()> {
         log_format: settings.log_format,
     })?;
     let stop = papo_telemetry::shutdown_signal().context("listening for signals")?;
-    papo_operator::run(settings, client().await?, stop).await
+    let address = settings.admin_listen;
+    let admin = TcpListener::bind(address)
+        .await
+        .with_context(|| format!("listening on {address}"))?;
+    papo_operator::run(settings, client().await?, admin, stop).await
 }
 
 async fn remove_finalizers(settings: &RemoveFinalizers) -> anyhow::Result<()> {
@@ -43,7 +48,8 @@ async fn client() -> anyhow::Result<Client> {
 }
 
 fn print_crd() -> anyhow::Result<()> {
-    let yaml = serde_saphyr::to_string(&ChatRoom::crd()).context("the definition as YAML")?;
+    let definition = crd::definition().context("writing the definition as JSON")?;
+    let yaml = serde_saphyr::to_string(&definition).context("writing the definition as YAML")?;
     print!("{yaml}");
     Ok(())
 }

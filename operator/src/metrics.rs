@@ -1,4 +1,4 @@
-//! What the operator counts.
+//! The operator's metrics.
 
 use std::{
     sync::atomic::AtomicU64,
@@ -27,7 +27,7 @@ struct Watch {
     namespace: String,
 }
 
-/// The namespace that is looked after; empty for all.
+/// The namespace of the rooms; empty for all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Scope {
     namespace: String,
@@ -71,12 +71,12 @@ impl Metrics {
         let registry = registry.sub_registry_with_prefix("papo_operator");
         registry.register(
             "reconciles",
-            "Passes over a room, by outcome",
+            "Reconciles of rooms, by outcome",
             self.reconciles.clone(),
         );
         registry.register_with_unit(
             "reconcile_duration",
-            "Duration of a pass over a room",
+            "Duration of the reconcile of a room",
             Unit::Seconds,
             self.duration.clone(),
         );
@@ -92,7 +92,7 @@ impl Metrics {
         );
         registry.register(
             "leader",
-            "1 if this operator is the one that works",
+            "1 if this operator is the leader",
             self.leader.clone(),
         );
         registry.register(

@@ -12,8 +12,14 @@ pub const FINALIZER: &str = "papo.chat/broker";
 pub const ROOM_LABEL: &str = "papo.chat/room";
 /// Label that tells the operator's objects from others'; its caches hold nothing else.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
-/// Annotation with a digest of what was applied, so that a field that is no longer wanted is noticed and removed.
+/// Annotation with a digest of the object that was applied, so that a field that is no longer desired is noticed and removed.
 pub const APPLIED_ANNOTATION: &str = "papo.chat/applied";
+/// Name of the servers' container.
+pub const CONTAINER: &str = "server";
+/// Name of the chat's port, on pods and on the Service.
+pub const CHAT_PORT: &str = "http";
+/// Name of the admin port, on pods and on the Service.
+pub const ADMIN_PORT: &str = "admin";
 
 /// The name of each child of a room, whatever its kind. The prefix lets a room's name begin with a digit, which a Service's cannot.
 pub fn child(room: &RoomName) -> String {

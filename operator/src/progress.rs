@@ -1,19 +1,19 @@
 //! Whether rooms wait although the operator reconciles none of them. An operator that hangs must not look healthy.
 
 use std::{
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
 use kube::{Resource, runtime::reflector::Store};
 use papo_telemetry::Latch;
 
-use crate::{crd::ChatRoom, finalize, metrics::Metrics};
+use crate::{crd::ChatRoom, finalizers, metrics::Metrics};
 
-/// How often the rooms are looked through, at least.
+/// How often the waiting rooms are counted, at least.
 const INTERVAL: Duration = Duration::from_secs(5);
 
-/// When a reconcile has last finished, in whatever way.
+/// When a reconcile last finished, whether it succeeded or failed.
 #[derive(Debug)]
 pub struct Progress(Mutex<Instant>);
 
@@ -29,12 +29,13 @@ impl Progress {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();
     }
 
-    fn last(&self) -> Instant {
+    /// When a reconcile last finished; when the operator started if none has.
+    pub fn last(&self) -> Instant {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// What is watched for a stall, and where one is shown.
+/// Watches for a stall, and where it reports one.
 pub(crate) struct Watchdog {
     /// The rooms of one scope.
     pub(crate) rooms: Store<ChatRoom>,
@@ -49,11 +50,16 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Says for ever in `/readyz` and in gauges whether rooms wait for longer than the limit without any reconcile finishing.
-    pub(crate) async fn run(self, progress: &Progress) {
+    /// Reports in `/readyz` and in gauges whether rooms wait for longer than the limit without any reconcile finishing. Never ends.
+    pub(crate) async fn run(self, progress: Arc<Progress>) {
         let mut stall = Stall::default();
         loop {
-            let waiting = self.rooms.state().iter().filter(|room| waits(room)).count();
+            let waiting = self
+                .rooms
+                .state()
+                .iter()
+                .filter(|room| is_waiting(room))
+                .count();
             let lasts = stall.lasts(waiting, progress.last(), Instant::now());
             self.show(waiting, lasts.is_some_and(|lasts| lasts > self.limit));
             tokio::time::sleep(INTERVAL.min(self.limit / 4)).await;
@@ -74,9 +80,9 @@ impl Watchdog {
 }
 
 /// Whether the room's status is not about its latest spec, or its deletion waits for this operator.
-fn waits(room: &ChatRoom) -> bool {
+fn is_waiting(room: &ChatRoom) -> bool {
     if room.meta().deletion_timestamp.is_some() {
-        return finalize::is_held(room);
+        return finalizers::has(room);
     }
     let observed = room
         .status
@@ -105,7 +111,40 @@ impl Stall {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+    use kube::ResourceExt;
+
     use super::*;
+    use crate::{
+        crd::{ChatRoomSpec, ChatRoomStatus},
+        names,
+    };
+
+    #[test]
+    fn deleted_room_waits_only_while_it_has_our_finalizer() {
+        let mut room = ChatRoom::new("geral", ChatRoomSpec::default());
+        room.metadata.deletion_timestamp = Some(Time(Timestamp::UNIX_EPOCH));
+        room.metadata.finalizers = Some(vec!["others/theirs".to_owned()]);
+        assert!(!is_waiting(&room));
+        room.finalizers_mut().push(names::FINALIZER.to_owned());
+        assert!(is_waiting(&room));
+    }
+
+    #[test]
+    fn room_waits_until_its_latest_generation_is_observed() {
+        let mut room = ChatRoom::new("geral", ChatRoomSpec::default());
+        room.metadata.generation = Some(2);
+        assert!(is_waiting(&room));
+        let mut status = ChatRoomStatus {
+            observed_generation: Some(1),
+            ..ChatRoomStatus::default()
+        };
+        room.status = Some(status.clone());
+        assert!(is_waiting(&room));
+        status.observed_generation = Some(2);
+        room.status = Some(status);
+        assert!(!is_waiting(&room));
+    }
 
     #[test]
     fn stall_lasts_since_rooms_wait_or_the_last_reconcile() {

@@ -1,6 +1,6 @@
-//! The end of an operator: removes the finalizers of its rooms, so that they can be deleted while no operator clears the broker for them.
+//! `papo-operator remove-finalizers`: lets rooms be deleted after the operator is uninstalled. What they have on their brokers stays there.
 //!
-//! The rooms stay, and so do their servers. An operator that comes later holds them again.
+//! The rooms and their servers stay. An operator that is installed later adds the finalizers again.
 
 use kube::{
     Api, Client, Resource, ResourceExt,
@@ -8,62 +8,58 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use crate::{
-    answer::Answer,
-    config::Namespaces,
-    controller,
-    crd::ChatRoom,
-    finalize::{is_held, others, set_finalizers},
-    names,
-};
+use crate::{answer::Answer, clients, config::Namespaces, crd::ChatRoom, finalizers, names};
 
-/// Lets all rooms of these namespaces go, or all there are if none is given. Returns how many there were.
+/// Removes our finalizer from all rooms of these namespaces, or from all there are if none is given. Returns how many rooms had it.
 pub async fn remove_finalizers(
     client: &Client,
     namespaces: &Namespaces,
 ) -> Result<usize, kube::Error> {
     let recorder = Recorder::new(client.clone(), Reporter::from(names::MANAGER));
     let mut changed = 0;
-    // One that somebody writes at the same time is found again.
+    // A room that somebody else writes at the same time is listed again.
     loop {
-        let held = held(client, namespaces).await?;
-        if held.is_empty() {
+        let rooms = rooms_with_finalizer(client, namespaces).await?;
+        if rooms.is_empty() {
             return Ok(changed);
         }
-        for chat_room in held {
-            changed += usize::from(let_go(client, &recorder, &chat_room).await?);
+        for chat_room in rooms {
+            changed += usize::from(remove_finalizer(client, &recorder, &chat_room).await?);
         }
     }
 }
 
-async fn held(client: &Client, namespaces: &Namespaces) -> Result<Vec<ChatRoom>, kube::Error> {
-    let mut held = Vec::new();
+async fn rooms_with_finalizer(
+    client: &Client,
+    namespaces: &Namespaces,
+) -> Result<Vec<ChatRoom>, kube::Error> {
+    let mut found = Vec::new();
     for namespace in namespaces.each() {
-        let api: Api<ChatRoom> = controller::api(client, namespace);
+        let api: Api<ChatRoom> = clients::api(client, namespace);
         match api.list(&ListParams::default()).await {
-            Ok(rooms) => held.extend(rooms.items.into_iter().filter(is_held)),
-            // The definition went first, and all rooms with it.
+            Ok(rooms) => found.extend(rooms.items.into_iter().filter(finalizers::has)),
+            // The definition was deleted first, and all rooms with it.
             Err(error) if Answer::of(&error).is_missing() => {}
             Err(error) => return Err(error),
         }
     }
-    Ok(held)
+    Ok(found)
 }
 
 /// Whether the room is gone, or was written since it was read.
-fn is_overtaken(error: &kube::Error) -> bool {
+fn is_stale(error: &kube::Error) -> bool {
     let answer = Answer::of(error);
     answer.is_missing() || answer == Answer::Conflict
 }
 
-/// False if somebody else was faster.
-async fn let_go(
+/// False if the room was deleted or written by somebody else since it was read.
+async fn remove_finalizer(
     client: &Client,
     recorder: &Recorder,
     chat_room: &ChatRoom,
 ) -> Result<bool, kube::Error> {
-    match set_finalizers(client, chat_room, &others(chat_room)).await {
-        Err(error) if is_overtaken(&error) => return Ok(false),
+    match finalizers::remove(client, chat_room).await {
+        Err(error) if is_stale(&error) => return Ok(false),
         written => written?,
     }
     let (namespace, name) = (
@@ -74,12 +70,12 @@ async fn let_go(
     let event = Event {
         type_: EventType::Warning,
         reason: "FinalizerRemoved".to_owned(),
-        note: Some("the operator was uninstalled: what the room has on its broker stays there if the room is deleted before an operator is back".to_owned()),
+        note: Some("the operator was uninstalled: what the room has on its broker stays there if the room is deleted before an operator is installed again".to_owned()),
         action: "RemoveFinalizer".to_owned(),
         secondary: None,
     };
     if let Err(error) = recorder.publish(&event, &chat_room.object_ref(&())).await {
-        tracing::warn!(%error, "the event could not be written");
+        tracing::warn!(%error, "cannot write the event");
     }
     Ok(true)
 }

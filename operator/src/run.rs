@@ -19,29 +19,31 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     answer::{self, Answer},
-    apply::World,
+    backoff::Failures,
     broker::Brokers,
+    clients::{self, Clients},
     config::{self, Run},
-    controller::{self, Context, Failures, Scope},
+    controller::{self, Context, Scope},
     crd::{CRD_NAME, ChatRoom},
     lease::{self, Election, Leadership},
     metrics::Metrics,
     names,
-    progress::Progress,
 };
 
 /// How often to look for the definition of the resource.
 const CRD_RETRY: Duration = Duration::from_secs(5);
 
-/// How long passes under way may take after the operator was told to stop: less than the Lease lasts without renewal.
+/// How long reconciles under way may take after the operator was asked to stop: less than the Lease lasts without renewal.
 const DRAIN: Duration = Duration::from_secs(5);
 
 type Tasks = JoinSet<anyhow::Result<()>>;
 
-/// Runs the operator until `stop` resolves. An error means that it cannot go on and should be started again.
+/// Runs the operator until `stop` resolves. Probes and metrics are served on `admin`. An error means that the operator cannot go on and should
+/// be started again.
 pub async fn run(
     settings: Run,
     client: Client,
+    admin: TcpListener,
     stop: impl Future<Output = ()>,
 ) -> anyhow::Result<()> {
     let (metrics, mut registry) = (Metrics::default(), Registry::default());
@@ -50,12 +52,8 @@ pub async fn run(
         (Readiness::default(), CancellationToken::new(), Tasks::new());
     let crd = readiness.latch("crd");
     let router = papo_telemetry::admin_router(readiness.clone(), Arc::new(registry));
-    let address = settings.admin_listen;
-    let listener = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listening on {address}"))?;
     tasks.spawn(
-        papo_telemetry::serve(listener, router, shutdown.clone())
+        papo_telemetry::serve(admin, router, shutdown.clone())
             .map(|served| served.context("serving probes")),
     );
 
@@ -75,7 +73,7 @@ pub async fn run(
         () = &mut stop => shutdown.cancel(),
     }
     if tokio::time::timeout(DRAIN, tasks.join_all()).await.is_err() {
-        tracing::warn!("passes under way were cut short; the next operator resumes them");
+        tracing::warn!("reconciles under way were cut short; the next operator resumes them");
     }
     leadership.release().await;
     Ok(())
@@ -109,7 +107,7 @@ fn election(lease: &config::Lease, client: &Client) -> Election {
 
 /// Waits for somebody to install the definition of the resource, and says so.
 async fn wait_for_crd(settings: &Run, client: &Client, crd: &Latch) {
-    let api: Api<ChatRoom> = controller::api(client, settings.namespaces.each()[0]);
+    let api: Api<ChatRoom> = clients::api(client, settings.namespaces.each()[0]);
     loop {
         match api.list(&ListParams::default().limit(1)).await {
             Ok(_) => return crd.ready(),
@@ -153,7 +151,7 @@ fn start_controllers(
         tasks.spawn(async move {
             let context = |cache| Context {
                 recorder: Recorder::new(client.clone(), reporter),
-                world: World {
+                clients: Clients {
                     client: client.clone(),
                     cache,
                     brokers: Brokers::default(),
@@ -163,7 +161,7 @@ fn start_controllers(
                 cleanup_timeout: Duration::from_secs(settings.cleanup_timeout.into()),
                 defaults: settings.defaults,
                 failures: Failures::default(),
-                progress: Progress::default(),
+                progress: Arc::default(),
             };
             controller::run(scope, client.clone(), context, &readiness, shutdown).await;
             Ok(())

@@ -40,6 +40,10 @@ describe("the Gateway API is installed while the operator runs", { skip: GATEWAY
     await ana.sees("sem gateway");
     const reported = await until("a condition has the reason KindMissing", async () => (await status(NAME)).conditions?.find(({ reason }) => reason === "KindMissing"));
     t.diagnostic(`${reported.type}=${reported.status}: ${reported.message}`);
+    const { conditions } = await status(NAME);
+    const condition = (name) => conditions.find(({ type }) => type === name);
+    assert.equal(condition("RouteAccepted").reason, "KindMissing", "the route is what is missing");
+    assert.equal(condition("Available").status, "True", "the servers need no route");
     // Rooms that want no route are not affected.
     await create(roomWithIngress("sem-rota"));
     await remove("sem-rota");

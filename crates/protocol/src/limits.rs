@@ -42,6 +42,8 @@ pub const PUBLISH_TIMEOUT: Bounds = Bounds::new(1, 600, 15);
 pub const READER_IDLE_TIMEOUT: Bounds = Bounds::new(1, 86_400, 60);
 /// The smallest retention of a log, in bytes: one segment, because retention removes whole segments.
 pub const MIN_RETENTION_BYTES: u64 = crate::topology::SEGMENT_BYTES;
+/// The largest retention of a log, in bytes: one pebibyte.
+pub const MAX_RETENTION_BYTES: u64 = 1 << 50;
 /// The retention of a log if none is given, in bytes.
 pub const DEFAULT_RETENTION_BYTES: u64 = 100_000_000;
 

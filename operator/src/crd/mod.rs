@@ -1,24 +1,27 @@
 //! The `ChatRoom` resource, `papo.chat/v1alpha1`: what users write and what they read back.
 //!
 //! Doc comments here are what `kubectl explain` shows. Every string, list and number is bounded in the schema, and what the schema
-//! cannot say is a CEL rule, so that a wrong room is refused when it is written. `papo-operator crd` prints the definition.
+//! cannot say is a CEL rule, so that the API server rejects an invalid room. `papo-operator crd` prints the definition.
 
 #![expect(
     unreachable_pub,
     reason = "KubeSchema derives from a hidden copy of each struct, which is public and out of reach"
 )]
 
-mod exposure;
+mod definition;
 mod pods;
+mod route;
 mod schema;
 mod status;
 
 use kube::{CustomResource, KubeSchema};
+use papo_protocol::limits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-pub use exposure::{Gateway, Ingress, ParentRef};
+pub use definition::definition;
 pub use pods::{ImagePullPolicy, Placement, Resources};
+pub use route::{Gateway, Ingress, ParentRef};
 pub use schema::IntOrText;
 pub use status::{ChatRoomStatus, condition};
 
@@ -92,7 +95,7 @@ pub struct ChatRoomSpec {
     /// Publish the room through an HTTPRoute of the Gateway API. `{}` takes everything from the operator's defaults. May stand beside `ingress`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub gateway: Option<Gateway>,
-    /// What becomes of the log when the room is deleted.
+    /// What happens to the log when the room is deleted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub deletion_policy: Option<DeletionPolicy>,
     /// Leave everything as it is: the operator changes nothing of this room until this is false again. Deletion still works.
@@ -123,34 +126,50 @@ pub struct Retention {
 #[derive(KubeSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(
-    validation = Rule::new("(has(self.frameSize) ? self.frameSize : 65536) >= 4 * (has(self.messageLength) ? self.messageLength : 4000)")
-        .message("frameSize (65536 if not given) must be at least four times messageLength: a character takes up to 4 bytes")
+    validation = Rule::new(frame_rule())
+        .message(Message::Message(frame_message()))
 )]
 pub struct Limits {
     /// Longest message, in Unicode characters; 4000 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 65_536))]
+    #[schemars(range(min = limits::MESSAGE_LENGTH.min, max = limits::MESSAGE_LENGTH.max))]
     pub message_length: Option<u32>,
     /// Longest user name, in Unicode characters; 40 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 256))]
+    #[schemars(range(min = limits::NAME_LENGTH.min, max = limits::NAME_LENGTH.max))]
     pub name_length: Option<u32>,
     /// Messages per second that one connection may send on average; 10 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(range(min = limits::MESSAGES_PER_SECOND.min, max = limits::MESSAGES_PER_SECOND.max))]
     pub messages_per_second: Option<u32>,
     /// Messages that one connection may send at once before the average counts; 30 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 100_000))]
+    #[schemars(range(min = limits::MESSAGE_BURST.min, max = limits::MESSAGE_BURST.max))]
     pub message_burst: Option<u32>,
     /// Largest frame a client may send, in bytes; 65536 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1_024, max = 16_777_216))]
+    #[schemars(range(min = limits::FRAME_SIZE.min, max = limits::FRAME_SIZE.max))]
     pub frame_size: Option<u32>,
     /// Connections that one server accepts; 10000 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 1_000_000))]
+    #[schemars(range(min = limits::CONNECTIONS.min, max = limits::CONNECTIONS.max))]
     pub connections: Option<u32>,
+}
+
+/// The CEL rule that a frame holds the longest message.
+fn frame_rule() -> String {
+    format!(
+        "(has(self.frameSize) ? self.frameSize : {}) >= 4 * (has(self.messageLength) ? self.messageLength : {})",
+        limits::FRAME_SIZE.default,
+        limits::MESSAGE_LENGTH.default
+    )
+}
+
+fn frame_message() -> String {
+    format!(
+        "frameSize ({} if not given) must be at least four times messageLength: a character takes up to 4 bytes",
+        limits::FRAME_SIZE.default
+    )
 }
 
 /// Which RabbitMQ keeps the log.
@@ -167,7 +186,7 @@ pub struct Broker {
     pub secret_name: String,
 }
 
-/// What becomes of the log when the room is deleted: `Delete` (if not given) removes it with everything else; `Retain` leaves it on the broker,
+/// What happens to the log when the room is deleted: `Delete` (if not given) removes it with everything else; `Retain` leaves it on the broker,
 /// and a room created with the same namespace and name continues it.
 #[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DeletionPolicy {

@@ -22,7 +22,7 @@ impl std::fmt::Display for IntOrText {
     }
 }
 
-/// A size in bytes of at least 1M and at most 1Pi.
+/// A size in bytes of at least 1M and at most 1Pi: the bounds of a retention in `papo_protocol::limits`.
 pub(super) fn byte_quantity(_: &mut SchemaGenerator) -> Schema {
     json_schema!({
         "x-kubernetes-int-or-string": true,

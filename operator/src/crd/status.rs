@@ -1,4 +1,4 @@
-//! What the operator tells about a room.
+//! A room's status.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
@@ -14,23 +14,23 @@ pub mod condition {
     pub const ACCEPTED: &str = "Accepted";
     /// Exchange, log and user are on the broker as they should be.
     pub const BROKER_READY: &str = "BrokerReady";
-    /// Everything in the cluster is as it should be, and the wanted number of servers answers.
+    /// The servers and what they need are as they should be in the cluster, and as many servers as the spec asks for are available.
     pub const AVAILABLE: &str = "Available";
     /// All servers are of the latest spec. While it is false, older ones may go on serving.
     pub const UP_TO_DATE: &str = "UpToDate";
-    /// Whoever answers for the room's Ingress and HTTPRoute has taken them up. Missing if the room has neither; unknown as long as nobody
-    /// says anything, which is no obstacle to being ready: some ingress controllers never do.
+    /// The ingress controller serves the room's Ingress, and the Gateway has accepted its HTTPRoute. Missing if the room has neither. Unknown
+    /// as long as neither reports anything, which does not keep the room from being `Ready`: some ingress controllers never do.
     pub const ROUTE_ACCEPTED: &str = "RouteAccepted";
 }
 
-/// What a chat room is.
+/// The state of a chat room.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ChatRoomStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` sums up; `Accepted`, `BrokerReady`, `Available`, `UpToDate` and `RouteAccepted` say what is missing, in the words of whoever refused.
+    /// `Ready` sums up; `Accepted`, `BrokerReady`, `Available`, `UpToDate` and `RouteAccepted` say what is missing, in the words of the API server, the broker or the Gateway.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -38,17 +38,17 @@ pub struct ChatRoomStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub url: Option<String>,
-    /// Servers there are, ready or not.
+    /// Servers that exist, ready or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,
-    /// Servers that answer.
+    /// Servers that are ready.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready_replicas: Option<i32>,
     /// Selector of the servers' pods, for the scale subresource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub selector: Option<String>,
-    /// Which life of the log the servers use. It changes when the log was lost and made again.
+    /// Epoch of the log that the servers use. It changes when the log was lost and created again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub epoch: Option<String>,

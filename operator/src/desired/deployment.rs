@@ -20,22 +20,16 @@ use k8s_openapi::{
 };
 use papo_protocol::{Launch, ports};
 
-use super::{CA_KEY, Log, metadata};
+use super::{log::Log, metadata::metadata, secret::CA_KEY};
 use crate::{
     crd::{ImagePullPolicy, IntOrText},
     names,
     validate::Room,
 };
 
-/// Name of the container.
-pub(super) const CONTAINER: &str = "server";
-/// Name of the chat's port.
-pub(super) const CHAT_PORT: &str = "http";
-/// Name of the admin port.
-pub(super) const ADMIN_PORT: &str = "admin";
 /// Where the room's Secret is mounted.
 const CREDENTIALS: &str = "/etc/papo/broker";
-/// Seconds a server keeps serving after it was told to go: so long proxies and kube-proxy may still send it new connections.
+/// Seconds that a server keeps serving after Kubernetes has decided to end it: proxies and kube-proxy may still send it new connections.
 const PRE_STOP: i64 = 5;
 /// Seconds that servers stay bound to a node that is lost, before others are started elsewhere. Kubernetes would wait for five minutes.
 const LOST_NODE: i64 = 30;
@@ -50,7 +44,7 @@ pub fn deployment(room: &Room, log: &Log) -> Deployment {
         spec: DeploymentSpec {
             replicas: Some(room.replicas),
             selector: selector(room),
-            strategy: Some(never_fewer_than_wanted()),
+            strategy: Some(no_unavailable_servers()),
             revision_history_limit: Some(2),
             progress_deadline_seconds: Some(120),
             template: PodTemplateSpec {
@@ -77,7 +71,7 @@ fn launch(room: &Room, log: &Log) -> Launch {
         broker_credentials: Some(credentials.to_owned()),
         epoch: Some(log.epoch.clone()),
         limits: room.limits.clone(),
-        log_filter: room.pods.log.clone(),
+        log_filter: room.pods.log_filter.clone(),
         log_format: Some("json".to_owned()),
         ..Launch::default()
     }
@@ -90,7 +84,7 @@ fn selector(room: &Room) -> LabelSelector {
     }
 }
 
-fn never_fewer_than_wanted() -> DeploymentStrategy {
+fn no_unavailable_servers() -> DeploymentStrategy {
     DeploymentStrategy {
         type_: Some("RollingUpdate".to_owned()),
         rolling_update: Some(RollingUpdateDeployment {
@@ -166,8 +160,8 @@ fn spread(room: &Room) -> Vec<TopologySpreadConstraint> {
         match_label_keys: Some(vec!["pod-template-hash".to_owned()]),
         ..TopologySpreadConstraint::default()
     };
-    let wish = room.pods.placement.topology_spread_constraints.clone();
-    wish.unwrap_or_else(|| {
+    let own = room.pods.placement.topology_spread_constraints.clone();
+    own.unwrap_or_else(|| {
         vec![
             over("kubernetes.io/hostname"),
             over("topology.kubernetes.io/zone"),
@@ -207,7 +201,7 @@ fn container(room: &Room, launch: &Launch) -> Container {
         ..EnvVar::default()
     };
     Container {
-        name: CONTAINER.to_owned(),
+        name: names::CONTAINER.to_owned(),
         image: Some(room.pods.image.clone()),
         image_pull_policy: room
             .pods
@@ -216,8 +210,8 @@ fn container(room: &Room, launch: &Launch) -> Container {
             .map(str::to_owned),
         env: Some(launch.environment().into_iter().map(variable).collect()),
         ports: Some(vec![
-            port(CHAT_PORT, launch.listen.port()),
-            port(ADMIN_PORT, launch.admin_listen.port()),
+            port(names::CHAT_PORT, launch.listen.port()),
+            port(names::ADMIN_PORT, launch.admin_listen.port()),
         ]),
         startup_probe: Some(probe(ports::LIVEZ, 1, 60)),
         liveness_probe: Some(probe(ports::LIVEZ, 10, 3)),
@@ -253,7 +247,7 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
-            port: IntOrString::String(ADMIN_PORT.to_owned()),
+            port: IntOrString::String(names::ADMIN_PORT.to_owned()),
             ..HTTPGetAction::default()
         }),
         period_seconds: Some(period_seconds),
@@ -264,17 +258,54 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
 }
 
 fn resources(room: &Room) -> Option<ResourceRequirements> {
-    let quantities = |wish: &Option<BTreeMap<String, IntOrText>>| {
-        let wish = wish.as_ref()?;
+    let quantities = |amounts: &Option<BTreeMap<String, IntOrText>>| {
+        let amounts = amounts.as_ref()?;
         let quantity =
             |(name, amount): (&String, &IntOrText)| (name.clone(), Quantity(amount.to_string()));
-        Some(wish.iter().map(quantity).collect())
+        Some(amounts.iter().map(quantity).collect())
     };
-    let wish = &room.pods.resources;
+    let spec = &room.pods.resources;
     let resources = ResourceRequirements {
-        requests: quantities(&wish.requests),
-        limits: quantities(&wish.limits),
+        requests: quantities(&spec.requests),
+        limits: quantities(&spec.limits),
         ..ResourceRequirements::default()
     };
     (resources != ResourceRequirements::default()).then_some(resources)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn toleration(key: Option<&str>, effect: Option<&str>) -> Toleration {
+        Toleration {
+            key: key.map(str::to_owned),
+            operator: Some("Exists".to_owned()),
+            effect: effect.map(str::to_owned),
+            ..Toleration::default()
+        }
+    }
+
+    /// How many of the tolerations are ours.
+    fn ours(own: &[Toleration]) -> usize {
+        tolerations(own.to_vec()).len() - own.len()
+    }
+
+    #[test]
+    fn own_tolerations_replace_ours_by_key_and_effect() {
+        let unreachable = Some("node.kubernetes.io/unreachable");
+        for (own, expected) in [
+            (vec![], 2),
+            (vec![toleration(Some("disk"), None)], 2),
+            (vec![toleration(None, Some("NoSchedule"))], 2),
+            (vec![toleration(unreachable, Some("NoSchedule"))], 2),
+            (vec![toleration(unreachable, Some("NoExecute"))], 1),
+            (vec![toleration(unreachable, None)], 1),
+            (vec![toleration(None, Some("NoExecute"))], 0),
+            (vec![toleration(None, None)], 0),
+            (vec![toleration(Some(""), Some(""))], 0),
+        ] {
+            assert_eq!(ours(&own), expected, "{own:?}");
+        }
+    }
 }

@@ -1,9 +1,9 @@
-//! The way in through the Gateway API.
+//! The room's route through the Gateway API.
 
 use kube::core::{ApiResource, DynamicObject, GroupVersionKind};
 use serde_json::json;
 
-use super::{CHAT_SERVICE_PORT, metadata};
+use super::{metadata::metadata, service::CHAT_SERVICE_PORT};
 use crate::{names, validate};
 
 /// The kind. It is not in every cluster, and its types are in no crate that the rest needs.
@@ -16,18 +16,18 @@ pub fn resource() -> ApiResource {
 }
 
 /// The HTTPRoute of a room.
-pub fn http_route(room: &validate::Room, wish: &validate::Route) -> DynamicObject {
-    let mut spec = json!({
-        "parentRefs": wish.parents,
+pub fn http_route(room: &validate::Room, spec: &validate::Route) -> DynamicObject {
+    let mut data = json!({
+        "parentRefs": spec.parents,
         "rules": [{
             "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
             "backendRefs": [{"name": names::child(&room.name), "port": CHAT_SERVICE_PORT}],
         }],
     });
-    if !wish.hostnames.is_empty() {
-        spec["hostnames"] = json!(wish.hostnames);
+    if !spec.hostnames.is_empty() {
+        data["hostnames"] = json!(spec.hostnames);
     }
-    let mut route = DynamicObject::new("", &resource()).data(json!({ "spec": spec }));
+    let mut route = DynamicObject::new("", &resource()).data(json!({ "spec": data }));
     route.metadata = metadata(room);
     route
 }

@@ -1,4 +1,4 @@
-//! The way in through an Ingress.
+//! The room's route through an ingress controller.
 
 use k8s_openapi::api::networking::v1::{
     HTTPIngressPath, HTTPIngressRuleValue, Ingress, IngressBackend, IngressRule,
@@ -6,13 +6,13 @@ use k8s_openapi::api::networking::v1::{
 };
 use papo_protocol::ports;
 
-use super::{deployment, metadata};
+use super::metadata::metadata;
 use crate::{names, validate};
 
 /// The Ingress of a room.
 ///
-/// Socket.IO has a path of its own beside `/`: some controllers (Contour) are told by path where WebSockets are allowed.
-pub fn ingress(room: &validate::Room, wish: &validate::Ingress) -> Ingress {
+/// Socket.IO has a path of its own beside `/`: some controllers (Contour) allow WebSockets by path.
+pub fn ingress(room: &validate::Room, spec: &validate::Ingress) -> Ingress {
     let path = |path: &str| HTTPIngressPath {
         path: Some(path.to_owned()),
         path_type: "Prefix".to_owned(),
@@ -20,7 +20,7 @@ pub fn ingress(room: &validate::Room, wish: &validate::Ingress) -> Ingress {
             service: Some(IngressServiceBackend {
                 name: names::child(&room.name),
                 port: Some(ServiceBackendPort {
-                    name: Some(deployment::CHAT_PORT.to_owned()),
+                    name: Some(names::CHAT_PORT.to_owned()),
                     ..ServiceBackendPort::default()
                 }),
             }),
@@ -28,21 +28,21 @@ pub fn ingress(room: &validate::Room, wish: &validate::Ingress) -> Ingress {
         },
     };
     let mut metadata = metadata(room);
-    if !wish.annotations.is_empty() {
-        metadata.annotations = Some(wish.annotations.clone());
+    if !spec.annotations.is_empty() {
+        metadata.annotations = Some(spec.annotations.clone());
     }
     Ingress {
         metadata,
         spec: Some(IngressSpec {
-            ingress_class_name: wish.class_name.clone(),
-            tls: wish.tls_secret_name.clone().map(|secret| {
+            ingress_class_name: spec.class_name.clone(),
+            tls: spec.tls_secret_name.clone().map(|secret| {
                 vec![IngressTLS {
-                    hosts: Some(vec![wish.host.clone()]),
+                    hosts: Some(vec![spec.host.clone()]),
                     secret_name: Some(secret),
                 }]
             }),
             rules: Some(vec![IngressRule {
-                host: Some(wish.host.clone()),
+                host: Some(spec.host.clone()),
                 http: Some(HTTPIngressRuleValue {
                     paths: vec![path(&format!("{}/", ports::SOCKET_IO_PATH)), path("/")],
                 }),

@@ -1,102 +1,85 @@
 //! What a room should be: pure functions from a valid room to objects. They know no client and cannot fail.
 //!
-//! The broker's side comes first ([`topology`]), because the servers are told which log they found there ([`children`]).
+//! The broker's side comes first ([`topology`]), because the servers are started with the log that was found there ([`children`]).
 
 mod deployment;
 mod http_route;
 mod ingress;
+mod log;
+mod metadata;
 mod network_policy;
 mod pod_disruption_budget;
 mod secret;
 mod service;
 mod topology;
 
-use k8s_openapi::{
-    api::{
-        apps::v1::Deployment,
-        core::v1::Service,
-        networking::v1::{Ingress, NetworkPolicy},
-        policy::v1::PodDisruptionBudget,
-    },
-    apimachinery::pkg::apis::meta::v1::ObjectMeta,
+use crate::{names, validate::Room};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{Secret, Service},
+    networking::v1::{Ingress, NetworkPolicy},
+    policy::v1::PodDisruptionBudget,
 };
 use kube::core::DynamicObject;
-use papo_protocol::{BrokerUrl, Epoch};
-
-use crate::{names, validate::Room};
 
 pub use deployment::deployment;
 pub use http_route::{http_route, resource as http_route_resource};
 pub use ingress::ingress;
+pub use log::Log;
 pub use network_policy::network_policy;
 pub use pod_disruption_budget::pod_disruption_budget;
-pub use secret::{CA_KEY, PASSWORD_KEY, USERNAME_KEY, secret};
+pub use secret::{CA_KEY, Credentials, PASSWORD_KEY, USERNAME_KEY, secret};
 pub use service::{CHAT_SERVICE_PORT, service};
 pub use topology::{LogPolicy, Topology, User, topology};
 
-/// Where the servers find their log.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Log {
-    /// The broker, without credentials.
-    pub broker: BrokerUrl,
-    /// Whether the room's Secret holds the broker's certificate authority.
-    pub private_ca: bool,
-    /// Which life of the log.
-    pub epoch: Epoch,
-}
-
-/// A room's objects in the cluster, apart from its Secret. What is `None` is not wanted and removed if it is there.
+/// A room's objects in the cluster. What is `None` should not exist, and is removed if it does.
 #[derive(Clone, Debug)]
 pub struct Children {
+    /// The credentials of the servers; `Unknown` while it cannot be known what they should be.
+    pub secret: Desired<Secret>,
     /// The servers; `Unknown` while there is no log to point them at.
-    pub deployment: Wanted<Deployment>,
+    pub deployment: Desired<Deployment>,
     /// Their address.
     pub service: Service,
     /// Who may talk to them.
     pub network_policy: NetworkPolicy,
     /// How many may go at once.
     pub pod_disruption_budget: Option<PodDisruptionBudget>,
-    /// The way in from outside.
+    /// The route from outside the cluster through an ingress controller.
     pub ingress: Option<Ingress>,
-    /// The other way in from outside.
+    /// The route from outside the cluster through a Gateway.
     pub http_route: Option<DynamicObject>,
 }
 
-/// An object that may be wanted, or about which nothing can be said yet.
+/// An object, or that it cannot be known yet what it should be.
 #[derive(Clone, Debug)]
-pub enum Wanted<K> {
-    /// It should be so.
-    So(Box<K>),
-    /// Leave what is there.
+pub enum Desired<K> {
+    /// The object as it should be.
+    Object(Box<K>),
+    /// Whatever exists is left as it is.
     Unknown,
 }
 
+impl<K> Desired<K> {
+    fn of(object: Option<K>) -> Self {
+        object.map_or(Self::Unknown, |object| Self::Object(Box::new(object)))
+    }
+}
+
 /// A room's objects in the cluster.
-pub fn children(room: &Room, log: Option<&Log>) -> Children {
+pub fn children(room: &Room, credentials: Option<&Credentials>, log: Option<&Log>) -> Children {
     Children {
-        deployment: log.map_or(Wanted::Unknown, |log| {
-            Wanted::So(Box::new(deployment(room, log)))
-        }),
+        secret: Desired::of(credentials.map(|credentials| secret(room, credentials))),
+        deployment: Desired::of(log.map(|log| deployment(room, log))),
         service: service(room),
         network_policy: network_policy(room),
         pod_disruption_budget: (room.replicas > 1).then(|| pod_disruption_budget(room)),
-        ingress: room.ingress.as_ref().map(|wish| ingress(room, wish)),
-        http_route: room.route.as_ref().map(|wish| http_route(room, wish)),
+        ingress: room.ingress.as_ref().map(|spec| ingress(room, spec)),
+        http_route: room.route.as_ref().map(|spec| http_route(room, spec)),
     }
 }
 
-/// Metadata of each child: named, labelled and owned by the room.
-fn metadata(room: &Room) -> ObjectMeta {
-    ObjectMeta {
-        name: Some(names::child(&room.name)),
-        namespace: Some(room.name.namespace().to_owned()),
-        labels: Some(names::labels(&room.name)),
-        owner_references: Some(vec![room.owner.clone()]),
-        ..ObjectMeta::default()
-    }
-}
-
-/// The URL people open. Outside addresses win over the one within the cluster.
+/// The URL to open. An address outside the cluster is preferred to the one within.
 pub fn url(room: &Room) -> String {
     if let Some(ingress) = &room.ingress {
         let scheme = if ingress.tls_secret_name.is_some() {

@@ -8,7 +8,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
-use super::{deployment, metadata};
+use super::metadata::metadata;
 use crate::{names, validate::Room};
 
 /// Everybody may reach the chat, only the cluster's pods the admin port (Prometheus), and nobody anything else.
@@ -34,8 +34,8 @@ pub fn network_policy(room: &Room) -> NetworkPolicy {
             }),
             policy_types: Some(vec!["Ingress".to_owned()]),
             ingress: Some(vec![
-                rule(deployment::CHAT_PORT, None),
-                rule(deployment::ADMIN_PORT, Some(vec![any_pod])),
+                rule(names::CHAT_PORT, None),
+                rule(names::ADMIN_PORT, Some(vec![any_pod])),
             ]),
             ..NetworkPolicySpec::default()
         }),

@@ -5,7 +5,7 @@ use k8s_openapi::{
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
 
-use super::metadata;
+use super::metadata::metadata;
 use crate::{names, validate::Room};
 
 /// One at a time; a server that does not answer may always go. For rooms of more than one server: with one, it would block every drain.

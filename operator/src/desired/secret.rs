@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 
-use super::{User, metadata};
+use super::{metadata::metadata, topology::topology};
 use crate::validate::Room;
 
 /// Key and file of the user's name, as `papo-server --broker-credentials` reads it.
@@ -14,10 +14,21 @@ pub const PASSWORD_KEY: &str = "password";
 /// Key and file of the broker's certificate authority.
 pub const CA_KEY: &str = "ca.crt";
 
+/// What the servers need to log in to their broker.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// The password of the room's broker user.
+    pub password: String,
+    /// The broker's certificate authority (PEM), if it has one of its own.
+    pub ca: Option<String>,
+}
+
 /// The Secret of a room's servers.
-pub fn secret(room: &Room, user: &User, password: &str, ca: Option<&str>) -> Secret {
-    let mut data = BTreeMap::from([(USERNAME_KEY, user.name.as_str()), (PASSWORD_KEY, password)]);
-    data.extend(ca.map(|ca| (CA_KEY, ca)));
+pub fn secret(room: &Room, credentials: &Credentials) -> Secret {
+    let Credentials { password, ca } = credentials;
+    let user = topology(room).user.name;
+    let mut data = BTreeMap::from([(USERNAME_KEY, user.as_str()), (PASSWORD_KEY, password)]);
+    data.extend(ca.as_ref().map(|ca| (CA_KEY, ca.as_str())));
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     Secret {
         metadata: metadata(room),

@@ -6,7 +6,7 @@ use k8s_openapi::{
 };
 use papo_protocol::ports;
 
-use super::{deployment, metadata};
+use super::metadata::metadata;
 use crate::{names, validate::Room};
 
 /// Port of the chat on the Service.
@@ -27,8 +27,8 @@ pub fn service(room: &Room) -> Service {
         spec: Some(ServiceSpec {
             selector: Some(names::selector(&room.name)),
             ports: Some(vec![
-                port(deployment::CHAT_PORT, CHAT_SERVICE_PORT),
-                port(deployment::ADMIN_PORT, ports::ADMIN.into()),
+                port(names::CHAT_PORT, CHAT_SERVICE_PORT),
+                port(names::ADMIN_PORT, ports::ADMIN.into()),
             ]),
             ..ServiceSpec::default()
         }),

@@ -4,18 +4,18 @@ use papo_protocol::{RoomName, topology as names};
 
 use crate::validate::{Retention, Room};
 
-/// What a room owns on the broker. The log's epoch is missing: it is drawn or found there.
+/// What a room owns on the broker. The log's epoch is not known here: it is found on the broker, or drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Topology {
     /// The room: what its logs are named after.
     pub room: RoomName,
-    /// The topic exchange. Whoever's identity it carries owns everything else.
+    /// The topic exchange. The room that it names as its owner owns everything else.
     pub exchange: String,
-    /// The identity it carries: that of the `ChatRoom`.
+    /// The owner that it names: the `metadata.uid` of the `ChatRoom`.
     pub owner: String,
     /// What bounds the log.
     pub policy: LogPolicy,
-    /// Who the servers are.
+    /// The servers' user.
     pub user: User,
 }
 
@@ -30,7 +30,7 @@ pub struct LogPolicy {
     pub retention: Retention,
 }
 
-/// The servers' user, who may do what they do and nothing else. Each field is a regular expression of names.
+/// The servers' user, with no more rights than they need. Each field but the name is a regular expression of names.
 ///
 /// On RabbitMQ a server needs: configure for its own queue, which the broker names; write on that queue and read on the exchange to bind
 /// them; write on the exchange to publish; read on queue and log to consume.
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dot_stands_for_itself_only() {
+    fn dot_stands_for_itself_only() {
         assert_eq!(escape("papo.a-b.c"), r"papo\.a-b\.c");
     }
 }

@@ -1,90 +1,62 @@
-//! What users read about a room: a pure function of what came back.
+//! A room's status: a pure function of what came back.
 
-mod exposure;
+mod conditions;
+mod route;
 mod servers;
 
-use k8s_openapi::{
-    apimachinery::pkg::apis::meta::v1::{Condition, Time},
-    jiff::Timestamp,
-};
+use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 
 use crate::{
-    apply::{LogNews, Outcome, Seen},
+    apply::{LogOrigin, Observed, Outcome},
     crd::{ChatRoomStatus, condition},
-    desired, names,
+    desired,
+    error::{BrokerError, ClusterError},
+    names,
     validate::{Invalid, Room},
 };
 
-/// The longest message: what the API server takes in a condition.
-const MESSAGE_MAX: usize = 4_096;
+use self::conditions::{ConditionState, state};
 
-/// What is said of one condition.
-#[derive(Clone, Debug)]
-struct Verdict {
-    holds: Option<bool>,
-    reason: &'static str,
-    message: String,
-}
-
-fn verdict(holds: bool, reason: &'static str, message: impl Into<String>) -> Verdict {
-    Verdict {
-        holds: Some(holds),
-        reason,
-        message: message.into(),
-    }
-}
-
-/// The status of a room after a pass. `before` keeps the times of conditions that have not changed.
+/// The status of a room after it was applied. `last` keeps the times of conditions that have not changed.
 pub fn status(
     room: &Room,
     generation: Option<i64>,
     outcome: &Outcome,
-    before: &ChatRoomStatus,
+    last: &ChatRoomStatus,
     now: Timestamp,
 ) -> ChatRoomStatus {
     let Outcome {
         broker,
         epoch,
         failures,
-        seen,
+        observed,
     } = outcome;
-    let Seen {
+    let Observed {
         deployment,
         pods,
         ingress,
         http_route,
-    } = seen;
+    } = observed;
     let deployment = deployment.as_deref();
-    let accepted = verdict(true, "Valid", "");
-    let broker = match broker {
-        Ok(LogNews::Known) => verdict(true, "Synced", ""),
-        Ok(LogNews::Adopted) => verdict(true, "Synced", "an existing log is continued"),
-        Ok(LogNews::Created) => verdict(true, "Synced", "a new log was made"),
-        Err(error) => verdict(false, error.reason(), error.to_string()),
-    };
-    let available = match failures.first() {
-        Some(first) => {
-            let all: Vec<String> = failures.iter().map(ToString::to_string).collect();
-            verdict(false, first.reason(), all.join("; "))
-        }
-        None => servers::available(room, deployment, pods),
-    };
-    let updated = servers::updated(room, deployment, pods);
-    let exposed = exposure::exposed(room, ingress.as_deref(), http_route.as_deref());
+    // The servers run whether a route leads to them or not.
+    let (route_failures, failures): (Vec<_>, Vec<_>) = failures
+        .iter()
+        .partition(|failure| failure.is_about_route());
+    let available = failed(&failures).unwrap_or_else(|| servers::available(room, deployment, pods));
+    let up_to_date = servers::up_to_date(room, deployment, pods);
+    let route_accepted = failed(&route_failures)
+        .or_else(|| route::accepted(room, ingress.as_deref(), http_route.as_deref()));
     let servers = deployment.and_then(|deployment| deployment.status.as_ref());
-    let mut parts = vec![
-        (condition::ACCEPTED, accepted),
-        (
-            condition::BROKER_READY,
-            keep_message(broker, condition::BROKER_READY, before),
-        ),
+    let mut states = vec![
+        (condition::ACCEPTED, state(true, "Valid", "")),
+        (condition::BROKER_READY, broker_ready(broker, last)),
         (condition::AVAILABLE, available),
-        (condition::UP_TO_DATE, updated),
+        (condition::UP_TO_DATE, up_to_date),
     ];
-    parts.extend(exposed.map(|exposed| (condition::ROUTE_ACCEPTED, exposed)));
+    states.extend(route_accepted.map(|accepted| (condition::ROUTE_ACCEPTED, accepted)));
     ChatRoomStatus {
         observed_generation: generation,
-        conditions: conditions(&parts, generation, before, now),
+        conditions: conditions(&states, generation, last, now),
         url: Some(desired::url(room)),
         replicas: Some(servers.and_then(|servers| servers.replicas).unwrap_or(0)),
         ready_replicas: Some(
@@ -97,38 +69,61 @@ pub fn status(
     }
 }
 
-/// The status of a room whose spec is refused: everything else stays as it was.
-pub fn refused(
-    invalid: &Invalid,
-    generation: Option<i64>,
-    before: &ChatRoomStatus,
-    now: Timestamp,
-) -> ChatRoomStatus {
-    let refusal = verdict(false, "Invalid", invalid.to_string());
-    held(before, refusal, generation, now)
+/// The state of a condition whose objects could not all be applied: the reason of the first failure, and what all of them say.
+fn failed(failures: &[&ClusterError]) -> Option<ConditionState> {
+    let reason = failures.first()?.reason();
+    let all: Vec<String> = failures.iter().map(ToString::to_string).collect();
+    Some(state(false, reason, all.join("; ")))
 }
 
-/// The status of a room that is left alone: everything else stays as it was.
-pub fn paused(generation: Option<i64>, before: &ChatRoomStatus, now: Timestamp) -> ChatRoomStatus {
-    held(
-        before,
-        verdict(true, "Paused", "spec.paused is set: nothing is changed"),
+fn broker_ready(broker: &Result<LogOrigin, BrokerError>, last: &ChatRoomStatus) -> ConditionState {
+    let message = match broker {
+        // What was said when the log was found or created stays, or the next reconcile would write the status again.
+        Ok(LogOrigin::Known) => last
+            .conditions
+            .iter()
+            .find(|known| known.type_ == condition::BROKER_READY && known.status == "True")
+            .map(|known| known.message.clone())
+            .unwrap_or_default(),
+        Ok(LogOrigin::Adopted) => "an existing log is continued".to_owned(),
+        Ok(LogOrigin::Created) => "a new log was created".to_owned(),
+        Err(error) => return state(false, error.reason(), error.to_string()),
+    };
+    state(true, "Synced", message)
+}
+
+/// The status of a room whose spec is invalid: everything else stays as it was.
+pub fn invalid(
+    invalid: &Invalid,
+    generation: Option<i64>,
+    last: &ChatRoomStatus,
+    now: Timestamp,
+) -> ChatRoomStatus {
+    let accepted = state(false, "Invalid", invalid.to_string());
+    unchanged_but_accepted(last, accepted, generation, now)
+}
+
+/// The status of a room that is paused: everything else stays as it was.
+pub fn paused(generation: Option<i64>, last: &ChatRoomStatus, now: Timestamp) -> ChatRoomStatus {
+    unchanged_but_accepted(
+        last,
+        state(true, "Paused", "spec.paused is set: nothing is changed"),
         generation,
         now,
     )
 }
 
-/// Says something new about the spec alone.
-fn held(
-    before: &ChatRoomStatus,
-    accepted: Verdict,
+/// The last status with another state of `Accepted`.
+fn unchanged_but_accepted(
+    last: &ChatRoomStatus,
+    accepted: ConditionState,
     generation: Option<i64>,
     now: Timestamp,
 ) -> ChatRoomStatus {
-    let known = |type_: &str| before.conditions.iter().find(|known| known.type_ == type_);
-    let last = |type_| match known(type_) {
-        Some(known) => Verdict {
-            holds: match known.status.as_str() {
+    let known = |type_: &str| last.conditions.iter().find(|known| known.type_ == type_);
+    let repeated = |type_| match known(type_) {
+        Some(known) => ConditionState {
+            status: match known.status.as_str() {
                 "True" => Some(true),
                 "False" => Some(false),
                 _ => None,
@@ -136,8 +131,8 @@ fn held(
             reason: "Unchanged",
             message: known.message.clone(),
         },
-        None => Verdict {
-            holds: None,
+        None => ConditionState {
+            status: None,
             reason: "NotTried",
             message: String::new(),
         },
@@ -147,93 +142,52 @@ fn held(
         condition::AVAILABLE,
         condition::UP_TO_DATE,
     ];
-    let exposed = known(condition::ROUTE_ACCEPTED).map(|_| condition::ROUTE_ACCEPTED);
-    let mut parts = vec![(condition::ACCEPTED, accepted)];
-    parts.extend(
+    let route = known(condition::ROUTE_ACCEPTED).map(|_| condition::ROUTE_ACCEPTED);
+    let mut states = vec![(condition::ACCEPTED, accepted)];
+    states.extend(
         tried
             .into_iter()
-            .chain(exposed)
-            .map(|type_| (type_, last(type_))),
+            .chain(route)
+            .map(|type_| (type_, repeated(type_))),
     );
     ChatRoomStatus {
         observed_generation: generation,
-        conditions: conditions(&parts, generation, before, now),
-        ..before.clone()
+        conditions: conditions(&states, generation, last, now),
+        ..last.clone()
     }
 }
 
-/// Whether the servers are on their way to what the spec says, so that a look is worth while before anything is heard of them.
-pub fn is_moving(status: &ChatRoomStatus) -> bool {
-    let mut told = status.conditions.iter();
-    told.any(|told| told.type_ != condition::READY && is_moving_reason(&told.reason))
+/// Whether servers are starting or updating, so that the room should be reconciled again soon.
+pub fn is_rolling_out(status: &ChatRoomStatus) -> bool {
+    let mut conditions = status.conditions.iter();
+    conditions.any(|it| it.type_ != condition::READY && is_rollout_reason(&it.reason))
 }
 
-/// Whether this is the reason of servers that are on their way, which is nothing to be warned of.
-pub(crate) fn is_moving_reason(reason: &str) -> bool {
-    servers::MOVING.contains(&reason)
-}
-
-/// What made the log stays said until something else is to be said: else the next pass would write the status again.
-fn keep_message(verdict: Verdict, type_: &str, before: &ChatRoomStatus) -> Verdict {
-    let known = before
-        .conditions
-        .iter()
-        .find(|known| known.type_ == type_ && known.status == "True");
-    match known {
-        Some(known) if verdict.holds == Some(true) && verdict.message.is_empty() => Verdict {
-            message: known.message.clone(),
-            ..verdict
-        },
-        _ => verdict,
-    }
+/// Whether this is the reason of servers that are starting or updating, which needs no warning.
+pub(crate) fn is_rollout_reason(reason: &str) -> bool {
+    servers::ROLLOUT_REASONS.contains(&reason)
 }
 
 fn conditions(
-    parts: &[(&str, Verdict)],
+    parts: &[(&str, ConditionState)],
     generation: Option<i64>,
-    before: &ChatRoomStatus,
+    last: &ChatRoomStatus,
     now: Timestamp,
 ) -> Vec<Condition> {
-    let obstacle = parts.iter().find(|(type_, part)| match part.holds {
-        Some(holds) => !holds,
+    let obstacle = parts.iter().find(|(type_, part)| match part.status {
+        Some(status) => !status,
         None => *type_ != condition::ROUTE_ACCEPTED,
     });
     let ready = match obstacle {
-        None => verdict(true, "Ready", ""),
-        Some((type_, part)) => Verdict {
-            holds: Some(false),
+        None => state(true, "Ready", ""),
+        Some((type_, part)) => ConditionState {
+            status: Some(false),
             reason: part.reason,
             message: format!("{type_}: {}", part.message),
         },
     };
     std::iter::once((condition::READY, &ready))
         .chain(parts.iter().map(|(type_, part)| (*type_, part)))
-        .map(|(type_, part)| told(type_, part, generation, before, now))
+        .map(|(type_, part)| conditions::condition(type_, part, generation, last, now))
         .collect()
-}
-
-fn told(
-    type_: &str,
-    part: &Verdict,
-    generation: Option<i64>,
-    before: &ChatRoomStatus,
-    now: Timestamp,
-) -> Condition {
-    let status = match part.holds {
-        Some(true) => "True",
-        Some(false) => "False",
-        None => "Unknown",
-    };
-    let known = before
-        .conditions
-        .iter()
-        .find(|known| known.type_ == type_ && known.status == status);
-    Condition {
-        type_: type_.to_owned(),
-        status: status.to_owned(),
-        reason: part.reason.to_owned(),
-        message: part.message.chars().take(MESSAGE_MAX).collect(),
-        observed_generation: generation,
-        last_transition_time: known.map_or(Time(now), |known| known.last_transition_time.clone()),
-    }
 }

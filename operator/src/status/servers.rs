@@ -1,20 +1,20 @@
-//! How the servers are, in the words of Kubernetes where it has any: a quota that is used up, an image that does not come.
+//! Whether the servers are available and up to date, in the words of Kubernetes where it has any: an exceeded quota, an image that cannot be pulled.
 
 use k8s_openapi::api::{
     apps::v1::{Deployment, DeploymentStatus},
     core::v1::{ContainerStatus, Pod},
 };
 
-use super::{Verdict, verdict};
+use super::conditions::{ConditionState, state};
 use crate::validate::Room;
 
-/// Reasons of servers that are on their way.
-pub(super) const MOVING: [&str; 3] = ["NotStarted", "Starting", "Updating"];
-/// What a container that nothing is wrong with waits for.
-const PATIENCE: [&str; 2] = ["ContainerCreating", "PodInitializing"];
+/// Reasons of servers that are starting or updating.
+pub(super) const ROLLOUT_REASONS: [&str; 3] = ["NotStarted", "Starting", "Updating"];
+/// What a container waits for when nothing is wrong with it.
+const NORMAL_WAITS: [&str; 2] = ["ContainerCreating", "PodInitializing"];
 
-/// What a container whose image cannot be had waits for.
-const IMAGE: [&str; 5] = [
+/// What a container waits for when its node cannot get its image.
+const IMAGE_WAITS: [&str; 5] = [
     "ErrImagePull",
     "ImagePullBackOff",
     "ErrImageNeverPull",
@@ -31,21 +31,25 @@ fn image_cure(image: &str) -> String {
     )
 }
 
-/// Whether the wanted number of servers answers.
-pub(super) fn available(room: &Room, deployment: Option<&Deployment>, pods: &[Pod]) -> Verdict {
+/// Whether as many servers as the spec asks for are available.
+pub(super) fn available(
+    room: &Room,
+    deployment: Option<&Deployment>,
+    pods: &[Pod],
+) -> ConditionState {
     let Some(deployment) = deployment else {
-        return verdict(false, "NotStarted", "there are no servers yet");
+        return state(false, "NotStarted", "there are no servers yet");
     };
     if room.replicas == 0 {
-        return verdict(true, "ScaledToZero", "no servers are wanted");
+        return state(true, "ScaledToZero", "the spec asks for no servers");
     }
     let status = deployment.status.clone().unwrap_or_default();
     let answering = status.available_replicas.unwrap_or(0);
     // Replicas that were just made to fit the spec are counted by the Deployment's controller only when it has seen the spec.
     if is_current(deployment) && answering >= room.replicas {
-        return verdict(true, "Serving", "");
+        return state(true, "Serving", "");
     }
-    hindered(
+    blocked_or(
         &status,
         pods,
         "Starting",
@@ -54,17 +58,21 @@ pub(super) fn available(room: &Room, deployment: Option<&Deployment>, pods: &[Po
 }
 
 /// Whether all servers are of the latest spec.
-pub(super) fn updated(room: &Room, deployment: Option<&Deployment>, pods: &[Pod]) -> Verdict {
+pub(super) fn up_to_date(
+    room: &Room,
+    deployment: Option<&Deployment>,
+    pods: &[Pod],
+) -> ConditionState {
     let Some(deployment) = deployment else {
-        return verdict(false, "NotStarted", "there are no servers yet");
+        return state(false, "NotStarted", "there are no servers yet");
     };
     let status = deployment.status.clone().unwrap_or_default();
     let updated = status.updated_replicas.unwrap_or(0);
     let old = status.replicas.unwrap_or(0) - updated;
     if is_current(deployment) && updated >= room.replicas && old <= 0 {
-        return verdict(true, "UpToDate", "");
+        return state(true, "UpToDate", "");
     }
-    hindered(
+    blocked_or(
         &status,
         pods,
         "Updating",
@@ -83,30 +91,30 @@ fn is_current(deployment: &Deployment) -> bool {
     observed == deployment.metadata.generation
 }
 
-/// What keeps the servers from being as they should be, or else that they are on their way.
-fn hindered(
-    status: &DeploymentStatus,
+/// What keeps the servers from being as they should be, or else how far they are.
+fn blocked_or(
+    deployment: &DeploymentStatus,
     pods: &[Pod],
-    moving: &'static str,
+    rollout_reason: &'static str,
     progress: String,
-) -> Verdict {
-    let told = |type_: &str, holds: &str| {
-        let all = status.conditions.iter().flatten();
+) -> ConditionState {
+    let message_of = |type_: &str, status: &str| {
+        let all = deployment.conditions.iter().flatten();
         let is = |text: &Option<String>, expected| text.as_deref() == Some(expected);
-        all.filter(|told| is(&told.type_, type_) && is(&told.status, holds))
-            .find_map(|told| told.message.clone())
+        all.filter(|it| is(&it.type_, type_) && is(&it.status, status))
+            .find_map(|it| it.message.clone())
     };
-    let hindrance = told("ReplicaFailure", "True")
-        .or_else(|| complaint(pods))
-        .or_else(|| told("Progressing", "False"));
-    match hindrance {
-        Some(words) => verdict(false, "ServersFailing", words),
-        None => verdict(false, moving, progress),
+    let obstacle = message_of("ReplicaFailure", "True")
+        .or_else(|| pod_problem(pods))
+        .or_else(|| message_of("Progressing", "False"));
+    match obstacle {
+        Some(words) => state(false, "ServersFailing", words),
+        None => state(false, rollout_reason, progress),
     }
 }
 
-/// What is said of the youngest pod of which anything is said: older ones may be from before a mistake was made, or mended.
-fn complaint(pods: &[Pod]) -> Option<String> {
+/// The problem of the youngest pod that has one: older pods may be from before a mistake was made, or mended.
+fn pod_problem(pods: &[Pod]) -> Option<String> {
     let mut pods: Vec<&Pod> = pods
         .iter()
         .filter(|pod| pod.metadata.deletion_timestamp.is_none())
@@ -114,28 +122,32 @@ fn complaint(pods: &[Pod]) -> Option<String> {
     pods.sort_by_key(|pod| (&pod.metadata.creation_timestamp, &pod.metadata.name));
     pods.into_iter().rev().find_map(|pod| {
         let name = pod.metadata.name.as_deref().unwrap_or_default();
-        Some(format!("pod {name}: {}", trouble(pod)?))
+        Some(format!("pod {name}: {}", problem(pod)?))
     })
 }
 
-fn trouble(pod: &Pod) -> Option<String> {
+fn problem(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
     let unscheduled = status
         .conditions
         .iter()
         .flatten()
-        .find(|told| told.type_ == "PodScheduled" && told.status == "False");
-    if let Some(told) = unscheduled {
-        return Some(words(told.reason.as_deref(), told.message.as_deref()));
+        .find(|it| it.type_ == "PodScheduled" && it.status == "False");
+    if let Some(it) = unscheduled {
+        return Some(words(it.reason.as_deref(), it.message.as_deref()));
     }
     if status.phase.as_deref() == Some("Failed") {
         return Some(words(status.reason.as_deref(), status.message.as_deref()));
     }
-    status.container_statuses.iter().flatten().find_map(stuck)
+    status
+        .container_statuses
+        .iter()
+        .flatten()
+        .find_map(container_problem)
 }
 
-/// Why a container does not run, or how it last ended if it does not answer since.
-fn stuck(container: &ContainerStatus) -> Option<String> {
+/// Why a container does not run, or how it last ended if it has not been ready since.
+fn container_problem(container: &ContainerStatus) -> Option<String> {
     if container.ready {
         return None;
     }
@@ -143,14 +155,14 @@ fn stuck(container: &ContainerStatus) -> Option<String> {
     let last = container.last_state.clone().unwrap_or_default();
     let waiting = state.waiting.filter(|waiting| {
         let reason = waiting.reason.as_deref();
-        reason.is_some_and(|reason| !PATIENCE.contains(&reason))
+        reason.is_some_and(|reason| !NORMAL_WAITS.contains(&reason))
     });
     let waiting = waiting.map(|it| {
         let words = words(it.reason.as_deref(), it.message.as_deref());
         if it
             .reason
             .as_deref()
-            .is_some_and(|reason| IMAGE.contains(&reason))
+            .is_some_and(|reason| IMAGE_WAITS.contains(&reason))
         {
             format!("{words}. {}", image_cure(&container.image))
         } else {
@@ -223,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn an_image_that_never_comes_is_told_while_the_old_server_serves() {
+    fn image_pull_failure_is_reported_while_the_old_server_serves() {
         let pods = [
             pod("old", "2026-01-01T00:00:00Z", &json!({})),
             pod(
@@ -234,44 +246,44 @@ mod tests {
         ];
         let (room, deployment) = (room(1), half_way());
         let available = available(&room, Some(&deployment), &pods);
-        assert_eq!(available.holds, Some(true), "the old one serves");
-        let told = format!(
+        assert_eq!(available.status, Some(true), "the old one serves");
+        let now = format!(
             "pod new: ImagePullBackOff: Back-off pulling image \"x\". {}",
             image_cure("x")
         );
-        let updated = updated(&room, Some(&deployment), &pods);
+        let updated = up_to_date(&room, Some(&deployment), &pods);
         assert_eq!(
-            (updated.holds, updated.reason, updated.message.as_str()),
-            (Some(false), "ServersFailing", told.as_str())
+            (updated.status, updated.reason, updated.message.as_str()),
+            (Some(false), "ServersFailing", now.as_str())
         );
     }
 
     #[test]
-    fn a_rollout_that_goes_well_is_on_its_way_until_the_old_servers_have_left() {
+    fn rollout_is_updating_until_the_old_servers_have_ended() {
         let pods = [pod(
             "new",
             "2026-01-02T00:00:00Z",
             &waiting("ContainerCreating", ""),
         )];
-        let told = updated(&room(1), Some(&half_way()), &pods);
-        assert_eq!((told.holds, told.reason), (Some(false), "Updating"));
+        let now = up_to_date(&room(1), Some(&half_way()), &pods);
+        assert_eq!((now.status, now.reason), (Some(false), "Updating"));
         let done = deployment(
             &json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}),
         );
-        assert_eq!(updated(&room(1), Some(&done), &[]).holds, Some(true));
+        assert_eq!(up_to_date(&room(1), Some(&done), &[]).status, Some(true));
     }
 
     #[test]
-    fn what_is_said_of_an_earlier_generation_does_not_count() {
+    fn status_of_an_earlier_generation_does_not_count() {
         let stale = deployment(
             &json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1}),
         );
-        assert_eq!(updated(&room(1), Some(&stale), &[]).reason, "Updating");
+        assert_eq!(up_to_date(&room(1), Some(&stale), &[]).reason, "Updating");
         assert_eq!(available(&room(1), Some(&stale), &[]).reason, "Starting");
     }
 
     #[test]
-    fn each_thing_that_keeps_a_server_from_starting_is_told() {
+    fn obstacles_to_a_start_are_reported() {
         let unscheduled = json!({"conditions": [{"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes are available"}]});
         let crashing = json!({"containerStatuses": [{
             "name": "server", "image": "x", "imageID": "", "ready": false, "restartCount": 3,
@@ -290,12 +302,12 @@ mod tests {
             ),
         ] {
             let pods = [pod("p", "2026-01-02T00:00:00Z", &status)];
-            assert_eq!(complaint(&pods), Some(format!("pod p: {words}")));
+            assert_eq!(pod_problem(&pods), Some(format!("pod p: {words}")));
         }
     }
 
     #[test]
-    fn a_pod_that_is_going_or_has_recovered_is_not_told_of() {
+    fn terminating_and_recovered_pods_are_not_reported() {
         let mut going = pod(
             "p",
             "2026-01-02T00:00:00Z",
@@ -307,17 +319,17 @@ mod tests {
             "lastState": {"terminated": {"exitCode": 2}},
         }]});
         let recovered = pod("q", "2026-01-02T00:00:00Z", &recovered);
-        assert_eq!(complaint(&[going, recovered]), None);
+        assert_eq!(pod_problem(&[going, recovered]), None);
     }
 
     #[test]
-    fn a_quota_that_is_used_up_is_told_before_what_pods_say() {
+    fn exceeded_quota_is_reported_before_pod_problems() {
         let quota = deployment(
             &json!({"observedGeneration": 2, "conditions": [{"type": "ReplicaFailure", "status": "True", "message": "exceeded quota"}]}),
         );
-        let told = available(&room(1), Some(&quota), &[]);
+        let now = available(&room(1), Some(&quota), &[]);
         assert_eq!(
-            (told.reason, told.message.as_str()),
+            (now.reason, now.message.as_str()),
             ("ServersFailing", "exceeded quota")
         );
     }

@@ -65,7 +65,7 @@ async fn plain_text_answers_are_judged_by_their_code() {
 }
 
 #[tokio::test]
-async fn missing_objects_and_kinds_are_none_and_the_rest_is_an_error() {
+async fn optional_is_none_for_missing_objects_and_kinds() {
     for (name, code, body) in RECORDED {
         let answer = answer::optional::<()>(Err(error_of(code, body).await));
         match (name.starts_with("missing"), answer) {
@@ -73,4 +73,16 @@ async fn missing_objects_and_kinds_are_none_and_the_rest_is_an_error() {
             (_, answer) => panic!("{name}: {answer:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn optional_object_is_none_only_for_a_named_object() {
+    for (name, code, body) in RECORDED {
+        let answer = answer::optional_object::<()>(Err(error_of(code, body).await));
+        let is_none = matches!(answer, Ok(None));
+        let expected = ["missing-object", "missing-namespace"].contains(&name);
+        assert_eq!(is_none, expected, "{name}: {answer:?}");
+    }
+    let proxy = answer::optional_object::<()>(Err(error_of(404, "<html>not found</html>").await));
+    assert!(proxy.is_err(), "{proxy:?}");
 }

@@ -1,28 +1,29 @@
-//! The end of a room comes in any order.
+//! The deletion of a room, whose steps end in any order.
 
 use papo_operator::config::Namespaces;
 use serde_json::{Value, json};
 
-use crate::fake::{Lab, ROOM, room};
+use crate::fake::{Fixture, ROOM, room};
 
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/team/deployments/chat-geral";
+const SECRET: &str = "/api/v1/namespaces/papo/secrets/broker";
 const EXCHANGE: &str = "papo.team.geral";
 
 /// A room that has been made, and then deleted so many seconds ago.
-async fn deleted(spec: Value, seconds_ago: i64) -> Lab {
-    let mut lab = Lab::new(room(spec)).await;
-    lab.pass().await.expect("a pass");
+async fn deleted(spec: Value, seconds_ago: i64) -> Fixture {
+    let mut fixture = Fixture::new(room(spec)).await;
+    fixture.reconcile().await.expect("a reconcile");
     let now = k8s_openapi::jiff::Timestamp::now();
     let then = now - k8s_openapi::jiff::SignedDuration::from_secs(seconds_ago);
-    lab.cluster.edit(ROOM, |room| {
+    fixture.cluster.edit(ROOM, |room| {
         room["metadata"]["deletionTimestamp"] = json!(format!("{then:.0}"));
     });
-    lab
+    fixture
 }
 
 /// By an event.
-fn assert_somebody_is_told(lab: &Lab) {
-    let writes = lab.cluster.writes();
+fn assert_an_event_was_written(fixture: &Fixture) {
+    let writes = fixture.cluster.writes();
     assert!(
         writes.iter().any(|write| write.contains("/events")),
         "{writes:?}"
@@ -30,116 +31,119 @@ fn assert_somebody_is_told(lab: &Lab) {
 }
 
 #[tokio::test]
-async fn nothing_is_left_on_the_broker() {
-    let mut lab = deleted(json!({}), 0).await;
-    lab.pass().await.expect("the servers are told to go");
-    assert!(lab.cluster.get(DEPLOYMENT).is_none());
+async fn deleted_room_leaves_nothing_on_the_broker() {
+    let mut fixture = deleted(json!({}), 0).await;
+    fixture.reconcile().await.expect("the servers are deleted");
+    assert!(fixture.cluster.get(DEPLOYMENT).is_none());
     assert!(
-        lab.broker.get("exchanges", EXCHANGE).is_some(),
+        fixture.broker.get("exchanges", EXCHANGE).is_some(),
         "not before the servers have left"
     );
-    lab.pass().await.expect("the broker is cleared");
-    let left: Vec<String> = lab
+    fixture.reconcile().await.expect("the broker is cleared");
+    let left: Vec<String> = fixture
         .broker
         .all()
         .into_iter()
         .filter(|object| !object.starts_with("permissions"))
         .collect();
     assert!(left.is_empty(), "{left:?}");
-    assert!(lab.cluster.get(ROOM).is_none());
+    assert!(fixture.cluster.get(ROOM).is_none());
 }
 
 #[tokio::test]
-async fn a_log_that_is_retained_is_continued_by_the_next_room_of_the_name() {
-    let mut lab = deleted(json!({"deletionPolicy": "Retain"}), 0).await;
-    let epoch = lab.cluster.status()["epoch"].clone();
-    lab.pass().await.expect("a pass");
-    lab.pass().await.expect("a pass");
-    assert!(lab.cluster.get(ROOM).is_none());
+async fn retained_log_is_continued_by_the_next_room_of_the_name() {
+    let mut fixture = deleted(json!({"deletionPolicy": "Retain"}), 0).await;
+    let epoch = fixture.cluster.status()["epoch"].clone();
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.reconcile().await.expect("a reconcile");
+    assert!(fixture.cluster.get(ROOM).is_none());
     assert!(
-        lab.broker.get("exchanges", EXCHANGE).is_none()
-            && lab.broker.get("users", EXCHANGE).is_none()
+        fixture.broker.get("exchanges", EXCHANGE).is_none()
+            && fixture.broker.get("users", EXCHANGE).is_none()
     );
     assert!(
-        lab.broker.get("policies", EXCHANGE).is_some(),
+        fixture.broker.get("policies", EXCHANGE).is_some(),
         "what bounds the log stays with it"
     );
 
-    let children: Vec<String> = lab
+    let children: Vec<String> = fixture
         .cluster
         .paths()
         .into_iter()
         .filter(|path| path.ends_with("/chat-geral"))
         .collect();
     for collected in children {
-        lab.cluster.remove(&collected);
+        fixture.cluster.remove(&collected);
     }
     let mut next = room(json!({}));
     next["metadata"]["uid"] = json!("u-2");
-    lab.cluster.put(ROOM, next);
-    lab.pass().await.expect("a pass");
-    assert_eq!(lab.cluster.status()["epoch"], epoch);
+    fixture.cluster.put(ROOM, next);
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(fixture.cluster.status()["epoch"], epoch);
 }
 
 #[tokio::test]
-async fn a_room_whose_broker_secret_is_gone_goes_at_once() {
-    let mut lab = deleted(json!({}), 0).await;
-    lab.cluster.remove("/api/v1/namespaces/papo/secrets/broker");
-    lab.pass().await.expect("the servers are told to go");
-    lab.pass().await.expect("there is nothing to wait for");
-    assert!(lab.cluster.get(ROOM).is_none());
-    assert_somebody_is_told(&lab);
+async fn room_without_its_broker_secret_is_deleted_at_once() {
+    let mut fixture = deleted(json!({}), 0).await;
+    fixture.cluster.remove(SECRET);
+    fixture.reconcile().await.expect("the servers are deleted");
+    fixture
+        .reconcile()
+        .await
+        .expect("there is nothing to wait for");
+    assert!(fixture.cluster.get(ROOM).is_none());
+    assert_an_event_was_written(&fixture);
 }
 
 #[tokio::test]
-async fn a_broker_that_fails_is_waited_for_but_not_for_ever() {
+async fn failing_broker_delays_deletion_until_the_cleanup_timeout() {
     for (seconds_ago, goes) in [(10, false), (200, true)] {
-        let mut lab = deleted(json!({}), seconds_ago).await;
-        lab.broker.set_down(true);
+        let mut fixture = deleted(json!({}), seconds_ago).await;
+        fixture.broker.set_down(true);
         for _ in 0..2 {
-            if lab.cluster.get(ROOM).is_some() {
-                let _ = lab.pass().await;
+            if fixture.cluster.get(ROOM).is_some() {
+                let _ = fixture.reconcile().await;
             }
         }
-        assert_eq!(lab.cluster.get(ROOM).is_none(), goes, "{seconds_ago} s");
+        assert_eq!(fixture.cluster.get(ROOM).is_none(), goes, "{seconds_ago} s");
     }
 }
 
 #[tokio::test]
-async fn the_loser_of_an_exchange_leaves_it_to_the_winner() {
-    let mut lab = Lab::new(room(json!({}))).await;
+async fn deleted_room_leaves_an_exchange_of_another_owner() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
     let theirs = json!({"name": EXCHANGE, "vhost": "/", "type": "topic", "durable": true, "auto_delete": false, "arguments": {"papo-owner": "u-2"}});
-    lab.broker.put("exchanges", EXCHANGE, theirs);
-    lab.broker.put(
+    fixture.broker.put("exchanges", EXCHANGE, theirs);
+    fixture.broker.put(
         "users",
         EXCHANGE,
         json!({"name": EXCHANGE, "tags": [], "password_hash": "x"}),
     );
-    let _ = lab.pass().await;
-    lab.cluster.edit(ROOM, |room| {
+    let _ = fixture.reconcile().await;
+    fixture.cluster.edit(ROOM, |room| {
         room["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
     });
-    lab.pass().await.expect("a pass");
-    assert!(lab.cluster.get(ROOM).is_none());
+    fixture.reconcile().await.expect("a reconcile");
+    assert!(fixture.cluster.get(ROOM).is_none());
     assert!(
-        lab.broker.get("exchanges", EXCHANGE).is_some()
-            && lab.broker.get("users", EXCHANGE).is_some()
+        fixture.broker.get("exchanges", EXCHANGE).is_some()
+            && fixture.broker.get("users", EXCHANGE).is_some()
     );
 }
 
 #[tokio::test]
-async fn an_operator_that_is_uninstalled_lets_its_rooms_go_and_keeps_finalizers_of_others() {
-    let mut lab = Lab::new(room(json!({}))).await;
-    lab.pass().await.expect("a pass");
-    lab.cluster.edit(ROOM, |room| {
+async fn remove_finalizers_keeps_finalizers_of_others() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.cluster.edit(ROOM, |room| {
         room["metadata"]["finalizers"]
             .as_array_mut()
             .expect("ours")
             .push(json!("others/theirs"));
     });
-    let before = lab.broker.all();
+    let before = fixture.broker.all();
     let release = |namespace: &str| {
-        let client = lab.cluster.client();
+        let client = fixture.cluster.client();
         let namespaces = Namespaces {
             watch_namespaces: vec![namespace.to_owned()],
         };
@@ -147,11 +151,51 @@ async fn an_operator_that_is_uninstalled_lets_its_rooms_go_and_keeps_finalizers_
     };
     assert_eq!(release("elsewhere").await.expect("nothing to do"), 0);
     assert_eq!(release("").await.expect("all namespaces"), 1);
-    let left = &lab.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"];
+    let left = &fixture.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"];
     assert_eq!(left, &json!(["others/theirs"]));
-    assert_eq!(lab.broker.all(), before);
-    assert_somebody_is_told(&lab);
-    lab.pass().await.expect("an operator is back");
-    let held = lab.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"].to_string();
+    assert_eq!(fixture.broker.all(), before);
+    assert_an_event_was_written(&fixture);
+    fixture.reconcile().await.expect("an operator is back");
+    let held = fixture.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"].to_string();
     assert!(held.contains("papo.chat/broker"), "{held}");
+}
+
+#[tokio::test]
+async fn plain_404_for_the_broker_secret_does_not_end_the_cleanup() {
+    let mut fixture = deleted(json!({}), 0).await;
+    fixture.reconcile().await.expect("the servers are deleted");
+    fixture.cluster.hide(SECRET);
+    fixture
+        .reconcile()
+        .await
+        .expect_err("nothing is known of the Secret");
+    assert!(fixture.cluster.get(ROOM).is_some());
+    fixture.cluster.show(SECRET);
+    fixture.reconcile().await.expect("the broker is cleared");
+    assert!(fixture.broker.get("exchanges", EXCHANGE).is_none());
+    assert!(fixture.cluster.get(ROOM).is_none());
+}
+
+#[tokio::test]
+async fn plain_404_for_the_servers_does_not_clear_the_broker() {
+    let mut fixture = deleted(json!({}), 0).await;
+    fixture.cluster.hide(DEPLOYMENT);
+    fixture
+        .reconcile()
+        .await
+        .expect_err("nothing is known of the servers");
+    assert!(fixture.broker.get("exchanges", EXCHANGE).is_some());
+    assert!(fixture.cluster.get(ROOM).is_some());
+}
+
+#[tokio::test]
+async fn servers_that_cannot_be_deleted_are_waited_for_until_their_grace_period_ends() {
+    for (seconds_ago, is_waiting) in [(0, true), (600, false)] {
+        let mut fixture = deleted(json!({}), seconds_ago).await;
+        fixture.cluster.refuse(DEPLOYMENT, 500, "cannot delete");
+        let result = fixture.reconcile().await;
+        assert_eq!(result.is_err(), is_waiting, "{seconds_ago} s: {result:?}");
+        let is_there = fixture.cluster.get(ROOM).is_some();
+        assert_eq!(is_there, is_waiting, "{seconds_ago} s");
+    }
 }

@@ -1,21 +1,20 @@
-//! Every field of a room, one by one: set, it is seen in the cluster or on the broker; unset again, everything is as if it had never been set
-//! (classes B6 and B7 of the faults). The fields are those of the schema, so that a new one cannot be forgotten.
+//! Each field of a room: set, it changes an object in the cluster or on the broker; unset again, all objects are as before (classes B6 and B7 of
+//! the faults). The fields are those of the schema, so that a new one cannot be forgotten.
 
 use std::collections::BTreeSet;
 
-use kube::CustomResourceExt;
-use papo_operator::crd::ChatRoom;
+use papo_operator::crd;
 use serde_json::{Value, json};
 
-use crate::fake::{Lab, ROOM, room};
+use crate::fake::{Fixture, ROOM, room};
 
-/// What the field is looked for in.
+/// Where a field takes effect.
 #[derive(Clone, Copy, PartialEq)]
-enum Seen {
+enum Effect {
     /// In a child or an object on the broker.
-    Outside,
-    /// Only in what the operator does; another test says how.
-    InDeeds,
+    Object,
+    /// Only in what the operator does: another test checks that.
+    Behaviour,
 }
 
 /// Each field with a value that is not its default, and the rest of a spec in which it means something.
@@ -66,12 +65,12 @@ fn table() -> Vec<(&'static str, Value, Value)> {
     ]
 }
 
-fn seen(field: &str) -> Seen {
+fn effect(field: &str) -> Effect {
     match field {
-        // deletion::a_log_that_is_retained_is_continued_by_the_next_room_of_the_name, passes::a_paused_room_is_left_alone,
-        // and passes::a_room_goes_to_the_broker_that_it_names.
-        "deletionPolicy" | "paused" | "broker.secretName" => Seen::InDeeds,
-        _ => Seen::Outside,
+        // deletion::retained_log_is_continued_by_the_next_room_of_the_name, reconcile::paused_room_is_not_changed,
+        // and reconcile::room_uses_the_broker_that_its_spec_names.
+        "deletionPolicy" | "paused" | "broker.secretName" => Effect::Behaviour,
+        _ => Effect::Object,
     }
 }
 
@@ -135,12 +134,12 @@ fn unset(room: &mut Value, field: &str) {
 }
 
 /// Everything but the room itself: what it has made of others.
-fn children(lab: &Lab) -> Value {
-    let mut everything = lab.everything();
+fn children(fixture: &Fixture) -> Value {
+    let mut everything = fixture.everything();
     if let Some(objects) = everything["cluster"].as_object_mut() {
         objects.remove(ROOM);
     }
-    everything["policy"] = lab
+    everything["policy"] = fixture
         .broker
         .get("policies", "papo.team.geral")
         .unwrap_or_default();
@@ -148,8 +147,8 @@ fn children(lab: &Lab) -> Value {
 }
 
 #[test]
-fn fields_of_the_schema_and_of_this_test_are_the_same() {
-    let crd = serde_json::to_value(ChatRoom::crd()).expect("JSON");
+fn table_has_every_field_of_the_schema() {
+    let crd = crd::definition().expect("JSON");
     let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     let mut expected = BTreeSet::new();
     fields(spec, "", &mut expected);
@@ -161,23 +160,27 @@ fn fields_of_the_schema_and_of_this_test_are_the_same() {
 }
 
 #[tokio::test]
-async fn every_field_that_is_set_is_seen_and_unset_is_as_if_never_set() {
+async fn each_field_takes_effect_and_unset_leaves_no_trace() {
     for (field, value, rest) in table() {
-        if seen(field) == Seen::InDeeds {
+        if effect(field) == Effect::Behaviour {
             continue;
         }
-        let mut lab = Lab::new(room(rest)).await;
-        lab.settle().await;
-        let never_set = children(&lab);
+        let mut fixture = Fixture::new(room(rest)).await;
+        fixture.settle().await;
+        let never_set = children(&fixture);
 
-        lab.cluster.edit(ROOM, |room| set(room, field, value));
-        lab.settle().await;
-        assert_ne!(children(&lab), never_set, "{field} is accepted and ignored");
+        fixture.cluster.edit(ROOM, |room| set(room, field, value));
+        fixture.settle().await;
+        assert_ne!(
+            children(&fixture),
+            never_set,
+            "{field} is accepted and ignored"
+        );
 
-        lab.cluster.edit(ROOM, |room| unset(room, field));
-        lab.settle().await;
+        fixture.cluster.edit(ROOM, |room| unset(room, field));
+        fixture.settle().await;
         assert_eq!(
-            children(&lab),
+            children(&fixture),
             never_set,
             "{field} stays in effect after it was taken away"
         );

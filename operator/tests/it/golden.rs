@@ -1,10 +1,10 @@
-//! Samples and what becomes of them, kept in files: `UPDATE_GOLDEN=1 cargo test -p papo-operator golden` writes them anew.
+//! The objects of the sample rooms, kept in files: `UPDATE_GOLDEN=1 cargo test -p papo-operator golden` writes them again.
 
 use std::{fs, path::Path};
 
 use papo_operator::{
-    crd::ChatRoom,
-    desired::{self, Log, Wanted},
+    crd::{self, ChatRoom},
+    desired::{self, Credentials, Desired, Log},
     validate::validate,
 };
 use serde::Serialize;
@@ -29,7 +29,7 @@ fn check(sample: &str) {
     assert_eq!(
         rendered,
         expected,
-        "{} differs; UPDATE_GOLDEN=1 writes it anew",
+        "{} differs; UPDATE_GOLDEN=1 writes it again",
         golden.display()
     );
 }
@@ -41,23 +41,27 @@ fn render(chat_room: &ChatRoom) -> String {
         private_ca: false,
         epoch: "0123456789abcdef".parse().expect("valid"),
     };
+    let credentials = Credentials {
+        password: "password".to_owned(),
+        ca: None,
+    };
     let desired::Children {
+        secret,
         deployment,
         service,
         network_policy,
         pod_disruption_budget,
         ingress,
         http_route,
-    } = desired::children(&room, Some(&log));
-    let Wanted::So(deployment) = deployment else {
-        panic!("there is a log");
+    } = desired::children(&room, Some(&credentials), Some(&log));
+    let (Desired::Object(secret), Desired::Object(deployment)) = (secret, deployment) else {
+        panic!("the credentials and the log are known");
     };
-    let user = desired::topology(&room).user;
     let mut documents = vec![
         document(&*deployment),
         document(&service),
         document(&network_policy),
-        document(&desired::secret(&room, &user, "password", None)),
+        document(&*secret),
     ];
     documents.extend(pod_disruption_budget.as_ref().map(document));
     documents.extend(ingress.as_ref().map(document));
@@ -71,19 +75,18 @@ fn document(object: &impl Serialize) -> String {
 }
 
 #[test]
-fn golden_a_room_that_says_little() {
+fn golden_minimal_room() {
     check("geral.yaml");
 }
 
 #[test]
-fn golden_a_room_that_says_everything() {
+fn golden_full_room() {
     check("full.yaml");
 }
 
 #[test]
-fn golden_the_definition_bounds_every_string_and_list_of_ours() {
-    use kube::CustomResourceExt;
-    let crd = serde_json::to_value(ChatRoom::crd()).expect("JSON");
+fn golden_definition_bounds_every_string_and_list() {
+    let crd = crd::definition().expect("JSON");
     let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
     let mut unbounded = Vec::new();
     walk(spec, "spec", &mut unbounded);

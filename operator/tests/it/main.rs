@@ -6,5 +6,5 @@ mod deletion;
 mod fake;
 mod fields;
 mod golden;
-mod passes;
 mod process;
+mod reconcile;

@@ -18,7 +18,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::fake::{BROKER_SECRET, Cluster, Lab, ROOM, room};
+use crate::fake::{BROKER_SECRET, Cluster, Fixture, ROOM, room};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/papo/leases/papo-operator";
 const EXCHANGE: &str = "papo.team.geral";
@@ -43,14 +43,12 @@ impl Operator {
 
     /// With more arguments.
     async fn start_with(cluster: &Cluster, identity: &str, more: &[&str]) -> Self {
-        let free = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let port = free.local_addr().expect("an address").port();
-        drop(free);
-        let listen = format!("127.0.0.1:{port}");
+        let admin = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let port = admin.local_addr().expect("an address").port();
         #[rustfmt::skip]
         let arguments = [
             "papo-operator", "run", "--server-image", "papo-server", "--broker-secret", "papo/broker",
-            "--concurrency", "4", "--lease-duration", "5", "--lease-identity", identity, "--admin-listen", &listen,
+            "--concurrency", "4", "--lease-duration", "5", "--lease-identity", identity,
         ];
         let often: &[&str] = if more.contains(&"--resync-period") {
             &[]
@@ -64,12 +62,12 @@ impl Operator {
         let (client, requests) = cluster.counted_client();
         let (stop, stopped) = oneshot::channel();
         let stopped = async {
-            // Whoever drops the sender wants it to go on.
+            // A dropped sender means that the operator should go on.
             if stopped.await.is_err() {
                 std::future::pending::<()>().await;
             }
         };
-        let running = tokio::spawn(papo_operator::run(*settings, client, stopped));
+        let running = tokio::spawn(papo_operator::run(*settings, client, admin, stopped));
         Self {
             port,
             requests,
@@ -88,7 +86,7 @@ impl Operator {
         Some(answer)
     }
 
-    /// How many passes have failed.
+    /// How many reconciles have failed.
     async fn failures(&self) -> u64 {
         let metrics = self.get("/metrics").await.expect("metrics");
         let line = metrics.lines().find_map(|line| {
@@ -104,7 +102,7 @@ impl Operator {
     }
 }
 
-/// Waits for a condition, for as long as anything may take here, and tells how long it took.
+/// Waits for a condition, two minutes at most, and returns how long it took.
 async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !holds().await {
@@ -145,11 +143,11 @@ fn put_room(cluster: &Cluster, name: &str, spec: Value) -> String {
 }
 
 #[tokio::test]
-async fn an_operator_whose_lease_is_taken_ends() {
-    let lab = Lab::new(room(json!({}))).await;
-    let operator = Operator::start(&lab.cluster, "a").await;
-    until_held_by(&lab.cluster, "a").await;
-    lab.cluster.edit(LEASE, |lease| {
+async fn operator_ends_when_its_lease_is_taken() {
+    let fixture = Fixture::new(room(json!({}))).await;
+    let operator = Operator::start(&fixture.cluster, "a").await;
+    until_held_by(&fixture.cluster, "a").await;
+    fixture.cluster.edit(LEASE, |lease| {
         lease["spec"]["holderIdentity"] = json!("thief");
     });
     let error = operator.end(AT_ONCE).await.expect_err("it must not go on");
@@ -158,17 +156,19 @@ async fn an_operator_whose_lease_is_taken_ends() {
         "{error}"
     );
     assert_eq!(
-        lab.cluster.get(LEASE).expect("it")["spec"]["holderIdentity"],
+        fixture.cluster.get(LEASE).expect("it")["spec"]["holderIdentity"],
         "thief"
     );
 }
 
 #[tokio::test]
-async fn an_operator_that_cannot_renew_ends_before_another_may_begin() {
-    let lab = Lab::new(room(json!({}))).await;
-    let operator = Operator::start(&lab.cluster, "a").await;
-    until_held_by(&lab.cluster, "a").await;
-    lab.cluster.refuse(LEASE, 500, "the API server is on fire");
+async fn operator_that_cannot_renew_ends_before_the_lease_expires() {
+    let fixture = Fixture::new(room(json!({}))).await;
+    let operator = Operator::start(&fixture.cluster, "a").await;
+    until_held_by(&fixture.cluster, "a").await;
+    fixture
+        .cluster
+        .refuse(LEASE, 500, "the API server is on fire");
     let error = operator
         .end(LEASE_DURATION)
         .await
@@ -179,12 +179,30 @@ async fn an_operator_that_cannot_renew_ends_before_another_may_begin() {
     );
 }
 
-/// Two operators, both ready, of whom the first works.
-async fn a_pair() -> (Lab, Operator, Operator) {
-    let lab = Lab::new(room(json!({}))).await;
-    let first = Operator::start(&lab.cluster, "first").await;
-    until_held_by(&lab.cluster, "first").await;
-    let second = Operator::start(&lab.cluster, "second").await;
+#[tokio::test]
+async fn leader_survives_a_plain_404_for_its_lease() {
+    let fixture = Fixture::new(room(json!({}))).await;
+    let operator = Operator::start(&fixture.cluster, "a").await;
+    until_held_by(&fixture.cluster, "a").await;
+    let renewed = || fixture.cluster.get(LEASE).expect("it")["spec"]["renewTime"].clone();
+    fixture.cluster.hide(LEASE);
+    until("a renewal has failed", async || {
+        fixture.cluster.hidden_requests() > 0
+    })
+    .await;
+    let before = renewed();
+    fixture.cluster.show(LEASE);
+    until("the lease is renewed", async || renewed() != before).await;
+    assert!(!operator.running.is_finished());
+    operator.running.abort();
+}
+
+/// Two operators, both ready, of which the first leads.
+async fn leader_and_standby() -> (Fixture, Operator, Operator) {
+    let fixture = Fixture::new(room(json!({}))).await;
+    let first = Operator::start(&fixture.cluster, "first").await;
+    until_held_by(&fixture.cluster, "first").await;
+    let second = Operator::start(&fixture.cluster, "second").await;
     until("the second is ready", async || {
         second
             .get("/readyz")
@@ -192,13 +210,13 @@ async fn a_pair() -> (Lab, Operator, Operator) {
             .is_some_and(|answer| answer.contains("200 OK"))
     })
     .await;
-    (lab, first, second)
+    (fixture, first, second)
 }
 
 #[tokio::test]
-async fn of_two_operators_one_works_and_the_other_takes_over_at_once_when_it_is_told_to_stop() {
-    let (lab, first, second) = a_pair().await;
-    until_deployed(&lab.cluster, "geral").await;
+async fn standby_takes_over_at_once_from_an_operator_that_stops() {
+    let (fixture, first, second) = leader_and_standby().await;
+    until_deployed(&fixture.cluster, "geral").await;
     // It has looked whether the definition is there, and for nothing else.
     assert_eq!(second.requests.load(Ordering::SeqCst), 1);
 
@@ -208,20 +226,21 @@ async fn of_two_operators_one_works_and_the_other_takes_over_at_once_when_it_is_
         .await
         .expect("no panic")
         .expect("it was asked to");
-    lab.cluster
+    fixture
+        .cluster
         .remove("/apis/apps/v1/namespaces/team/deployments/chat-geral");
-    let waited = until_held_by(&lab.cluster, "second").await;
+    let waited = until_held_by(&fixture.cluster, "second").await;
     assert!(waited < AT_ONCE, "{waited:?}");
-    until_deployed(&lab.cluster, "geral").await;
+    until_deployed(&fixture.cluster, "geral").await;
     drop(second.stop);
     second.running.abort();
 }
 
 #[tokio::test]
-async fn an_operator_that_dies_is_followed_when_its_lease_has_run_out_and_not_before() {
-    let (lab, first, second) = a_pair().await;
+async fn standby_waits_for_the_lease_of_a_dead_leader_to_expire() {
+    let (fixture, first, second) = leader_and_standby().await;
     first.running.abort();
-    let waited = until_held_by(&lab.cluster, "second").await;
+    let waited = until_held_by(&fixture.cluster, "second").await;
     // It renews every sixth of the duration: so long ago the last time may have been.
     assert!(waited > LEASE_DURATION * 2 / 3, "{waited:?}");
     assert!(waited < LEASE_DURATION + AT_ONCE, "{waited:?}");
@@ -229,10 +248,10 @@ async fn an_operator_that_dies_is_followed_when_its_lease_has_run_out_and_not_be
 }
 
 #[tokio::test]
-async fn a_definition_that_is_missing_is_waited_for_and_named() {
-    let lab = Lab::new(room(json!({}))).await;
-    lab.cluster.refuse_kind("chatrooms", 404);
-    let operator = Operator::start(&lab.cluster, "a").await;
+async fn missing_definition_is_waited_for_and_named() {
+    let fixture = Fixture::new(room(json!({}))).await;
+    fixture.cluster.refuse_kind("chatrooms", 404);
+    let operator = Operator::start(&fixture.cluster, "a").await;
     until("it says what it waits for", async || {
         operator.get("/readyz").await.is_some_and(|answer| {
             answer.contains("503") && answer.contains("chatrooms.papo.chat is not installed")
@@ -247,12 +266,12 @@ async fn a_definition_that_is_missing_is_waited_for_and_named() {
             .contains("200 OK")
     );
     assert!(
-        lab.cluster.get(LEASE).is_none(),
+        fixture.cluster.get(LEASE).is_none(),
         "it leads nobody meanwhile"
     );
 
-    lab.cluster.accept_kind("chatrooms");
-    until_deployed(&lab.cluster, "geral").await;
+    fixture.cluster.accept_kind("chatrooms");
+    until_deployed(&fixture.cluster, "geral").await;
     assert!(
         operator
             .get("/readyz")
@@ -264,12 +283,13 @@ async fn a_definition_that_is_missing_is_waited_for_and_named() {
 }
 
 #[tokio::test]
-async fn a_kind_that_is_missing_or_forbidden_is_told_to_the_rooms_that_need_it_and_to_no_others() {
-    for (kind, code, spec, reason, words) in [
+async fn unwatched_kind_is_reported_by_the_rooms_that_need_it() {
+    for (kind, code, spec, condition, reason, words) in [
         (
             "httproutes",
             404,
             json!({"gateway": {"parentRefs": [{"name": "public"}]}}),
+            "RouteAccepted",
             "KindMissing",
             "HTTPRoute",
         ),
@@ -277,6 +297,7 @@ async fn a_kind_that_is_missing_or_forbidden_is_told_to_the_rooms_that_need_it_a
             "httproutes",
             403,
             json!({"gateway": {"parentRefs": [{"name": "public"}]}}),
+            "RouteAccepted",
             "Forbidden",
             "httproutes.gateway.networking.k8s.io is forbidden",
         ),
@@ -284,23 +305,24 @@ async fn a_kind_that_is_missing_or_forbidden_is_told_to_the_rooms_that_need_it_a
             "poddisruptionbudgets",
             403,
             json!({"replicas": 2}),
+            "Available",
             "Forbidden",
             "poddisruptionbudgets.policy is forbidden",
         ),
     ] {
-        let lab = Lab::new(room(json!({}))).await;
-        lab.cluster.refuse_kind(kind, code);
-        let needy = put_room(&lab.cluster, "needy", spec);
-        let operator = Operator::start(&lab.cluster, "a").await;
+        let fixture = Fixture::new(room(json!({}))).await;
+        fixture.cluster.refuse_kind(kind, code);
+        let needy = put_room(&fixture.cluster, "needy", spec);
+        let operator = Operator::start(&fixture.cluster, "a").await;
         until("the room that needs it says so", async || {
-            let (status, told, message) = lab.cluster.condition_of(&needy, "Available");
-            status == "False" && told == reason && message.contains(words)
+            let (status, given, message) = fixture.cluster.condition_of(&needy, condition);
+            status == "False" && given == reason && message.contains(words)
         })
         .await;
-        until_deployed(&lab.cluster, "geral").await;
-        until_deployed(&lab.cluster, "needy").await;
+        until_deployed(&fixture.cluster, "geral").await;
+        until_deployed(&fixture.cluster, "needy").await;
         until("the other has nothing to say", async || {
-            lab.cluster.condition("Available").1 == "Starting"
+            fixture.cluster.condition("Available").1 == "Starting"
         })
         .await;
         assert_eq!(
@@ -309,9 +331,9 @@ async fn a_kind_that_is_missing_or_forbidden_is_told_to_the_rooms_that_need_it_a
             "it is no failure to be retried: {kind}"
         );
 
-        lab.cluster.accept_kind(kind);
+        fixture.cluster.accept_kind(kind);
         until("the room has it once it may", async || {
-            !lab.cluster.list(kind).is_empty()
+            !fixture.cluster.list(kind).is_empty()
         })
         .await;
         operator.running.abort();
@@ -320,10 +342,10 @@ async fn a_kind_that_is_missing_or_forbidden_is_told_to_the_rooms_that_need_it_a
 
 #[tokio::test]
 async fn unwatched_kind_shows_in_readyz_and_metrics_of_a_ready_operator() {
-    let lab = Lab::new(room(json!({}))).await;
-    lab.cluster.refuse_kind("httproutes", 404);
-    let operator = Operator::start(&lab.cluster, "a").await;
-    until_deployed(&lab.cluster, "geral").await;
+    let fixture = Fixture::new(room(json!({}))).await;
+    fixture.cluster.refuse_kind("httproutes", 404);
+    let operator = Operator::start(&fixture.cluster, "a").await;
+    until_deployed(&fixture.cluster, "geral").await;
     until("the probe names the kind", async || {
         let ready = operator.get("/readyz").await.unwrap_or_default();
         ready.contains("200 OK")
@@ -336,7 +358,7 @@ async fn unwatched_kind_shows_in_readyz_and_metrics_of_a_ready_operator() {
     let metrics = operator.get("/metrics").await.expect("metrics");
     assert!(metrics.contains(&gauge(0)), "{metrics}");
 
-    lab.cluster.accept_kind("httproutes");
+    fixture.cluster.accept_kind("httproutes");
     until("the kind is watched", async || {
         let metrics = operator.get("/metrics").await.unwrap_or_default();
         metrics.contains(&gauge(1))
@@ -348,27 +370,27 @@ async fn unwatched_kind_shows_in_readyz_and_metrics_of_a_ready_operator() {
 }
 
 #[tokio::test]
-async fn kind_that_the_api_server_cannot_list_keeps_no_room_from_being_served() {
-    let lab = Lab::new(room(json!({}))).await;
+async fn kind_that_cannot_be_listed_keeps_no_room_from_being_served() {
+    let fixture = Fixture::new(room(json!({}))).await;
     for kind in ["httproutes", "ingresses", "poddisruptionbudgets"] {
-        lab.cluster.refuse_kind(kind, 503);
+        fixture.cluster.refuse_kind(kind, 503);
     }
     let needy = put_room(
-        &lab.cluster,
+        &fixture.cluster,
         "needy",
         json!({"ingress": {"host": "needy.example"}}),
     );
-    let operator = Operator::start(&lab.cluster, "a").await;
-    until_deployed(&lab.cluster, "geral").await;
-    until_deployed(&lab.cluster, "needy").await;
+    let operator = Operator::start(&fixture.cluster, "a").await;
+    until_deployed(&fixture.cluster, "geral").await;
+    until_deployed(&fixture.cluster, "needy").await;
     until("the room that needs it says so", async || {
-        let (_, reason, message) = lab.cluster.condition_of(&needy, "Available");
+        let (_, reason, message) = fixture.cluster.condition_of(&needy, "RouteAccepted");
         reason == "ApiError" && message.contains("not listed yet")
     })
     .await;
-    lab.cluster.accept_kind("ingresses");
+    fixture.cluster.accept_kind("ingresses");
     until("the room has its Ingress", async || {
-        !lab.cluster.list("ingresses").is_empty()
+        !fixture.cluster.list("ingresses").is_empty()
     })
     .await;
     operator.running.abort();
@@ -376,29 +398,30 @@ async fn kind_that_the_api_server_cannot_list_keeps_no_room_from_being_served() 
 
 #[tokio::test]
 async fn rooms_of_an_unwatched_kind_are_reconciled_when_its_watch_works() {
-    let lab = Lab::new(room(
+    let fixture = Fixture::new(room(
         json!({"gateway": {"parentRefs": [{"name": "public"}]}}),
     ))
     .await;
-    lab.cluster.refuse_kind("httproutes", 404);
+    fixture.cluster.refuse_kind("httproutes", 404);
     // The resync is an hour away: only the watch can be the reason.
-    let operator = Operator::start_with(&lab.cluster, "a", &["--resync-period", "3600"]).await;
+    let operator = Operator::start_with(&fixture.cluster, "a", &["--resync-period", "3600"]).await;
     until("the room says what is missing", async || {
-        lab.cluster.condition("Available").1 == "KindMissing"
+        fixture.cluster.condition("RouteAccepted").1 == "KindMissing"
     })
     .await;
-    // A room whose servers are on their way is requeued after seconds: these have arrived.
+    // A room whose servers are starting is requeued after seconds: these are available.
     let servers = "/apis/apps/v1/namespaces/team/deployments/chat-geral";
-    lab.cluster.edit(servers, |it| {
+    fixture.cluster.edit(servers, |it| {
         it["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
     });
-    until("no server is on its way", async || {
-        lab.cluster.condition("UpToDate").0 == "True"
+    until("the servers are available without the route", async || {
+        fixture.cluster.condition("UpToDate").0 == "True"
+            && fixture.cluster.condition("Available").0 == "True"
     })
     .await;
-    lab.cluster.accept_kind("httproutes");
+    fixture.cluster.accept_kind("httproutes");
     until("the room has its HTTPRoute", async || {
-        !lab.cluster.list("httproutes").is_empty()
+        !fixture.cluster.list("httproutes").is_empty()
     })
     .await;
     operator.running.abort();
@@ -406,16 +429,16 @@ async fn rooms_of_an_unwatched_kind_are_reconciled_when_its_watch_works() {
 
 #[tokio::test]
 async fn kind_that_may_be_listed_and_later_watched_recovers() {
-    let lab = Lab::new(room(json!({}))).await;
-    lab.cluster.refuse_watch("services");
-    let operator = Operator::start(&lab.cluster, "a").await;
+    let fixture = Fixture::new(room(json!({}))).await;
+    fixture.cluster.refuse_watch("services");
+    let operator = Operator::start(&fixture.cluster, "a").await;
     let note = "watch of Service: services is forbidden";
     until("the probe names the kind", async || {
         let ready = operator.get("/readyz").await.unwrap_or_default();
         ready.contains(note)
     })
     .await;
-    lab.cluster.accept_watch("services");
+    fixture.cluster.accept_watch("services");
     until("the probe names it no longer", async || {
         let ready = operator.get("/readyz").await.unwrap_or_default();
         ready.contains("200 OK") && !ready.contains("watch of Service")
@@ -426,15 +449,15 @@ async fn kind_that_may_be_listed_and_later_watched_recovers() {
 
 #[tokio::test]
 async fn leader_that_cannot_watch_rooms_is_not_ready() {
-    let lab = Lab::new(room(json!({}))).await;
-    lab.cluster.refuse_watch("chatrooms");
-    let operator = Operator::start(&lab.cluster, "a").await;
+    let fixture = Fixture::new(room(json!({}))).await;
+    fixture.cluster.refuse_watch("chatrooms");
+    let operator = Operator::start(&fixture.cluster, "a").await;
     until("the probe says so", async || {
         let ready = operator.get("/readyz").await.unwrap_or_default();
         ready.contains("503") && ready.contains("rooms: chat rooms cannot be watched")
     })
     .await;
-    lab.cluster.accept_watch("chatrooms");
+    fixture.cluster.accept_watch("chatrooms");
     until("it is ready", async || {
         let ready = operator.get("/readyz").await.unwrap_or_default();
         ready.contains("200 OK")
@@ -445,10 +468,10 @@ async fn leader_that_cannot_watch_rooms_is_not_ready() {
 
 #[tokio::test]
 async fn stalled_leader_is_not_ready_and_says_so() {
-    let lab = Lab::new(room(json!({}))).await;
-    lab.cluster.hold_answers(BROKER_SECRET);
-    let operator = Operator::start_with(&lab.cluster, "a", &["--stall-timeout", "1"]).await;
-    until("the probe tells of the stall", async || {
+    let fixture = Fixture::new(room(json!({}))).await;
+    fixture.cluster.hold_answers(BROKER_SECRET);
+    let operator = Operator::start_with(&fixture.cluster, "a", &["--stall-timeout", "1"]).await;
+    until("the probe reports the stall", async || {
         let ready = operator.get("/readyz").await.unwrap_or_default();
         ready.contains("503") && ready.contains("rooms wait (1), and no reconcile has finished")
     })
@@ -462,37 +485,38 @@ async fn stalled_leader_is_not_ready_and_says_so() {
 }
 
 #[tokio::test]
-async fn rooms_of_a_broker_that_does_not_answer_do_not_hold_up_those_of_another() {
-    let lab = Lab::new(room(json!({}))).await;
+async fn silent_broker_does_not_delay_rooms_of_another_broker() {
+    let fixture = Fixture::new(room(json!({}))).await;
     // Accepts and says nothing.
     let silent = TcpListener::bind("127.0.0.1:0").await.expect("a port");
     let port = silent.local_addr().expect("an address").port();
-    let mut secret = lab.cluster.get(BROKER_SECRET).expect("the Secret");
+    let mut secret = fixture.cluster.get(BROKER_SECRET).expect("the Secret");
     secret["data"]["managementPort"] =
         json!(k8s_openapi::ByteString(port.to_string().into_bytes()));
-    lab.cluster
+    fixture
+        .cluster
         .put("/api/v1/namespaces/team/secrets/silent", secret);
     let dead: Vec<String> = (0..40)
         .map(|n| {
             put_room(
-                &lab.cluster,
+                &fixture.cluster,
                 &format!("a{n}"),
                 json!({"broker": {"secretName": "silent"}}),
             )
         })
         .collect();
-    let operator = Operator::start(&lab.cluster, "a").await;
-    until_deployed(&lab.cluster, "geral").await;
+    let operator = Operator::start(&fixture.cluster, "a").await;
+    until_deployed(&fixture.cluster, "geral").await;
     until("every dead room says so", async || {
         dead.iter()
-            .all(|room| lab.cluster.condition_of(room, "BrokerReady").1 == "BrokerUnreachable")
+            .all(|room| fixture.cluster.condition_of(room, "BrokerReady").1 == "BrokerUnreachable")
     })
     .await;
-    // With the broker still silent, the other room is looked after as ever.
+    // The broker is still silent, and the other room is reconciled as before.
     for _ in 0..5 {
-        lab.broker.remove("exchanges", EXCHANGE);
+        fixture.broker.remove("exchanges", EXCHANGE);
         let waited = until("the exchange is back", async || {
-            lab.broker.get("exchanges", EXCHANGE).is_some()
+            fixture.broker.get("exchanges", EXCHANGE).is_some()
         })
         .await;
         assert!(waited < Duration::from_secs(5), "{waited:?}");

@@ -1,4 +1,4 @@
-//! RabbitMQ's management API for as much as the operator asks of it.
+//! RabbitMQ's management API, as far as the operator uses it.
 
 use std::{
     collections::BTreeMap,
@@ -16,6 +16,7 @@ use axum::{
     serve::ListenerExt,
 };
 use k8s_openapi::ByteString;
+use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
@@ -130,8 +131,8 @@ impl Broker {
         self.inside(|inside| inside.down = down);
     }
 
-    fn inside<T>(&self, look: impl FnOnce(&mut Inside) -> T) -> T {
-        look(&mut self.state.lock().expect("no panic"))
+    fn inside<T>(&self, use_it: impl FnOnce(&mut Inside) -> T) -> T {
+        use_it(&mut self.state.lock().expect("no panic"))
     }
 }
 
@@ -152,13 +153,13 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let (method, path) = (parts.method, parts.uri.path().to_owned());
     let is_write = method != Method::GET;
-    if !broker.life.lock().expect("no panic").hears(is_write) {
+    if !broker.life.lock().expect("no panic").answers(is_write) {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     }
     let steps: Vec<String> = path
         .trim_start_matches("/api/")
         .split('/')
-        .map(decoded)
+        .map(|step| percent_decode_str(step).decode_utf8_lossy().into_owned())
         .collect();
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
     broker.inside(|inside| {
@@ -215,18 +216,4 @@ fn one(inside: &mut Inside, method: &Method, kind: &str, name: &str, mut body: V
             StatusCode::CREATED.into_response()
         }
     }
-}
-
-/// The client encodes everything that is not a letter or a digit.
-fn decoded(step: &str) -> String {
-    let mut pieces = step.split('%');
-    let mut text = pieces.next().unwrap_or_default().to_owned();
-    for piece in pieces {
-        let (code, rest) = piece.split_at(2);
-        text.push(char::from(
-            u8::from_str_radix(code, 16).expect("two hexadecimal digits"),
-        ));
-        text.push_str(rest);
-    }
-    text
 }

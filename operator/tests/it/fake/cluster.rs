@@ -1,4 +1,4 @@
-//! An API server for as much as the operator asks of one.
+//! An API server, as far as the operator uses it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -36,6 +36,10 @@ struct State {
     refused_watches: BTreeSet<String>,
     /// Paths whose requests get no answer.
     held: BTreeSet<String>,
+    /// Paths that are answered by a proxy which does not know them.
+    hidden: BTreeSet<String>,
+    /// How many requests the proxy has answered.
+    hidden_requests: usize,
     /// Kinds, by their plurals, that are not there or may not be used.
     refused_kinds: BTreeMap<String, u16>,
 }
@@ -74,12 +78,12 @@ impl Cluster {
                     .headers
                     .get("content-type")
                     .is_some_and(|kind| kind == "application/apply-patch+yaml");
-                let (code, answer) = if life.hears(parts.method != Method::GET) {
+                let (code, answer) = if life.answers(parts.method != Method::GET) {
                     cluster.answer(&parts.method, &parts.uri, applies, body)
                 } else {
                     (500, failure(500, "InternalError", "the operator is dead"))
                 };
-                // Nothing more happens in what is watched: tests change it before operators start, or wait for the resync.
+                // A watch reports nothing after its list: tests change objects before operators start, or wait for the resync.
                 let answer = if code == 200 && is_watch(&parts.uri) {
                     Answer::from_stream(futures::stream::pending::<io::Result<Bytes>>())
                 } else {
@@ -99,6 +103,10 @@ impl Cluster {
         let (key, is_status) = path
             .strip_suffix("/status")
             .map_or((path, false), |key| (key, true));
+        if state.hidden.contains(path) {
+            state.hidden_requests += 1;
+            return (404, json!("404 page not found"));
+        }
         if is_watch(uri)
             && let Some(kind) = state
                 .refused_watches
@@ -230,6 +238,22 @@ impl Cluster {
     pub(crate) fn hold_answers(&self, path: &str) {
         let mut state = self.state.lock().expect("no panic");
         state.held.insert(path.to_owned());
+    }
+
+    /// From now on a proxy answers requests for this path with a plain 404.
+    pub(crate) fn hide(&self, path: &str) {
+        let mut state = self.state.lock().expect("no panic");
+        state.hidden.insert(path.to_owned());
+    }
+
+    /// How many requests the proxy has answered.
+    pub(crate) fn hidden_requests(&self) -> usize {
+        self.state.lock().expect("no panic").hidden_requests
+    }
+
+    pub(crate) fn show(&self, path: &str) {
+        let mut state = self.state.lock().expect("no panic");
+        state.hidden.remove(path);
     }
 
     fn holds(&self, path: &str) -> bool {

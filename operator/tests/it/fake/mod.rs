@@ -1,4 +1,4 @@
-//! An API server and a RabbitMQ that keep what they are sent, count writes, and die after as many as a test likes.
+//! An API server and a RabbitMQ that store what they are sent, count writes, and stop answering after a number of writes.
 
 mod broker;
 mod cluster;
@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicI64, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use kube::{
@@ -20,21 +20,21 @@ use kube::{
     },
 };
 use papo_operator::{
-    apply::World,
+    backoff::Failures,
     broker::Brokers,
     cache::{Cache, Writers},
+    clients::Clients,
     config::Defaults,
-    controller::{Context, Error, Failures, reconcile},
+    controller::{Context, Error, reconcile},
     crd::ChatRoom,
     metrics::Metrics,
-    progress::Progress,
 };
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 pub(crate) use self::{broker::Broker, cluster::Cluster};
 
-/// The life of an operator process: once its writes are used up, nothing it asks for happens any more.
+/// The life of an operator process: after so many writes nothing answers it any more.
 #[derive(Clone)]
 pub(crate) struct Life {
     writes_left: Arc<AtomicI64>,
@@ -49,8 +49,8 @@ impl Life {
         }
     }
 
-    /// Whether a request is still heard.
-    fn hears(&self, is_write: bool) -> bool {
+    /// Whether a request is still answered.
+    fn answers(&self, is_write: bool) -> bool {
         if is_write && self.writes_left.fetch_sub(1, Ordering::SeqCst) <= 0 {
             self.dead.store(true, Ordering::SeqCst);
         }
@@ -58,8 +58,8 @@ impl Life {
     }
 }
 
-/// A cluster and a broker with one room in them, and an operator that looks after it.
-pub(crate) struct Lab {
+/// A cluster and a broker with one room in them, and an operator that reconciles it.
+pub(crate) struct Fixture {
     pub(crate) cluster: Cluster,
     pub(crate) broker: Broker,
     life: Arc<Mutex<Life>>,
@@ -67,7 +67,7 @@ pub(crate) struct Lab {
     writers: Writers,
 }
 
-impl Lab {
+impl Fixture {
     pub(crate) async fn new(room: Value) -> Self {
         let life = Arc::new(Mutex::new(Life::new(i64::MAX)));
         let cluster = Cluster::new(life.clone());
@@ -84,34 +84,41 @@ impl Lab {
         }
     }
 
-    /// Starts the operator anew: with an empty memory, and with so many writes to live.
+    /// Restarts the operator: with an empty cache, and with so many writes to live.
     pub(crate) fn restart(&mut self, writes: i64) {
         *self.life.lock().expect("no panic") = Life::new(writes);
         (self.context, self.writers) = operator(&self.cluster);
     }
 
-    /// One pass, with a cache that is up to date.
-    pub(crate) async fn pass(&mut self) -> Result<(), Error> {
+    /// One reconcile, with a cache that is up to date.
+    pub(crate) async fn reconcile(&mut self) -> Result<(), Error> {
         self.refresh();
         let room: ChatRoom =
             serde_json::from_value(self.cluster.get(ROOM).expect("the room")).expect("a room");
-        let pass = reconcile(Arc::new(room), self.context.clone());
-        tokio::time::timeout(Duration::from_mins(1), Box::pin(pass))
+        let reconcile = reconcile(Arc::new(room), self.context.clone());
+        tokio::time::timeout(Duration::from_mins(5), Box::pin(reconcile))
             .await
-            .expect("a pass ends")
+            .expect("a reconcile ends")
             .map(drop)
     }
 
-    /// Passes until one has nothing to write.
+    /// When a reconcile last finished.
+    pub(crate) fn last_progress(&self) -> Instant {
+        self.context.progress.last()
+    }
+
+    /// Reconciles until nothing is written.
     pub(crate) async fn settle(&mut self) {
         for _ in 0..10 {
             let before = (self.cluster.writes(), self.broker.writes());
-            self.pass().await.expect("a pass of a living operator");
+            self.reconcile()
+                .await
+                .expect("a reconcile of a living operator");
             if before == (self.cluster.writes(), self.broker.writes()) {
                 return;
             }
         }
-        panic!("passes keep writing");
+        panic!("reconciles keep writing");
     }
 
     fn refresh(&mut self) {
@@ -140,7 +147,7 @@ impl Lab {
         fill::<DynamicObject>(&mut http_routes.writer, &self.cluster, "httproutes");
     }
 
-    /// Everything there is, with what is drawn by lot and what counts writes left out.
+    /// Every object, without random values and versions.
     pub(crate) fn everything(&self) -> Value {
         let epoch = self.cluster.status()["epoch"]
             .as_str()
@@ -153,10 +160,10 @@ impl Lab {
     }
 }
 
-/// Where the broker's Secret is.
+/// Path of the broker's Secret.
 pub(crate) const BROKER_SECRET: &str = "/api/v1/namespaces/papo/secrets/broker";
 
-/// Where the room is.
+/// Path of the room.
 pub(crate) const ROOM: &str = "/apis/papo.chat/v1alpha1/namespaces/team/chatrooms/geral";
 
 pub(crate) fn defaults() -> Defaults {
@@ -189,7 +196,7 @@ fn operator(cluster: &Cluster) -> (Arc<Context>, Writers) {
     let (cache, writers) = Cache::new(&client);
     let context = Context {
         recorder: Recorder::new(client.clone(), Reporter::from("test")),
-        world: World {
+        clients: Clients {
             client,
             cache,
             brokers: Brokers::default(),
@@ -199,7 +206,7 @@ fn operator(cluster: &Cluster) -> (Arc<Context>, Writers) {
         resync: Duration::from_secs(30),
         cleanup_timeout: Duration::from_mins(2),
         failures: Failures::default(),
-        progress: Progress::default(),
+        progress: Arc::default(),
     };
     (Arc::new(context), writers)
 }

@@ -1,45 +1,44 @@
-//! Whether those who answer for a room's Ingress and HTTPRoute have taken them up: else its URL does not answer, whatever the servers do.
+//! Whether an ingress controller serves the room's Ingress and a Gateway its HTTPRoute: otherwise its URL does not answer, whatever the servers do.
 
 use k8s_openapi::api::networking::v1::Ingress;
 use kube::core::DynamicObject;
 use serde_json::Value;
 
-use super::{Verdict, verdict};
+use super::conditions::{ConditionState, state};
 use crate::validate::{self, Room};
 
-/// What is said of the ways in; nothing if the room wants none.
-pub(super) fn exposed(
+/// The state of `RouteAccepted`; `None` if the room has no route.
+pub(super) fn accepted(
     room: &Room,
     ingress: Option<&Ingress>,
     http_route: Option<&DynamicObject>,
-) -> Option<Verdict> {
-    let ways = [
-        room.ingress
-            .as_ref()
-            .map(|wanted| by_ingress(wanted, ingress)),
+) -> Option<ConditionState> {
+    let routes = [
+        room.ingress.as_ref().map(|spec| by_ingress(spec, ingress)),
         room.route.as_ref().map(|_| by_gateway(http_route)),
     ];
-    // The worst of them: refused before unknown before taken up.
-    ways.into_iter()
+    // The worst of them: rejected, then unknown, then accepted.
+    routes
+        .into_iter()
         .flatten()
-        .min_by_key(|way| match way.holds {
+        .min_by_key(|route| match route.status {
             Some(false) => 0,
             None => 1,
             Some(true) => 2,
         })
 }
 
-fn unknown(message: &str) -> Verdict {
-    Verdict {
-        holds: None,
+fn unknown(message: &str) -> ConditionState {
+    ConditionState {
+        status: None,
         reason: "Pending",
         message: message.to_owned(),
     }
 }
 
-fn by_ingress(wanted: &validate::Ingress, ingress: Option<&Ingress>) -> Verdict {
+fn by_ingress(spec: &validate::Ingress, ingress: Option<&Ingress>) -> ConditionState {
     if ingress.is_none() {
-        return unknown("the Ingress is not there yet");
+        return unknown("the Ingress does not exist yet");
     }
     let status = ingress.and_then(|ingress| ingress.status.as_ref()?.load_balancer.as_ref());
     let points = status.and_then(|balancer| balancer.ingress.as_ref());
@@ -49,60 +48,60 @@ fn by_ingress(wanted: &validate::Ingress, ingress: Option<&Ingress>) -> Verdict 
         .filter_map(|point| point.hostname.as_deref().or(point.ip.as_deref()))
         .collect();
     if addresses.is_empty() {
-        return Verdict {
-            holds: None,
+        return ConditionState {
+            status: None,
             reason: "NoAddress",
             message: format!(
                 "the ingress controller publishes no address, which is usual without a load balancer (kind, bare metal): \
                  the URL works once {} resolves to the controller",
-                wanted.host
+                spec.host
             ),
         };
     }
-    verdict(
+    state(
         true,
         "RouteAccepted",
         format!("the Ingress is served at {}", addresses.join(", ")),
     )
 }
 
-fn by_gateway(route: Option<&DynamicObject>) -> Verdict {
+fn by_gateway(route: Option<&DynamicObject>) -> ConditionState {
     let no_parents = Vec::new();
     let parents = route
         .and_then(|route| route.data["status"]["parents"].as_array())
         .unwrap_or(&no_parents);
     if parents.is_empty() {
-        return unknown("no Gateway has answered the HTTPRoute");
+        return unknown("no Gateway has accepted or rejected the HTTPRoute yet");
     }
     let generation = route.and_then(|route| route.metadata.generation);
-    let refusals: Vec<String> = parents
+    let rejections: Vec<String> = parents
         .iter()
-        .filter_map(|parent| refusal(parent, generation))
+        .filter_map(|parent| rejection(parent, generation))
         .collect();
-    if refusals.is_empty() {
-        return verdict(
+    if rejections.is_empty() {
+        return state(
             true,
             "RouteAccepted",
             "the Gateway has accepted the HTTPRoute",
         );
     }
-    verdict(false, "RouteRejected", refusals.join("; "))
+    state(false, "RouteRejected", rejections.join("; "))
 }
 
-/// What a Gateway has against the route as it is now.
-fn refusal(parent: &Value, generation: Option<i64>) -> Option<String> {
-    let told = parent["conditions"].as_array()?.iter().find(|told| {
-        told["status"] == "False"
-            && (told["type"] == "Accepted" || told["type"] == "ResolvedRefs")
-            && (told["observedGeneration"].is_null()
-                || told["observedGeneration"].as_i64() == generation)
+/// Why a Gateway rejects the route as it is now; `None` if it does not.
+fn rejection(parent: &Value, generation: Option<i64>) -> Option<String> {
+    let condition = parent["conditions"].as_array()?.iter().find(|it| {
+        it["status"] == "False"
+            && (it["type"] == "Accepted" || it["type"] == "ResolvedRefs")
+            && (it["observedGeneration"].is_null()
+                || it["observedGeneration"].as_i64() == generation)
     })?;
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     Some(format!(
         "Gateway {}: {}: {}",
         text(&parent["parentRef"]["name"]),
-        text(&told["reason"]),
-        text(&told["message"])
+        text(&condition["reason"]),
+        text(&condition["message"])
     ))
 }
 
@@ -120,7 +119,7 @@ mod tests {
         route
     }
 
-    fn wanted() -> validate::Ingress {
+    fn spec() -> validate::Ingress {
         validate::Ingress {
             host: "geral.example".to_owned(),
             class_name: None,
@@ -134,37 +133,40 @@ mod tests {
     }
 
     #[test]
-    fn a_route_that_a_gateway_refuses_is_told_in_its_words() {
+    fn rejected_route_has_the_words_of_the_gateway() {
         let parents = json!([{"parentRef": {"name": "public"}, "conditions": [answer("Accepted", "False", 2)]}]);
-        let told = by_gateway(Some(&route(&parents)));
-        assert_eq!((told.holds, told.reason), (Some(false), "RouteRejected"));
+        let accepted = by_gateway(Some(&route(&parents)));
         assert_eq!(
-            told.message,
+            (accepted.status, accepted.reason),
+            (Some(false), "RouteRejected")
+        );
+        assert_eq!(
+            accepted.message,
             "Gateway public: NoMatchingListenerHostname: no listener has this host"
         );
     }
 
     #[test]
-    fn a_refusal_of_an_earlier_generation_does_not_count() {
+    fn rejection_of_an_earlier_generation_does_not_count() {
         let parents = json!([{"parentRef": {"name": "public"}, "conditions": [answer("Accepted", "False", 1)]}]);
-        assert_eq!(by_gateway(Some(&route(&parents))).holds, Some(true));
+        assert_eq!(by_gateway(Some(&route(&parents))).status, Some(true));
     }
 
     #[test]
-    fn silence_is_neither_a_refusal_nor_an_acceptance() {
-        assert_eq!(by_gateway(Some(&route(&json!([])))).holds, None);
-        let told = by_ingress(&wanted(), Some(&Ingress::default()));
-        assert_eq!((told.holds, told.reason), (None, "NoAddress"));
-        assert!(told.message.contains("once geral.example resolves"));
+    fn silent_gateway_leaves_the_condition_unknown() {
+        assert_eq!(by_gateway(Some(&route(&json!([])))).status, None);
+        let accepted = by_ingress(&spec(), Some(&Ingress::default()));
+        assert_eq!((accepted.status, accepted.reason), (None, "NoAddress"));
+        assert!(accepted.message.contains("once geral.example resolves"));
     }
 
     #[test]
-    fn an_ingress_with_an_address_is_served_there() {
+    fn ingress_with_an_address_is_served_there() {
         let served = json!({"status": {"loadBalancer": {"ingress": [{"ip": "10.0.0.1"}]}}});
         let served: Ingress = serde_json::from_value(served).expect("an Ingress");
-        let told = by_ingress(&wanted(), Some(&served));
+        let accepted = by_ingress(&spec(), Some(&served));
         assert_eq!(
-            (told.holds, told.message.as_str()),
+            (accepted.status, accepted.message.as_str()),
             (Some(true), "the Ingress is served at 10.0.0.1")
         );
     }

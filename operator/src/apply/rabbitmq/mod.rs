@@ -1,0 +1,95 @@
+//! The effects on the broker: reads what exists, and writes only what differs.
+//!
+//! The exchange is the lock: it names the room that owns it and everything that is named after it. It is created first and removed last, so that
+//! the next reconcile resumes one that was cut short, and so that a room never changes what belongs to another room.
+//!
+//! A log is created first and its epoch recorded afterwards, in the Deployment and in the status. A reconcile that was cut short between the
+//! two, or that works from an old status, finds the log by its name and adopts it: there are never two. The same search adopts the log that
+//! an earlier room of the same name left with `deletionPolicy: Retain`.
+
+mod exchange;
+mod log;
+mod request;
+mod user;
+
+use papo_protocol::{Epoch, topology as names};
+
+use crate::{apply::outcome::RoomLog, broker::Broker, desired::Topology, error::BrokerError};
+
+#[cfg(any(test, fuzzing))]
+pub(super) use exchange::check_exchange;
+use exchange::{ensure_exchange, exchange_info, owner_of};
+#[cfg(any(test, fuzzing))]
+pub(super) use log::{check_log, epoch_of};
+use log::{ensure_binding, ensure_log, ensure_policy, logs};
+use request::done;
+use user::{ensure_permissions, ensure_user, password_hash};
+
+/// Makes the room's objects on the broker as they should be, and returns the room's log.
+pub(crate) async fn apply(
+    broker: &Broker,
+    topology: &Topology,
+    password: &str,
+    recorded: Option<&Epoch>,
+) -> Result<RoomLog, BrokerError> {
+    let Topology {
+        room: _,
+        exchange,
+        owner,
+        policy,
+        user,
+    } = topology;
+    ensure_exchange(broker, exchange, owner).await?;
+    ensure_policy(broker, policy).await?;
+    let log = ensure_log(broker, topology, recorded).await?;
+    let queue = names::log(&topology.room, &log.epoch);
+    ensure_binding(broker, exchange, &queue).await?;
+    ensure_user(broker, user, &password_hash(owner, password)).await?;
+    ensure_permissions(broker, user).await?;
+    Ok(log)
+}
+
+/// Removes the room's objects on the broker: all, or all but the log and its policy. `had_log`: the room has ever had a log.
+pub(crate) async fn remove(
+    broker: &Broker,
+    topology: &Topology,
+    keep_log: bool,
+    had_log: bool,
+) -> Result<(), BrokerError> {
+    let Topology {
+        room: _,
+        exchange,
+        owner,
+        policy,
+        user,
+    } = topology;
+    let (api, vhost) = (&broker.api, broker.vhost());
+    let ours = match exchange_info(broker, exchange).await? {
+        Some(info) if owner_of(&info) != Some(owner) => return Ok(()),
+        Some(_) => true,
+        None => had_log,
+    };
+    if ours {
+        if !keep_log {
+            for log in logs(broker, topology).await? {
+                broker.metrics.broker_write();
+                done(
+                    "remove the log",
+                    api.delete_stream(vhost, &log.name, true).await,
+                )?;
+            }
+            broker.metrics.broker_write();
+            done(
+                "remove the policy",
+                api.delete_policy(vhost, &policy.name, true).await,
+            )?;
+        }
+        broker.metrics.broker_write();
+        done("remove the user", api.delete_user(&user.name, true).await)?;
+    }
+    broker.metrics.broker_write();
+    done(
+        "remove the exchange",
+        api.delete_exchange(vhost, exchange, true).await,
+    )
+}

@@ -1,0 +1,74 @@
+//! The broker user of the room's servers.
+
+use rabbitmq_http_client::{
+    password_hashing::base64_encoded_salted_password_hash_sha256,
+    requests::{Permissions, UserParams},
+};
+
+use super::request::{done, optional};
+use crate::{broker::Broker, desired::User, error::BrokerError};
+
+/// The password as RabbitMQ stores it. RabbitMQ's salt has four bytes. Ours are the first of the owner, so that hashes can be compared; a random
+/// password needs no better salt.
+pub(super) fn password_hash(owner: &str, password: &str) -> String {
+    let salt: Vec<u8> = owner.bytes().chain(*b"papo").take(4).collect();
+    base64_encoded_salted_password_hash_sha256(&salt, password)
+}
+
+/// Makes the user have this password.
+pub(super) async fn ensure_user(
+    broker: &Broker,
+    user: &User,
+    hash: &str,
+) -> Result<(), BrokerError> {
+    broker.metrics.broker_read();
+    let existing = optional("read the user", broker.api.get_user(&user.name).await)?;
+    // A broker may not show the hash: then the user's password is taken to be the right one.
+    if existing.is_some_and(|existing| {
+        existing
+            .password_hash
+            .is_none_or(|existing| existing.as_str() == hash)
+    }) {
+        return Ok(());
+    }
+    broker.metrics.broker_write();
+    done(
+        "set the user",
+        broker
+            .api
+            .create_user(&UserParams::new(&user.name, hash, ""))
+            .await,
+    )
+}
+
+/// Makes the user have these permissions.
+pub(super) async fn ensure_permissions(broker: &Broker, user: &User) -> Result<(), BrokerError> {
+    let User {
+        name,
+        configure,
+        write,
+        read,
+    } = user;
+    broker.metrics.broker_read();
+    let existing = optional(
+        "read the permissions",
+        broker.api.get_permissions(broker.vhost(), name).await,
+    )?;
+    if existing.is_some_and(|existing| {
+        (&existing.configure, &existing.write, &existing.read) == (configure, write, read)
+    }) {
+        return Ok(());
+    }
+    broker.metrics.broker_write();
+    let params = Permissions {
+        user: name,
+        vhost: broker.vhost(),
+        configure,
+        read,
+        write,
+    };
+    done(
+        "set the permissions",
+        broker.api.declare_permissions(&params).await,
+    )
+}

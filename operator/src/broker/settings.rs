@@ -1,0 +1,221 @@
+//! A broker as its Secret describes it, in the keys of RabbitMQ's Cluster Operator.
+//!
+//! | key | meaning | if missing |
+//! | --- | --- | --- |
+//! | `username`, `password` | an administrator | an error |
+//! | `host` | where it is | an error |
+//! | `port` | AMQP | 5672, or 5671 with TLS |
+//! | `managementPort` | management HTTP API | 15672, or 15671 with TLS |
+//! | `vhost` | virtual host of the rooms | `/` |
+//! | `tls` | `true` or `false`, for both ports | `true` if `port` is 5671 or there is a `ca.crt` |
+//! | `ca.crt` | its certificate authority (PEM) | the system's |
+//!
+//! Other keys are ignored.
+
+use k8s_openapi::api::core::v1::Secret;
+use papo_protocol::BrokerUrl;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+/// Everything but the unreserved characters of RFC 3986, section 2.3.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'-')
+    .remove(b'.')
+    .remove(b'_')
+    .remove(b'~');
+
+/// Where a broker is and who administers it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Settings {
+    pub(super) username: String,
+    pub(super) password: String,
+    host: String,
+    management_port: u16,
+    vhost: String,
+    url: BrokerUrl,
+    tls: bool,
+    ca: Option<String>,
+}
+
+impl Settings {
+    /// Reads a Secret.
+    pub fn parse(secret: &Secret) -> Result<Self, String> {
+        let text = |key: &str| -> Result<Option<String>, String> {
+            let bytes = secret.data.as_ref().and_then(|data| data.get(key));
+            let text = bytes
+                .map(|bytes| String::from_utf8(bytes.0.clone()))
+                .transpose();
+            let text = text.map_err(|_| format!("`{key}` is not UTF-8"))?;
+            Ok(text.filter(|text| !text.is_empty()))
+        };
+        let needed = |key: &str| text(key)?.ok_or_else(|| format!("`{key}` is missing"));
+        let port = |key: &str| -> Result<Option<u16>, String> {
+            let parse = |text: String| {
+                text.trim()
+                    .parse()
+                    .map_err(|_| format!("`{key}` is not a port"))
+            };
+            text(key)?.map(parse).transpose()
+        };
+        let (amqp_port, ca) = (port("port")?, text("ca.crt")?);
+        let tls = match text("tls")?.as_deref().map(str::trim) {
+            Some("true") => true,
+            Some("false") => false,
+            Some(_) => return Err("`tls` is neither `true` nor `false`".to_owned()),
+            None => amqp_port == Some(5671) || ca.is_some(),
+        };
+        let host = needed("host")?.trim().to_owned();
+        if !is_host(&host) {
+            return Err("`host` is not a host name".to_owned());
+        }
+        let vhost = text("vhost")?.unwrap_or_else(|| "/".to_owned());
+        if [".", ".."].contains(&vhost.as_str()) {
+            return Err("`vhost` cannot be part of a URL".to_owned());
+        }
+        let amqp_port = amqp_port.unwrap_or(if tls { 5671 } else { 5672 });
+        let scheme = if tls { "amqps" } else { "amqp" };
+        let path = utf8_percent_encode(&vhost, RESERVED);
+        let url = format!("{scheme}://{host}:{amqp_port}/{path}").parse();
+        Ok(Self {
+            username: needed("username")?,
+            password: needed("password")?,
+            url: url.map_err(|_| "`host` is not a host name".to_owned())?,
+            host,
+            management_port: port("managementPort")?.unwrap_or(if tls { 15671 } else { 15672 }),
+            vhost,
+            ca: ca.filter(|_| tls),
+            tls,
+        })
+    }
+
+    /// Where servers connect, without credentials.
+    pub fn url(&self) -> &BrokerUrl {
+        &self.url
+    }
+
+    /// The broker's own certificate authority.
+    pub fn ca(&self) -> Option<&str> {
+        self.ca.as_deref()
+    }
+
+    /// The virtual host of the rooms.
+    pub(crate) fn vhost(&self) -> &str {
+        &self.vhost
+    }
+
+    /// Whether both ports speak TLS.
+    pub(super) fn is_tls(&self) -> bool {
+        self.tls
+    }
+
+    /// The management API.
+    pub(crate) fn endpoint(&self) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        format!("{scheme}://{}:{}/api", self.host, self.management_port)
+    }
+}
+
+/// A name or an address without a port, which URLs keep as it is.
+fn is_host(text: &str) -> bool {
+    let url = format!("http://{text}/").parse::<reqwest::Url>();
+    url.is_ok_and(|url| url.host_str() == Some(&text.to_ascii_lowercase()) && url.path() == "/")
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    fn secret(pairs: &[(&str, &str)]) -> Secret {
+        let data = pairs
+            .iter()
+            .map(|(key, value)| ((*key).to_owned(), ByteString(value.as_bytes().to_vec())));
+        Secret {
+            data: Some(data.collect()),
+            ..Secret::default()
+        }
+    }
+
+    const CLUSTER_OPERATORS: [(&str, &str); 6] = [
+        ("username", "u"),
+        ("password", "p"),
+        ("host", "mq.team.svc"),
+        ("port", "5672"),
+        ("provider", "rabbitmq"),
+        ("type", "rabbitmq"),
+    ];
+
+    #[test]
+    fn secret_of_the_cluster_operator_is_enough() {
+        let settings = Settings::parse(&secret(&CLUSTER_OPERATORS)).expect("valid");
+        assert_eq!(settings.endpoint(), "http://mq.team.svc:15672/api");
+        assert_eq!(settings.url().as_str(), "amqp://mq.team.svc:5672/%2F");
+    }
+
+    #[test]
+    fn certificate_authority_means_tls() {
+        let with_ca = [
+            &CLUSTER_OPERATORS[..3],
+            &[("ca.crt", "PEM"), ("vhost", "a b")],
+        ]
+        .concat();
+        let settings = Settings::parse(&secret(&with_ca)).expect("valid");
+        assert_eq!(settings.endpoint(), "https://mq.team.svc:15671/api");
+        assert_eq!(settings.url().as_str(), "amqps://mq.team.svc:5671/a%20b");
+    }
+
+    #[test]
+    fn missing_or_wrong_key_is_named() {
+        for (pairs, problem) in [
+            (&CLUSTER_OPERATORS[..2], "`host` is missing"),
+            (
+                &[
+                    ("username", "u"),
+                    ("password", "p"),
+                    ("host", "h"),
+                    ("port", "x"),
+                ],
+                "`port` is not a port",
+            ),
+            (
+                &[
+                    ("username", "u"),
+                    ("password", "p"),
+                    ("host", "h"),
+                    ("tls", "yes"),
+                ],
+                "`tls` is neither `true` nor `false`",
+            ),
+            (
+                &[("username", "u"), ("password", "p"), ("host", "h/x")],
+                "`host` is not a host name",
+            ),
+        ] {
+            assert_eq!(
+                Settings::parse(&secret(pairs)).err().as_deref(),
+                Some(problem)
+            );
+        }
+    }
+
+    #[test]
+    fn host_that_a_url_would_parse_differently_is_invalid() {
+        for host in [
+            "mq:5672", "mq/x", "a@mq", "m q", "m\tq", "mq?", "127.1", "%6d",
+        ] {
+            let pairs = [("username", "u"), ("password", "p"), ("host", host)];
+            let problem = Settings::parse(&secret(&pairs)).err();
+            assert_eq!(
+                problem.as_deref(),
+                Some("`host` is not a host name"),
+                "{host:?}"
+            );
+        }
+        for host in ["mq", "Mq.team.svc", "10.0.0.1", "[::1]", "a_b-c"] {
+            let pairs = [("username", "u"), ("password", "p"), ("host", host)];
+            assert!(Settings::parse(&secret(&pairs)).is_ok(), "{host:?}");
+        }
+        let dots = [&CLUSTER_OPERATORS[..3], &[("vhost", "..")]].concat();
+        assert!(Settings::parse(&secret(&dots)).is_err());
+    }
+}

@@ -1,0 +1,56 @@
+//! The handles through which the operator reads and changes the cluster and the brokers.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::core::v1::Secret;
+use kube::{Api, Client, Resource, core::NamespaceResourceScope};
+
+use crate::{
+    answer,
+    broker::{Broker, Brokers},
+    cache::Cache,
+    config::SecretRef,
+    error::{BrokerError, ClusterError, Problem},
+    metrics::Metrics,
+};
+
+/// What a reconcile reads from and writes to.
+pub struct Clients {
+    /// The API server.
+    pub client: Client,
+    /// What the watches have reported.
+    pub cache: Cache,
+    /// The brokers in use.
+    pub brokers: Brokers,
+    /// Where requests are counted.
+    pub metrics: Metrics,
+}
+
+impl Clients {
+    /// The broker that a Secret describes. The Secret is read each time: nobody watches Secrets.
+    pub async fn broker(&self, secret: &SecretRef) -> Result<Arc<Broker>, BrokerError> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), &secret.namespace);
+        let read =
+            answer::optional_object(api.get(&secret.name).await).map_err(|error| ClusterError {
+                kind: "Secret".to_owned(),
+                name: secret.to_string(),
+                problem: Problem::Api(error.into()),
+            })?;
+        let Some(read) = read else {
+            self.brokers.forget(secret);
+            return Err(BrokerError::NoSecret(secret.clone()));
+        };
+        self.brokers.get(secret, &read, &self.metrics)
+    }
+}
+
+/// The API of a kind in one namespace, or in all if `None`.
+pub(crate) fn api<K>(client: &Client, namespace: Option<&str>) -> Api<K>
+where
+    K: Resource<Scope = NamespaceResourceScope, DynamicType = ()>,
+{
+    match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    }
+}

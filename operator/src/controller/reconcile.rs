@@ -1,0 +1,191 @@
+//! The reconcile of one room: validate, apply, report.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource, ResourceExt, runtime::controller::Action};
+use papo_protocol::Epoch;
+use tokio::time::timeout;
+
+use super::{
+    context::{Context, Error, TIMEOUT},
+    finalize,
+    report::report,
+};
+use crate::{
+    apply::{self, apply},
+    crd::{ChatRoom, ChatRoomStatus},
+    finalizers,
+    status::{self, status},
+    validate::{Room, validate},
+};
+
+/// The requeue while servers are starting or updating. A watch reports most of that, but not what their pods wait for.
+const ROLLOUT_REQUEUE: Duration = Duration::from_secs(5);
+
+/// Makes a room as its spec says, and reports its status.
+pub async fn reconcile(chat_room: Arc<ChatRoom>, context: Arc<Context>) -> Result<Action, Error> {
+    let began = Instant::now();
+    let result = timeout(TIMEOUT, reconcile_in_time(&chat_room, &context))
+        .await
+        .unwrap_or(Err(Error::TimedOut));
+    // A reconcile that hangs until its time-out is no progress: the operator must not look healthy because of it.
+    if !matches!(result, Err(Error::TimedOut)) {
+        context.progress.finished();
+    }
+    let metrics = &context.clients.metrics;
+    metrics.reconciled(began.elapsed(), result.is_ok());
+    if result.is_ok() {
+        context.failures.reset(&chat_room.uid().unwrap_or_default());
+    }
+    result
+}
+
+async fn reconcile_in_time(chat_room: &ChatRoom, context: &Context) -> Result<Action, Error> {
+    if chat_room.meta().deletion_timestamp.is_some() {
+        return finalize::finalize(chat_room, context).await;
+    }
+    let last = chat_room.status.clone().unwrap_or_default();
+    let generation = chat_room.meta().generation;
+    if chat_room.spec.paused == Some(true) {
+        let status = status::paused(generation, &last, Timestamp::now());
+        report(context, chat_room, &status).await?;
+        return Ok(context.resync());
+    }
+    match validate(chat_room, &context.defaults) {
+        Ok(room) => apply_and_report(chat_room, &room, &last, context).await,
+        Err(invalid) => {
+            let status = status::invalid(&invalid, generation, &last, Timestamp::now());
+            report(context, chat_room, &status).await?;
+            // Only another spec can help, and that triggers a reconcile by itself.
+            Ok(context.resync())
+        }
+    }
+}
+
+async fn apply_and_report(
+    chat_room: &ChatRoom,
+    room: &Room,
+    last: &ChatRoomStatus,
+    context: &Context,
+) -> Result<Action, Error> {
+    let clients = &context.clients;
+    if !finalizers::has(chat_room) {
+        clients.metrics.cluster_write();
+        finalizers::add(&clients.client, chat_room).await?;
+    }
+    if !clients.cache.is_ready_for(room).await {
+        return Err(Error::Stopping);
+    }
+    // On the heap: the requests of all children make it large.
+    let outcome = Box::pin(apply(clients, room, epoch_of(last))).await;
+    let generation = chat_room.meta().generation;
+    let status = status(room, generation, &outcome, last, Timestamp::now());
+    report(context, chat_room, &status).await?;
+    if let Some(failure) = retryable_failure(&outcome) {
+        return Err(Error::Incomplete(failure));
+    }
+    if needs_early_requeue(&outcome, &status) {
+        return Ok(Action::requeue(ROLLOUT_REQUEUE.min(context.resync)));
+    }
+    Ok(context.resync())
+}
+
+/// Whether servers are starting or updating. Without an observed Deployment its kind is not watched, and the room is reconciled when the watch
+/// works.
+fn needs_early_requeue(outcome: &apply::Outcome, status: &ChatRoomStatus) -> bool {
+    status::is_rolling_out(status) && outcome.observed.deployment.is_some()
+}
+
+/// The epoch that the last status names.
+fn epoch_of(last: &ChatRoomStatus) -> Option<Epoch> {
+    last.epoch.as_ref()?.parse().ok()
+}
+
+/// The first failure that a retry may mend. A kind that the cluster does not have, or that the operator may not watch, needs no retry: its
+/// rooms are reconciled when its watch works.
+fn retryable_failure(outcome: &apply::Outcome) -> Option<String> {
+    let broker = outcome.broker.as_ref().err().map(ToString::to_string);
+    let cluster = outcome
+        .failures
+        .iter()
+        .find(|failure| !failure.waits_for_a_watch());
+    broker.or_else(|| cluster.map(ToString::to_string))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use k8s_openapi::{
+        api::apps::v1::Deployment,
+        apimachinery::pkg::apis::meta::v1::{Condition, Time},
+    };
+
+    use super::*;
+    use crate::{
+        apply::{LogOrigin, Observed, Outcome},
+        cache::Unwatched,
+        crd::condition,
+        error::{ClusterError, Problem},
+    };
+
+    fn outcome(failures: Vec<ClusterError>, deployment: Option<Arc<Deployment>>) -> Outcome {
+        Outcome {
+            broker: Ok(LogOrigin::Known),
+            epoch: None,
+            failures,
+            observed: Observed {
+                deployment,
+                ..Observed::default()
+            },
+        }
+    }
+
+    fn unwatched(reason: Unwatched) -> ClusterError {
+        ClusterError {
+            kind: "Deployment".to_owned(),
+            name: "chat-geral".to_owned(),
+            problem: Problem::Unwatched(reason),
+        }
+    }
+
+    fn starting() -> ChatRoomStatus {
+        let available = Condition {
+            type_: condition::AVAILABLE.to_owned(),
+            status: "False".to_owned(),
+            reason: "NotStarted".to_owned(),
+            message: String::new(),
+            observed_generation: None,
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        };
+        ChatRoomStatus {
+            conditions: vec![available],
+            ..ChatRoomStatus::default()
+        }
+    }
+
+    #[test]
+    fn starting_servers_are_reconciled_early_only_if_they_are_watched() {
+        let watched = outcome(Vec::new(), Some(Arc::default()));
+        assert!(needs_early_requeue(&watched, &starting()));
+        let unwatched = outcome(vec![unwatched(Unwatched::KindMissing)], None);
+        assert!(!needs_early_requeue(&unwatched, &starting()));
+        assert!(!needs_early_requeue(&watched, &ChatRoomStatus::default()));
+    }
+
+    #[test]
+    fn unwatched_kind_is_no_failure_to_retry_unless_it_may_pass() {
+        for (reason, is_retried) in [
+            (Unwatched::KindMissing, false),
+            (Unwatched::Forbidden("no".to_owned()), false),
+            (Unwatched::NotListed("503".to_owned()), true),
+        ] {
+            let failure = retryable_failure(&outcome(vec![unwatched(reason)], None));
+            assert_eq!(failure.is_some(), is_retried, "{failure:?}");
+        }
+    }
+}

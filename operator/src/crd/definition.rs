@@ -1,0 +1,77 @@
+//! The definition of the resource, as `papo-operator crd` prints it.
+
+use kube::CustomResourceExt;
+use serde_json::Value;
+
+use super::ChatRoom;
+
+/// The formats of our schema that the API server knows. It warns of every other one, such as `uint32`, whenever the definition is applied.
+const KNOWN_FORMATS: [&str; 3] = ["int32", "int64", "date-time"];
+
+/// The `CustomResourceDefinition` of `ChatRoom`.
+pub fn definition() -> serde_json::Result<Value> {
+    let mut definition = serde_json::to_value(ChatRoom::crd())?;
+    remove_unknown_formats(&mut definition);
+    Ok(definition)
+}
+
+fn remove_unknown_formats(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            let is_unknown = |format: &Value| {
+                format
+                    .as_str()
+                    .is_some_and(|format| !KNOWN_FORMATS.contains(&format))
+            };
+            if fields.get("format").is_some_and(is_unknown) {
+                fields.remove("format");
+            }
+            fields.values_mut().for_each(remove_unknown_formats);
+        }
+        Value::Array(items) => items.iter_mut().for_each(remove_unknown_formats),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use papo_protocol::limits::{self, Bounds};
+
+    use super::*;
+
+    fn limits_schema() -> Value {
+        let definition = definition().expect("JSON");
+        let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/limits";
+        definition.pointer(schema).expect("the limits").clone()
+    }
+
+    #[test]
+    fn definition_has_no_format_that_the_api_server_warns_of() {
+        let text = definition().expect("JSON").to_string();
+        assert!(!text.contains("\"uint"), "{text}");
+        assert!(text.contains("\"format\":\"int32\""), "{text}");
+    }
+
+    #[test]
+    fn limits_have_the_bounds_and_defaults_of_the_server() {
+        let schema = limits_schema();
+        for (field, bounds) in [
+            ("messageLength", limits::MESSAGE_LENGTH),
+            ("nameLength", limits::NAME_LENGTH),
+            ("messagesPerSecond", limits::MESSAGES_PER_SECOND),
+            ("messageBurst", limits::MESSAGE_BURST),
+            ("frameSize", limits::FRAME_SIZE),
+            ("connections", limits::CONNECTIONS),
+        ] {
+            let Bounds { min, max, default } = bounds;
+            let property = &schema["properties"][field];
+            assert_eq!(property["minimum"].as_f64(), Some(min.into()), "{field}");
+            assert_eq!(property["maximum"].as_f64(), Some(max.into()), "{field}");
+            let description = property["description"].as_str().expect("a description");
+            assert!(
+                description.contains(&format!("{default} if not given")),
+                "{field}: {description}"
+            );
+        }
+    }
+}

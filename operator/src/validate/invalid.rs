@@ -1,0 +1,51 @@
+//! Why a room is not valid.
+
+use papo_protocol::InvalidRoomName;
+
+/// Why a room is not valid.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Invalid {
+    /// The name cannot be part of the names of the room's objects.
+    #[error("metadata.name: {0}")]
+    Name(#[from] InvalidRoomName),
+    /// Not an object that the API server has stored.
+    #[error("metadata.uid is missing")]
+    Uid,
+    /// A title that cannot be an environment variable.
+    #[error("spec.title contains the character U+0000")]
+    Title,
+    /// A negative number of servers.
+    #[error("spec.replicas is {0}, which is less than zero")]
+    Replicas(i32),
+    /// Not an age that RabbitMQ accepts.
+    #[error(
+        "spec.retention.maxAge is {0:?}; it is a number and one of Y, M, D, h, m, s, such as 7D"
+    )]
+    MaxAge(String),
+    /// Not a size, or one that is too small or too large.
+    #[error(
+        "spec.retention.maxBytes is {0:?}; it is a number of bytes between 1M and 1Pi, such as 500M or 2Gi"
+    )]
+    MaxBytes(String),
+    /// A limit with which the server would not start.
+    #[error("spec.limits.{field} is {value}; it must be between {min} and {max}")]
+    Limit {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        value: u32,
+        /// The smallest value.
+        min: u32,
+        /// The largest value.
+        max: u32,
+    },
+    /// Neither the room nor the operator names a broker.
+    #[error("spec.broker is needed: the operator has no default broker")]
+    NoBroker,
+    /// Neither the room nor the operator names a host.
+    #[error("spec.ingress.host is needed: the operator has no default domain")]
+    NoHost,
+    /// Neither the room nor the operator names a Gateway.
+    #[error("spec.gateway.parentRefs is needed: the operator has no default Gateway")]
+    NoParent,
+}

@@ -1,0 +1,49 @@
+//! The limits of a room's clients, within the bounds that `papo_protocol::limits` owns.
+
+use papo_protocol::{Limits, limits as bounds, limits::Bounds};
+
+use super::invalid::Invalid;
+use crate::crd;
+
+/// The limits of a spec. A limit that it leaves out has the server's default.
+pub(super) fn limits(spec: Option<&crd::Limits>) -> Result<Limits, Invalid> {
+    let crd::Limits {
+        message_length,
+        name_length,
+        messages_per_second,
+        message_burst,
+        frame_size,
+        connections,
+    } = spec.cloned().unwrap_or_default();
+    let message_length = within("messageLength", message_length, bounds::MESSAGE_LENGTH)?;
+    // A character takes up to four bytes: a smaller frame could not hold the longest message.
+    let frame_bounds = Bounds {
+        min: bounds::FRAME_SIZE.min.max(4 * message_length),
+        ..bounds::FRAME_SIZE
+    };
+    Ok(Limits {
+        message_length,
+        name_length: within("nameLength", name_length, bounds::NAME_LENGTH)?,
+        messages_per_second: within(
+            "messagesPerSecond",
+            messages_per_second,
+            bounds::MESSAGES_PER_SECOND,
+        )?,
+        message_burst: within("messageBurst", message_burst, bounds::MESSAGE_BURST)?,
+        frame_size: within("frameSize", frame_size, frame_bounds)?,
+        connections: within("connections", connections, bounds::CONNECTIONS)?,
+    })
+}
+
+fn within(field: &'static str, value: Option<u32>, bounds: Bounds) -> Result<u32, Invalid> {
+    let value = value.unwrap_or(bounds.default);
+    if bounds.range().contains(&value) {
+        return Ok(value);
+    }
+    Err(Invalid::Limit {
+        field,
+        value,
+        min: bounds.min,
+        max: bounds.max,
+    })
+}

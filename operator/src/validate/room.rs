@@ -1,0 +1,88 @@
+//! A valid room, in the terms in which the operator works with it.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use papo_protocol::{Limits, RoomName};
+
+use crate::{
+    config::SecretRef,
+    crd::{DeletionPolicy, ImagePullPolicy, ParentRef, Placement, Resources},
+};
+
+/// A room whose spec is valid, with every default filled in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Room {
+    /// Its name.
+    pub name: RoomName,
+    /// The resource's `metadata.uid`: a room that is deleted and created again has another.
+    pub uid: String,
+    /// What makes Kubernetes delete its children with it.
+    pub owner: OwnerReference,
+    /// Heading of the page.
+    pub title: Option<String>,
+    /// How many servers it should have.
+    pub replicas: i32,
+    /// Age and size its log may reach.
+    pub retention: Retention,
+    /// Limits of its clients.
+    pub limits: Limits,
+    /// Secret with the broker's administrator.
+    pub broker: SecretRef,
+    /// What its pods are made of.
+    pub pods: Pods,
+    /// Its Ingress, if it has one.
+    pub ingress: Option<Ingress>,
+    /// Its HTTPRoute, if it has one.
+    pub route: Option<Route>,
+    /// What happens to its log when the room is deleted.
+    pub deletion_policy: DeletionPolicy,
+}
+
+/// How much of the past a log keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retention {
+    /// RabbitMQ's `max-age`.
+    pub max_age: Option<String>,
+    /// RabbitMQ's `max-length-bytes`.
+    pub max_bytes: u64,
+}
+
+/// What a room's pods are made of.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pods {
+    /// Image of the server.
+    pub image: String,
+    /// When it is pulled; Kubernetes decides by its tag if `None`.
+    pub image_pull_policy: Option<ImagePullPolicy>,
+    /// Secrets to pull it with.
+    pub image_pull_secrets: Vec<String>,
+    /// CPU and memory.
+    pub resources: Resources,
+    /// Where they may run.
+    pub placement: Placement,
+    /// What they log, in tracing's filter syntax.
+    pub log_filter: String,
+}
+
+/// The Ingress of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ingress {
+    /// Its host.
+    pub host: String,
+    /// Its class; the cluster's default if `None`.
+    pub class_name: Option<String>,
+    /// Its annotations.
+    pub annotations: BTreeMap<String, String>,
+    /// Secret with its certificate; no TLS if `None`.
+    pub tls_secret_name: Option<String>,
+}
+
+/// The HTTPRoute of a room.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Gateways to attach to; at least one.
+    pub parents: Vec<ParentRef>,
+    /// Hosts; every host of the listener if empty.
+    pub hostnames: Vec<String>,
+}

@@ -1,0 +1,398 @@
+//! What reconciles of a room change, and what they do not.
+
+use serde_json::json;
+
+use crate::fake::{BROKER_SECRET, Fixture, ROOM, room};
+
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/team/deployments/chat-geral";
+const INGRESS: &str = "/apis/networking.k8s.io/v1/namespaces/team/ingresses/chat-geral";
+const ROUTE: &str = "/apis/gateway.networking.k8s.io/v1/namespaces/team/httproutes/chat-geral";
+const EXCHANGE: &str = "papo.team.geral";
+
+/// A room after the reconciles that create its objects.
+async fn created(spec: serde_json::Value) -> Fixture {
+    let mut fixture = Fixture::new(room(spec)).await;
+    fixture.reconcile().await.expect("a first reconcile");
+    fixture
+        .reconcile()
+        .await
+        .expect("a second reconcile, which observes the children");
+    fixture
+}
+
+#[tokio::test]
+async fn steady_state_writes_nothing() {
+    let full = json!({"replicas": 3, "ingress": {}, "gateway": {"parentRefs": [{"name": "public"}]}, "resources": {"requests": {"cpu": "1000m"}}});
+    let mut fixture = created(full).await;
+    let before = (fixture.cluster.writes(), fixture.broker.writes());
+    for _ in 0..10 {
+        fixture.reconcile().await.expect("a reconcile");
+    }
+    assert_eq!((fixture.cluster.writes(), fixture.broker.writes()), before);
+}
+
+#[tokio::test]
+async fn restarted_operator_writes_nothing() {
+    let mut fixture = created(json!({"replicas": 2, "ingress": {}})).await;
+    let before = (fixture.cluster.writes(), fixture.broker.writes());
+    fixture.restart(i64::MAX);
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!((fixture.cluster.writes(), fixture.broker.writes()), before);
+}
+
+#[tokio::test]
+async fn objects_removed_from_the_cluster_are_created_again() {
+    let mut fixture = created(
+        json!({"replicas": 2, "ingress": {}, "gateway": {"parentRefs": [{"name": "public"}]}}),
+    )
+    .await;
+    let children: Vec<String> = fixture
+        .cluster
+        .paths()
+        .into_iter()
+        .filter(|path| path.ends_with("/chat-geral"))
+        .collect();
+    assert_eq!(children.len(), 7, "{children:?}");
+    for child in children {
+        fixture.cluster.remove(&child);
+        fixture.reconcile().await.expect("a reconcile");
+        assert!(fixture.cluster.get(&child).is_some(), "{child}");
+    }
+}
+
+#[tokio::test]
+async fn objects_removed_from_the_broker_are_created_again() {
+    let mut fixture = created(json!({})).await;
+    let before = fixture.broker.all();
+    for kind in ["exchanges", "policies", "users", "permissions"] {
+        fixture.broker.remove(kind, EXCHANGE);
+        fixture.reconcile().await.expect("a reconcile");
+        assert_eq!(fixture.broker.all(), before, "{kind}");
+    }
+    fixture.broker.remove_bindings();
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(fixture.broker.all(), before, "bindings");
+}
+
+#[tokio::test]
+async fn lost_log_is_created_again_under_another_epoch() {
+    let mut fixture = created(json!({})).await;
+    let epoch = |fixture: &Fixture| {
+        fixture.cluster.status()["epoch"]
+            .as_str()
+            .expect("an epoch")
+            .to_owned()
+    };
+    let old = epoch(&fixture);
+    fixture
+        .broker
+        .remove("queues", &format!("{EXCHANGE}.log.{old}"));
+    fixture.reconcile().await.expect("a reconcile");
+    let new = epoch(&fixture);
+    assert_ne!(old, new);
+    let servers = fixture
+        .cluster
+        .get(DEPLOYMENT)
+        .expect("servers")
+        .to_string();
+    assert!(
+        servers.contains(&new) && !servers.contains(&old),
+        "{servers}"
+    );
+}
+
+#[tokio::test]
+async fn changed_child_is_changed_back() {
+    let mut fixture = created(json!({"replicas": 2})).await;
+    fixture
+        .cluster
+        .edit(DEPLOYMENT, |servers| servers["spec"]["replicas"] = json!(7));
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(
+        fixture.cluster.get(DEPLOYMENT).expect("servers")["spec"]["replicas"],
+        2
+    );
+}
+
+#[tokio::test]
+async fn children_that_the_spec_drops_are_removed() {
+    let mut fixture = created(
+        json!({"replicas": 2, "ingress": {}, "gateway": {"parentRefs": [{"name": "public"}]}}),
+    )
+    .await;
+    fixture
+        .cluster
+        .edit(ROOM, |room| room["spec"] = json!({"replicas": 1}));
+    fixture.reconcile().await.expect("a reconcile");
+    for gone in [
+        INGRESS,
+        ROUTE,
+        "/apis/policy/v1/namespaces/team/poddisruptionbudgets/chat-geral",
+    ] {
+        assert!(fixture.cluster.get(gone).is_none(), "{gone}");
+    }
+}
+
+#[tokio::test]
+async fn object_of_another_owner_is_reported_and_not_changed() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    let theirs = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "chat-geral", "namespace": "team", "uid": "x"}, "spec": {"replicas": 9, "selector": {}, "template": {}}});
+    fixture.cluster.put(DEPLOYMENT, theirs.clone());
+    fixture.reconcile().await.expect_err("a conflict");
+    assert_eq!(fixture.cluster.get(DEPLOYMENT), Some(theirs));
+    assert_eq!(fixture.cluster.condition("Available").1, "Conflict");
+}
+
+#[tokio::test]
+async fn exchange_of_another_owner_is_reported_and_not_changed() {
+    for theirs in [
+        json!({"name": EXCHANGE, "vhost": "/", "type": "fanout", "durable": true, "auto_delete": false, "arguments": {}}),
+        json!({"name": EXCHANGE, "vhost": "/", "type": "topic", "durable": true, "auto_delete": false, "arguments": {"papo-owner": "u-2"}}),
+    ] {
+        let mut fixture = Fixture::new(room(json!({}))).await;
+        fixture.broker.put("exchanges", EXCHANGE, theirs.clone());
+        fixture.reconcile().await.expect_err("a conflict");
+        let (status, reason, message) = fixture.cluster.condition("BrokerReady");
+        assert_eq!(
+            (status.as_str(), reason.as_str()),
+            ("False", "Conflict"),
+            "{message}"
+        );
+        assert_eq!(fixture.broker.get("exchanges", EXCHANGE), Some(theirs));
+        assert!(fixture.broker.writes().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn failing_broker_is_quoted_and_servers_still_scale() {
+    let mut fixture = created(json!({})).await;
+    fixture.broker.set_down(true);
+    fixture
+        .cluster
+        .edit(ROOM, |room| room["spec"]["replicas"] = json!(3));
+    fixture.reconcile().await.expect_err("the broker is down");
+    let (status, _, message) = fixture.cluster.condition("BrokerReady");
+    assert_eq!(status, "False");
+    assert!(message.contains("the broker is on fire"), "{message}");
+    assert_eq!(
+        fixture.cluster.get(DEPLOYMENT).expect("servers")["spec"]["replicas"],
+        3
+    );
+
+    fixture.broker.set_down(false);
+    fixture.reconcile().await.expect("the broker is back");
+    assert_eq!(fixture.cluster.condition("BrokerReady").0, "True");
+}
+
+#[tokio::test]
+async fn rejection_by_the_api_server_is_quoted_until_it_is_resolved() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    fixture.cluster.refuse(
+        DEPLOYMENT,
+        422,
+        "spec.template.spec.priorityClassName: no such class",
+    );
+    fixture.reconcile().await.expect_err("refused");
+    let (_, reason, message) = fixture.cluster.condition("Available");
+    assert_eq!(reason, "Invalid");
+    assert!(message.contains("no such class"), "{message}");
+    fixture.cluster.accept(DEPLOYMENT);
+    fixture.reconcile().await.expect("mended");
+    assert_eq!(fixture.cluster.condition("Available").1, "Starting");
+}
+
+#[tokio::test]
+async fn invalid_spec_is_reported_and_changes_nothing() {
+    let mut fixture = created(json!({})).await;
+    let before = fixture.broker.writes();
+    fixture.cluster.edit(ROOM, |room| {
+        room["spec"]["retention"] = json!({"maxAge": "soon"});
+    });
+    fixture.reconcile().await.expect("nothing to retry");
+    let (status, reason, message) = fixture.cluster.condition("Accepted");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Invalid"));
+    assert!(message.contains("maxAge"), "{message}");
+    assert_eq!(fixture.broker.writes(), before);
+}
+
+#[tokio::test]
+async fn paused_room_is_not_changed() {
+    let mut fixture = created(json!({})).await;
+    fixture
+        .cluster
+        .edit(ROOM, |room| room["spec"]["paused"] = json!(true));
+    fixture.cluster.remove(DEPLOYMENT);
+    fixture.reconcile().await.expect("a reconcile");
+    assert!(fixture.cluster.get(DEPLOYMENT).is_none());
+    assert_eq!(fixture.cluster.condition("Accepted").1, "Paused");
+    fixture
+        .cluster
+        .edit(ROOM, |room| room["spec"]["paused"] = json!(false));
+    fixture.reconcile().await.expect("a reconcile");
+    assert!(fixture.cluster.get(DEPLOYMENT).is_some());
+}
+
+#[tokio::test]
+async fn retention_changes_without_another_log() {
+    let mut fixture = created(json!({})).await;
+    let epoch = fixture.cluster.status()["epoch"].clone();
+    fixture.cluster.edit(ROOM, |room| {
+        room["spec"]["retention"] = json!({"maxAge": "7D", "maxBytes": "2M"});
+    });
+    fixture.reconcile().await.expect("a reconcile");
+    let policy = fixture.broker.get("policies", EXCHANGE).expect("a policy");
+    assert_eq!(
+        policy["definition"],
+        json!({"max-age": "7D", "max-length-bytes": 2_000_000})
+    );
+    assert_eq!(fixture.cluster.status()["epoch"], epoch);
+}
+
+#[tokio::test]
+async fn image_pull_failure_is_reported_in_the_words_of_the_node() {
+    let mut fixture = created(json!({})).await;
+    fixture.cluster.edit(DEPLOYMENT, |servers| {
+        servers["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
+    });
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(fixture.cluster.condition("Ready").0, "True");
+
+    fixture
+        .cluster
+        .edit(ROOM, |room| room["spec"]["image"] = json!("missing"));
+    fixture.cluster.edit(DEPLOYMENT, |servers| {
+        servers["status"] = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 1, "availableReplicas": 1});
+    });
+    fixture.cluster.put(
+        "/api/v1/namespaces/team/pods/chat-geral-1",
+        json!({"metadata": {"name": "chat-geral-1"}, "status": {"containerStatuses": [{
+            "name": "server", "image": "missing", "imageID": "", "ready": false, "restartCount": 0,
+            "state": {"waiting": {"reason": "ErrImagePull", "message": "not found"}},
+        }]}}),
+    );
+    fixture
+        .reconcile()
+        .await
+        .expect("nothing that a retry may mend");
+    let (status, reason, message) = fixture.cluster.condition("UpToDate");
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "ServersFailing")
+    );
+    assert!(
+        message.starts_with("pod chat-geral-1: ErrImagePull: not found. The nodes cannot get the image missing: load it"),
+        "{message}"
+    );
+    assert_eq!(fixture.cluster.condition("Ready").0, "False");
+    assert_eq!(fixture.cluster.condition("Available").0, "True");
+}
+
+#[tokio::test]
+async fn thousand_failed_reconciles_keep_no_connections() {
+    let mut fixture = created(json!({})).await;
+    fixture.broker.set_down(true);
+    for _ in 0..1_000 {
+        fixture.reconcile().await.expect_err("the broker is down");
+    }
+    let connections = fixture.broker.connections();
+    assert!(connections <= 2, "{connections} connections");
+    // A Secret that is rewritten without a change is no reason for another connection either.
+    fixture.cluster.edit(BROKER_SECRET, |secret| {
+        secret["metadata"]["labels"] = json!({"new": "yes"});
+    });
+    fixture.reconcile().await.expect_err("the broker is down");
+    assert_eq!(fixture.broker.connections(), connections);
+}
+
+#[tokio::test]
+async fn steady_state_costs_two_cluster_reads_and_six_broker_reads() {
+    let mut fixture = created(json!({"replicas": 2, "ingress": {}})).await;
+    let before = (fixture.cluster.requests(), fixture.broker.requests());
+    fixture.cluster.edit(DEPLOYMENT, |servers| {
+        servers["status"] = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});
+    });
+    fixture.reconcile().await.expect("the status is written");
+    let between = (fixture.cluster.requests(), fixture.broker.requests());
+    fixture.reconcile().await.expect("a reconcile");
+    let after = (fixture.cluster.requests(), fixture.broker.requests());
+    assert!(between.0 > before.0 + 2, "the status was written");
+    assert_eq!((after.0 - between.0, after.1 - between.1), (2, 6));
+}
+
+#[tokio::test]
+async fn room_uses_the_broker_that_its_spec_names() {
+    let mut fixture = Fixture::new(room(json!({"broker": {"secretName": "mine"}}))).await;
+    fixture
+        .reconcile()
+        .await
+        .expect_err("there is no such Secret");
+    assert_eq!(fixture.cluster.condition("BrokerReady").1, "SecretNotFound");
+    assert!(
+        fixture.broker.writes().is_empty(),
+        "the default broker is not touched"
+    );
+    let secret = fixture.cluster.get(BROKER_SECRET).expect("the Secret");
+    fixture
+        .cluster
+        .put("/api/v1/namespaces/team/secrets/mine", secret);
+    fixture.reconcile().await.expect("now there is");
+    assert!(fixture.broker.get("exchanges", EXCHANGE).is_some());
+}
+
+#[tokio::test]
+async fn room_scaled_to_zero_keeps_its_log_and_is_ready() {
+    let mut fixture = created(json!({"replicas": 3})).await;
+    fixture
+        .cluster
+        .edit(ROOM, |room| room["spec"]["replicas"] = json!(0));
+    fixture.reconcile().await.expect("a reconcile");
+    let servers = fixture.cluster.get(DEPLOYMENT).expect("servers");
+    assert_eq!(servers["spec"]["replicas"], 0);
+    let budget = "/apis/policy/v1/namespaces/team/poddisruptionbudgets/chat-geral";
+    assert!(fixture.cluster.get(budget).is_none());
+    let log = fixture.cluster.status()["epoch"]
+        .as_str()
+        .map(str::to_owned);
+    let log = format!("{EXCHANGE}.log.{}", log.expect("an epoch"));
+    assert!(fixture.broker.get("queues", &log).is_some());
+
+    fixture.cluster.edit(DEPLOYMENT, |it| {
+        it["status"] = json!({"observedGeneration": 1});
+    });
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(fixture.cluster.condition("Available").1, "ScaledToZero");
+    assert_eq!(fixture.cluster.condition("Ready").0, "True");
+}
+
+#[tokio::test(start_paused = true)]
+async fn reconcile_that_hangs_ends_and_is_no_progress() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    let before = fixture.last_progress();
+    fixture.cluster.hold_answers(BROKER_SECRET);
+    let error = fixture.reconcile().await.expect_err("no answer");
+    assert!(
+        error.to_string().contains("not finished after 180 s"),
+        "{error}"
+    );
+    assert_eq!(fixture.last_progress(), before);
+}
+
+#[tokio::test]
+async fn rejected_route_does_not_make_the_servers_unavailable() {
+    let mut fixture = created(json!({"ingress": {}})).await;
+    fixture.cluster.edit(DEPLOYMENT, |servers| {
+        servers["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
+    });
+    fixture
+        .cluster
+        .refuse(INGRESS, 422, "spec.rules[0].host: invalid");
+    fixture.cluster.edit(ROOM, |room| {
+        room["spec"]["ingress"]["host"] = json!("other.example");
+    });
+    fixture.reconcile().await.expect_err("rejected");
+    let (status, reason, message) = fixture.cluster.condition("RouteAccepted");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Invalid"));
+    assert!(message.starts_with("Ingress chat-geral: "), "{message}");
+    assert_eq!(fixture.cluster.condition("Available").0, "True");
+    assert_eq!(fixture.cluster.condition("Ready").0, "False");
+}

@@ -155,11 +155,11 @@ RATIOS = [
 
 def _ratios(results):
     lines = []
-    for label, part, one, other, path, wanted in RATIOS:
+    for label, part, one, other, path, target in RATIOS:
         pair = [median(values(results, part, name, *path)) for name in (one, other)]
         if all(pair):
-            lines.append(f"| {label} | {three(pair[0] / pair[1])} | {wanted} |")
-    return ["| ratio of medians | | wanted |", "| --- | --- | --- |", *lines, ""] if lines else []
+            lines.append(f"| {label} | {three(pair[0] / pair[1])} | {target} |")
+    return ["| ratio of medians | | target |", "| --- | --- | --- |", *lines, ""] if lines else []
 
 
 def _circumstances(results):

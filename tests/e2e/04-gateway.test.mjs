@@ -45,7 +45,7 @@ describe("the Gateway API is installed while the operator runs", { skip: GATEWAY
     await remove("sem-rota");
   });
 
-  test("the operator creates the HTTPRoute within a minute of the installation", async (t) => {
+  test("the operator creates the HTTPRoute within a minute", async (t) => {
     if (!isMissing) return t.skip("the Gateway API is installed already");
     const before = await identities();
     const installed = shell(INSTALL_GATEWAY);

@@ -47,7 +47,7 @@ describe("deletion", () => {
     assert.deepEqual(await broker.belongings(NAME), []);
   });
 
-  test("a room deleted without an operator is removed by the next", async () => {
+  test("the next operator removes a room deleted without one", async () => {
     await create(room("espera"));
     await withoutOperator(async () => {
       await inRooms("delete", "chatroom", "espera", "--wait=false");

@@ -1,4 +1,4 @@
-"""Checks the documentation against itself, the site built of it, and the programs it describes. Started by check.sh."""
+"""Checks the documentation against itself, the site built from it, and the programs that it describes. check.sh starts it."""
 
 import argparse
 import html.parser
@@ -13,9 +13,6 @@ DOCS = ROOT / "docs"
 
 # Flags in inline code that belong to other programs.
 FOREIGN_FLAGS = {"--no-hooks", "--set", "--take-ownership", "--wait", "--quick", "--cluster", "--only", "--check", "--help", "--build", "--cfg"}
-# Names that the documentation has and the code does not have yet, and names of the code that are about to go.
-EXPECTED: set[str] = set()
-GOING: set[str] = set()
 # Variables that scripts of this repository read; those of the programs come from their `--help`.
 SCRIPTS = ["tests/run", "tests/lib/setup.sh", "tests/lib/suites.sh", "docs/check.sh", "manifests/generate.sh", "Makefile", ".ci/run"]
 CODE = re.compile(r"^(```|~~~).*?^\1\s*$", re.M | re.S)
@@ -132,7 +129,7 @@ def output(*command):
 
 
 def yaml_paths(text):
-    """Dotted paths of all keys, without the levels that only JSON Schema has."""
+    """Dotted paths of all keys, without the levels `properties` and `items` of JSON Schema."""
     stack = []
     for line in text.splitlines():
         match = re.match(r"( *)((?:- )*)([\w.$/-]+):(?: |$)", line)
@@ -145,7 +142,7 @@ def yaml_paths(text):
 
 
 class Facts:
-    """What there is to be named."""
+    """The names that the programs, the chart and the repository have."""
 
     def __init__(self, server, operator):
         self.server_help = output(server, "--help")
@@ -187,33 +184,33 @@ class Facts:
 
 
 def unknown_names(page, facts):
-    """Everything in inline code that looks like one of ours and is not there."""
+    """Names in inline code that look like Papo's and do not exist."""
     for span in page.spans:
         ours = re.match(r"--|papo-(server|operator) ", span)
         for flag in re.findall(r"(?<![\w-])--[a-z][a-z-]+", span) if ours else []:
-            if flag not in facts.flags | FOREIGN_FLAGS | EXPECTED:
+            if flag not in facts.flags | FOREIGN_FLAGS:
                 yield f"{span}: there is no flag {flag}"
         for variable in re.findall(r"\bPAPO_[A-Z_]*[A-Z]\b", span):
             if variable not in facts.variables:
                 yield f"{span}: nothing reads {variable}"
         for metric in re.findall(r"\bpapo_[a-z_]+(?![a-z_=])", span):
             base = re.sub(r"_(total|bucket|sum|count)$", "", metric)
-            if base not in facts.metrics | EXPECTED:
+            if base not in facts.metrics:
                 yield f"{span}: there is no metric {metric}"
         for field in re.findall(r"^(?:spec|status)\.[A-Za-z.]+", span):
             if field not in facts.fields and field not in {".".join(known.split(".")[: field.count(".") + 1]) for known in facts.fields}:
                 yield f"{span}: a ChatRoom has no field {field}"
         value = re.fullmatch(r"(operator|server|rabbitmq|broker|crds|ingress|gateway|networkPolicy|serviceMonitor|prometheusRule|dashboard|rbac)(\.[A-Za-z]+)+(=.*)?", span)
-        if value and span.partition("=")[0] not in facts.values | EXPECTED and f"spec.{span}" not in facts.fields:
+        if value and span.partition("=")[0] not in facts.values and f"spec.{span}" not in facts.fields:
             yield f"{span}: the chart has no value of this name"
         for target in re.findall(r"^make ([a-z0-9-]+)", span):
             if target not in facts.targets:
                 yield f"{span}: the Makefile has no such target"
         for command in re.findall(r"^papo-operator ([a-z-]+)", span):
-            if command not in facts.commands | EXPECTED:
+            if command not in facts.commands:
                 yield f"{span}: papo-operator has no such command"
         path = re.fullmatch(r"([\w.-]+)/[\w./*-]*", span)
-        if path and span not in EXPECTED and path[1] in facts.entries - {"target"} and not (ROOT / span).exists() and not any(ROOT.glob(span)):
+        if path and path[1] in facts.entries - {"target"} and not (ROOT / span).exists() and not any(ROOT.glob(span)):
             yield f"{span}: there is no such file"
 
 
@@ -246,7 +243,7 @@ def wrong_in_examples(page, facts):
 
 def unnamed(page, names, what):
     text = page.read_text()
-    for name in sorted(set(names) - GOING):
+    for name in sorted(set(names)):
         if not re.search(rf"(?<![\w-]){re.escape(name)}(_total)?(?![\w-])", text):
             yield f"the {what} {name} is not described"
 
@@ -269,7 +266,7 @@ def main():
     tally.check("links of the site", broken_in_site(pathlib.Path(options.site).resolve()))
 
     limits = re.search(r"^Limits:\n(.*?)(?=^\S|\Z)", facts.server_help, re.M | re.S)
-    # clap's heading lasts until the next one, so it is also over the flags of logs.
+    # A heading of clap's help covers all flags until the next heading, so the section of limits also has the flags for logs.
     flags = [flag for flag in re.findall(r"^ +(--[a-z-]+) <", limits[1], re.M) if not flag.startswith("--log")] if limits else []
     tally.check("every limit is in limits.md", unnamed(DOCS / "limits.md", flags, "flag") if flags else ["the server's --help has no limits"])
     tally.check("every event is in events.md", unnamed(DOCS / "events.md", facts.events, "event"))
@@ -283,7 +280,7 @@ def main():
     tally.check("every field is in kubernetes.md", unnamed(kubernetes, top | second, "field"))
     tally.check("every condition is in kubernetes.md", unnamed(kubernetes, facts.conditions, "condition"))
     reasons = set(re.findall(r"^\| `?\w*`? ?\| `([A-Z][A-Za-z]+)` \|", kubernetes.read_text(), re.M))
-    tally.check("reasons in kubernetes.md exist", [f"the operator has no reason {reason}" for reason in sorted(reasons) if reason not in EXPECTED and f'"{reason}"' not in facts.operator_source] if reasons else ["no reasons are listed"])
+    tally.check("reasons in kubernetes.md exist", [f"the operator has no reason {reason}" for reason in sorted(reasons) if f'"{reason}"' not in facts.operator_source] if reasons else ["no reasons are listed"])
     readme = (ROOT / "README.md").read_text().count("\n")
     tally.check("README.md is short", [f"it has {readme} lines, 140 at most"] if readme > 140 else [])
 

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Builds the documentation as a site and checks it: links, anchors, that every flag, metric, field and file that it names exists, and
-# that the workflows in .github are sound. The last line counts the checks.
+# Builds the documentation as a site and checks it: links and anchors work, every flag, metric, field and file that a page names
+# exists, and the workflows in .github are valid. The last line counts the checks.
 #
 #   docs/check.sh               checks everything
 #   docs/check.sh --build       only builds the site (make docs)
@@ -32,7 +32,7 @@ if [ "${1:-}" = --build ]; then
     exit
 fi
 
-# Nobody has to have Go: without it the workflows are not checked, and the tally says so.
+# Go is optional: without it the workflows are not checked, and the last line counts this check as skipped.
 actionlint=$(command -v actionlint || true)
 if [ -z "$actionlint" ] && command -v go > /dev/null; then
     GOBIN=$tools/bin CGO_ENABLED=0 go install github.com/rhysd/actionlint/cmd/actionlint@v1.7.12

@@ -1,6 +1,6 @@
 #!/bin/bash
-# Writes everything in the tree that is made from something else: the CRD (from the operator's types) and the plain
-# manifests (from the chart). With --check it writes nothing, and fails if something is not as it would be written.
+# Writes the generated files of the tree: the CRD (from the operator's types) and the plain manifests (from the chart). With --check
+# it writes nothing, and fails if a file is out of date.
 #
 #   PAPO_OPERATOR=path/to/papo-operator HELM=helm manifests/generate.sh [--check]
 set -euo pipefail
@@ -21,14 +21,14 @@ crd() {
     echo "$notice"
     "$operator" crd
 }
-# The definition as a template: what it says is data, so its braces are not Helm's.
+# The CRD as a template of the chart. Its text may contain braces, so the script escapes them for Helm.
 crd_template() {
     echo "{{- /* ${notice#\# } */}}"
     echo '{{- if .Values.crds.install }}'
     "$operator" crd | sed -e '/^---$/d' -e 's/{{/{{ "{{" }}/g' -e '0,/^metadata:$/s//metadata:\n  annotations:\n    helm.sh\/resource-policy: keep/'
     echo '{{- end }}'
 }
-# Without the quick-start broker, whose password nobody should share by copying a file.
+# The manifests leave out the quick-start broker, because everybody who copies the file would have the same password.
 install() {
     cat <<END
 $notice
@@ -64,5 +64,5 @@ check=${1:-}
 place "$made/template.yaml" charts/papo/templates/crd.yaml
 place "$made/crd.yaml" manifests/crd.yaml
 place "$made/install.yaml" manifests/install.yaml
-[ $status = 0 ] || echo "generated files differ: run manifests/generate.sh" >&2
+[ $status = 0 ] || echo "generated files are out of date: run manifests/generate.sh" >&2
 exit $status

@@ -1,8 +1,8 @@
 #!/bin/bash
-# Is the chart sound? helm lint --strict and kubeconform -strict over every toggle, and values that must be rejected.
-# Needs no cluster. helm and kubeconform are taken from PATH, or built with Go; without either the suite is skipped.
+# Checks the chart: helm lint --strict and kubeconform -strict for every toggle, and values that helm must reject. Needs no cluster.
+# Uses helm and kubeconform from PATH, or builds them with Go; without both the suite is skipped.
 #
-#   tests/chart/check.sh        PAPO_TOOLS=DIR  where built tools and schemas are kept
+#   tests/chart/check.sh        PAPO_TOOLS=DIR  folder for the built tools and the schemas
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 tools=${PAPO_TOOLS:-$PWD/target/tools}
@@ -33,7 +33,7 @@ accepts() {     # WHAT ARGUMENTS...
     if ! helm lint --quiet --strict charts/papo --namespace papo-system "$@" > "$tools/out" 2>&1; then cat "$tools/out"; fail "lint: $what"; return; fi
     if ! render "$@" > "$tools/rendered.yaml" 2> "$tools/out"; then cat "$tools/out"; fail "render: $what"; return; fi
     [ -n "$schemas" ] || { pass; return; }
-    # A ChatRoom's schema is in the cluster: the end-to-end tests check the samples there.
+    # ChatRoom is skipped: the end-to-end tests check the samples in a cluster.
     if kubeconform -strict -skip ChatRoom -schema-location "$schemas/{{.ResourceKind}}-{{.Group}}-{{.ResourceAPIVersion}}.json" "$tools/rendered.yaml" > "$tools/out" 2>&1
     then pass; else cat "$tools/out"; fail "kubeconform: $what"; fi
 }
@@ -52,7 +52,7 @@ one_version() {
     echo "the workspace is $workspace, the chart $chart"
     [ "$workspace" = "$chart" ]
 }
-# Prints the keys with a value that have no comment above them; those inside a documented object go without.
+# Prints the keys with a value that have no comment above them, except keys inside an object that has one.
 undocumented() {
     awk '/^ *(requests|limits|grafana_dashboard): / { next }
          /^ *[A-Za-z]+: *[^ #]/ && above !~ /^ *# / { print FILENAME ":" NR ": " $0; bad = 1 }
@@ -67,7 +67,7 @@ own_tolerations() {     # COUNT ARGUMENTS...
     [ "$found" = "$count" ]
 }
 
-is "one version" one_version
+is "workspace and chart have one version" one_version
 is "every value is documented" undocumented
 accepts "the defaults"
 accepts "everything on" -f tests/chart/everything.yaml
@@ -96,6 +96,6 @@ rejects "text for a number" --set-string operator.replicas=one
 rejects "two brokers at once" --set broker.existingSecret=mine
 rejects "an invalid namespace" --set 'watchNamespaces={Not_One}'
 
-[ -n "$schemas" ] || echo "chart: rendered but not compared with Kubernetes' schemas, which need Go to be fetched"
+[ -n "$schemas" ] || echo "chart: the rendered objects were not compared with Kubernetes' schemas, because fetching these needs Go"
 echo "$passed passed, $failed failed"
 [ "$failed" = 0 ]

@@ -1,7 +1,7 @@
-"""Write JSON schemas for kubeconform: of Kubernetes' own kinds from its OpenAPI document, of Prometheus Operator's from its CRDs.
+"""Writes JSON schemas for kubeconform: those of Kubernetes from its OpenAPI document, those of the Prometheus Operator from its CRDs.
 
-Both come as Go modules, the one kind of package that carries them. Objects reject fields that they do not list, as the API server's
-strict validation does.
+Both come from Go modules, because no other kind of package has them. The schemas reject unknown fields, as the strict validation of
+the API server does.
 
     schemas.py OUTPUT_DIRECTORY
 """
@@ -15,13 +15,13 @@ PROMETHEUS_OPERATOR = "github.com/prometheus-operator/prometheus-operator@v0.85.
 
 
 def module(name: str) -> pathlib.Path:
-    """The module's files, downloaded if need be."""
+    """The folder with the module's files; downloads them if they are missing."""
     done = subprocess.run(["go", "mod", "download", "-json", name], capture_output=True, text=True, check=True, cwd="/")
     return pathlib.Path(json.loads(done.stdout)["Dir"])
 
 
 def strict(schema: object) -> object:
-    """The schema with every object closed that lists its properties, and Kubernetes' own formats turned into types."""
+    """The schema, changed so that objects reject unlisted properties, and with JSON types for Kubernetes' formats."""
     if isinstance(schema, list):
         return [strict(part) for part in schema]
     if not isinstance(schema, dict):
@@ -35,9 +35,9 @@ def strict(schema: object) -> object:
 
 
 def kubernetes(out: pathlib.Path) -> None:
-    """One file for all definitions, and one that points into it for each kind."""
+    """Writes one file with all definitions, and one file for each kind that refers to it."""
     definitions = json.loads((module(KUBERNETES) / "api/openapi-spec/swagger.json").read_text())["definitions"]
-    # A quantity is written as text or as a number.
+    # A quantity can be a string or a number.
     definitions["io.k8s.apimachinery.pkg.api.resource.Quantity"] = {"type": ["string", "number"]}
     open_ended = ("JSONSchemaProps", "FieldsV1", "JSON", "RawExtension")
     closed = {name: schema if name.endswith(open_ended) else strict(schema) for name, schema in definitions.items()}
@@ -45,13 +45,13 @@ def kubernetes(out: pathlib.Path) -> None:
     for name, schema in definitions.items():
         for kind in schema.get("x-kubernetes-group-version-kind", []):
             reference = {"$ref": f"definitions.json#/definitions/{name}"}
-            # kubeconform calls the group of `v1` v1.
+            # kubeconform uses the version as the group of the core API.
             group = kind["group"] or kind["version"]
             (out / f"{kind['kind'].lower()}-{group}-{kind['version']}.json").write_text(json.dumps(reference))
 
 
 def prometheus_operator(out: pathlib.Path) -> None:
-    """The three kinds that the chart may write."""
+    """Writes the schemas of the three kinds that the chart can render."""
     crds = module(PROMETHEUS_OPERATOR) / "jsonnet/prometheus-operator"
     for plural in ("servicemonitors", "podmonitors", "prometheusrules"):
         crd = json.loads((crds / f"{plural}-crd.json").read_text())

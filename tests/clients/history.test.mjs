@@ -1,4 +1,4 @@
-// History: joining late, resuming, scrolling back.
+// Tests of history: a late joiner, resuming, and scrolling back.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -12,7 +12,7 @@ const texts = (messages) => messages.map(({ text }) => text);
 
 for (const [where, start] of rooms) {
   describe(where, () => {
-    test("a late joiner gets the newest page before any live message", async (t) => {
+    test("a late joiner gets the newest page before live messages", async (t) => {
       const { here, there } = await start(t, "--title", "Sala");
       const ana = await join(t, here);
       await ana.say(...numbered(70));
@@ -21,7 +21,7 @@ for (const [where, start] of rooms) {
         for (let n = 0; talking; n += 1) await ana.say(`live ${n}`);
       })();
       const bia = await join(t, there, { name: "Bia" });
-      await until("something live arrives", () => bia.live.length > 3);
+      await until("live messages arrive", () => bia.live.length > 3);
       talking = false;
       await talk;
       const { epoch, messages, recovered, more, room, limits, you } = bia.histories[0];
@@ -32,7 +32,7 @@ for (const [where, start] of rooms) {
       const seen = [...texts(messages), ...bia.texts];
       await ana.sees(seen.at(-1));
       const all = [...numbered(70), ...texts(ana.live).slice(70)];
-      assert.deepEqual(seen, all.slice(all.indexOf(seen[0])).slice(0, seen.length), "no hole and no overlap where history meets live");
+      assert.deepEqual(seen, all.slice(all.indexOf(seen[0])).slice(0, seen.length), "no hole and no overlap between history and live messages");
     });
 
     test("a resumed member gets exactly the missed messages, in order", async (t) => {
@@ -84,7 +84,7 @@ for (const [where, start] of rooms) {
       const { here, there } = await start(t);
       await (await join(t, here)).say(...numbered(175));
       const bia = await join(t, there);
-      // What this server has not read from the log yet when she comes is live to her.
+      // Messages that this server reads from the log after she has joined are live messages for her.
       await bia.isAt("m 175");
       let { messages, more } = { messages: bia.messages, more: bia.histories[0].more };
       const sizes = [];

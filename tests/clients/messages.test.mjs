@@ -1,4 +1,4 @@
-// Messages: echo, acknowledgement, order, identity.
+// Tests of messages: echo, acknowledgement, duplicates, order and identity.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -44,7 +44,7 @@ for (const [where, start] of rooms) {
         assert.deepEqual(client.texts, ["uma vez", "fim"]);
       }
       const others = await bia.ask("message", { text: "minha", id: "x" });
-      assert.ok(others.ok && others.offset > first.offset, "an id is its sender's own");
+      assert.ok(others.ok && others.offset > first.offset, "two senders can use the same id");
     });
 
     test("a retry through another connection is shown once", async (t) => {
@@ -89,11 +89,11 @@ for (const [where, start] of rooms) {
       assert.equal((await you(there, { name: "Ana na rua", token: "s3cr3t" })).sender, ana.sender);
       assert.notEqual((await you(here, { name: "Ana", token: "other" })).sender, ana.sender);
       assert.notEqual((await you(here, { name: "Ana" })).sender, ana.sender);
-      assert.notEqual((await you(here, { name: "Ana", token: ana.sender })).sender, ana.sender, "the public identity is no token");
+      assert.notEqual((await you(here, { name: "Ana", token: ana.sender })).sender, ana.sender, "the public sender does not work as a token");
       const eva = await join(t, here, { name: "Eva" });
       await eva.ask("message", { text: "sou a Ana", sender: ana.sender, user: "Ana" });
       const { sender, user } = await eva.sees("sou a Ana");
-      assert.deepEqual([sender, user], [eva.histories[0].you.sender, "Eva"], "what a client says of its sender is not believed");
+      assert.deepEqual([sender, user], [eva.histories[0].you.sender, "Eva"], "the server ignores the sender and user of a request");
     });
   });
 }

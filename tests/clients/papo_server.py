@@ -11,14 +11,14 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 READY_WITHIN = 60.0
-# The kernel gives these ports to nobody else by itself; another run of tests may have one of them.
+# These ports are outside the kernel's ephemeral range, so only another test run can use one.
 PORTS = range(10_000, 20_000)
 TRIES = 5
 AMQP = os.environ.get("PAPO_TEST_AMQP")
 
 
 def binary() -> str:
-    """PAPO_SERVER, or what cargo built last."""
+    """PAPO_SERVER, or cargo's release or debug build."""
     target = Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     candidates = [os.environ.get("PAPO_SERVER"), target / "release/papo-server", target / "debug/papo-server"]
     for path in candidates:
@@ -28,7 +28,7 @@ def binary() -> str:
 
 
 class PapoServer:
-    """One server; `await PapoServer.start(test, ...)` ends it with the test."""
+    """A server. `await PapoServer.start(test, ...)` starts one that stops when the test ends."""
 
     @classmethod
     async def start(cls, test, *flags: str) -> "PapoServer":
@@ -41,10 +41,10 @@ class PapoServer:
             test.addAsyncCleanup(server.kill)
             readyz = f"http://127.0.0.1:{admin}/readyz"
             await until("papo-server is ready", lambda: server.has_ended or server.is_ready(readyz), READY_WITHIN)
-            # Whether a port is free is known only when the server has it.
+            # Only the bind tells whether a port is free, so the next try uses others.
             if not server.has_ended:
                 return server
-        raise RuntimeError(f"papo-server ended {TRIES} times, the last time with {server.process.returncode}")
+        raise RuntimeError(f"papo-server exited {TRIES} times, the last time with {server.process.returncode}")
 
     @property
     def url(self) -> str:
@@ -68,7 +68,7 @@ class PapoServer:
 
 
 async def room(test, *flags: str) -> tuple[str, str]:
-    """The addresses of two places in one room: the same server, or two on one RabbitMQ."""
+    """Starts a room; returns two URLs: twice that of one server, or those of two servers on one RabbitMQ."""
     unlimited = flags if "--message-burst" in flags else ("--message-burst", "100000", *flags)
     if not test.amqp:
         server = await PapoServer.start(test, *unlimited)
@@ -79,7 +79,7 @@ async def room(test, *flags: str) -> tuple[str, str]:
 
 
 async def until(what: str, condition, seconds: float = 60.0):
-    """The first truthy result of `condition`, which is tried again and again."""
+    """Calls `condition` until its result is truthy, for at most `seconds`; returns that result."""
     end = time.monotonic() + seconds
     while not (result := condition()):
         if time.monotonic() > end:

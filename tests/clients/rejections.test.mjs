@@ -1,4 +1,4 @@
-// Rejections: each has a code and a message, every request gets an answer, and other members are not affected.
+// Tests of rejections: each has a code and a message, every request gets an answer, and other members are not affected.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -45,7 +45,7 @@ for (const [where, start] of rooms) {
       }
       const nothing = await ana.ask("message");
       assert.deepEqual([nothing.ok, nothing.code], [false, "bad_request"]);
-      assert.equal((await ana.ask("message", "çãéõüçãéõü")).ok, true, "length counts characters");
+      assert.equal((await ana.ask("message", "çãéõüçãéõü")).ok, true, "the limit counts characters, not bytes");
       await bia.sees("çãéõüçãéõü");
       assert.equal(bia.live.length, 1);
     });
@@ -64,7 +64,7 @@ for (const [where, start] of rooms) {
       const answers = await ana.say(...numbered(20));
       const rejected = answers.filter(({ ok }) => !ok);
       assert.deepEqual([...new Set(rejected.map(({ code }) => code))], ["rate_limited"]);
-      assert.equal((await bia.say("eu não"))[0].ok, true, "the limit is each member's own");
+      assert.equal((await bia.say("eu não"))[0].ok, true, "each member has its own limit");
       await until("Ana may send again", async () => (await ana.say("de novo"))[0].ok);
       await ana.sees("de novo");
       assert.equal(ana.live.filter(({ text }) => text.startsWith("m ")).length, answers.length - rejected.length);

@@ -5,11 +5,11 @@ import { randomBytes } from "node:crypto";
 import { Member } from "../lib/member.mjs";
 import { PapoServer } from "../lib/server.mjs";
 
-/** The ways a room can be kept in this run: a name for the test's title, and how to start it. */
+/** The kinds of rooms in this run: a name for the test's title, and a function that starts the room. */
 export const rooms = [["a single server", startAlone]];
 if (process.env.PAPO_TEST_AMQP) rooms.push(["two servers that share RabbitMQ", startTwo]);
 
-/** No rate limit, unless a test is about it. */
+/** Flags without a rate limit, unless the test sets one. */
 const fast = (flags) => (flags.includes("--message-burst") ? flags : ["--message-burst", "100000", ...flags]);
 
 async function startAlone(t, ...flags) {

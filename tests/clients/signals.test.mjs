@@ -1,4 +1,4 @@
-// Presence, typing, and draining.
+// Tests of presence, typing and draining.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";
@@ -9,13 +9,13 @@ import { join, rooms } from "./room.mjs";
 
 for (const [where, start] of rooms) {
   describe(where, () => {
-    test("presence names who joins and leaves, and counts", async (t) => {
+    test("presence names members that join or leave, and counts", async (t) => {
       const { here, there } = await start(t);
       const ana = await join(t, here, { name: "Ana" });
       const bia = await join(t, there, { name: "Bia" });
       for (const client of [ana, bia]) await until("both are counted", () => client.presences.at(-1)?.count === 2);
       assert.ok(ana.presences.some(({ joined }) => joined?.includes("Bia")));
-      assert.ok(Array.isArray(bia.presences[0].members), "the first one names those who are here");
+      assert.ok(Array.isArray(bia.presences[0].members), "the first presence event lists the members");
       assert.ok(bia.presences.slice(1).every(({ members }) => members === undefined));
       const rui = await join(t, there, { name: "Rui" });
       await until("Rui learns of all", () => ["Ana", "Bia"].every((name) => rui.presences[0]?.members.includes(name)));
@@ -27,7 +27,7 @@ for (const [where, start] of rooms) {
     test("typing reaches the other members", async (t) => {
       const { here, there } = await start(t);
       const [ana, bia] = [await join(t, here, { name: "Ana" }), await join(t, there, { name: "Bia" })];
-      // Signals may be lost, and a server may just be getting to know the other.
+      // Signals can be lost, and a server may not have received the presence of the other yet, so Ana sends typing repeatedly.
       await until("Bia sees Ana typing", () => {
         if (ana.socket.connected) ana.socket.emit("typing");
         return bia.typing[0];
@@ -48,7 +48,7 @@ for (const [where, start] of rooms) {
       const [{ after }] = await draining;
       assert.ok(Number.isInteger(after) && after >= 0 && after <= 1_000, `after ${after}`);
       const [reason] = await closed;
-      assert.notEqual(reason, "io server disconnect", "the official client would not come back by itself");
+      assert.notEqual(reason, "io server disconnect", "after this reason the official client does not reconnect by itself");
       if (servers.length > 1) {
         const again = await join(t, there, ana.place);
         assert.equal(again.histories[0].recovered, true);

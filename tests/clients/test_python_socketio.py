@@ -1,4 +1,4 @@
-"""The official Python client, python-socketio, against a real papo-server."""
+"""Tests a real papo-server with the official Python client, python-socketio."""
 
 import unittest
 
@@ -10,7 +10,7 @@ ANSWER_WITHIN = 20
 
 
 class Client:
-    """A member who remembers everything the server sent."""
+    """A member that records everything that the server sent."""
 
     def __init__(self) -> None:
         self.live, self.histories, self.presences, self.typing, self.events = [], [], [], [], []
@@ -94,7 +94,7 @@ class SingleServer(unittest.IsolatedAsyncioTestCase):
             self.assertEqual(client.texts, numbered(200))
         self.assertEqual([m["offset"] for m in ana.live], [m["offset"] for m in bia.live])
 
-    async def test_a_late_joiner_gets_the_newest_page_before_any_live_message(self):
+    async def test_a_late_joiner_gets_the_newest_page_before_live_messages(self):
         here, there = await room(self)
         ana, early = await Client.join(self, here), await Client.join(self, there)
         await ana.say(numbered(60))
@@ -118,7 +118,7 @@ class SingleServer(unittest.IsolatedAsyncioTestCase):
         back = await Client.join(self, here, position)
         self.assertTrue(back.histories[0]["recovered"])
         missed = lambda: texts(back.histories[0]["messages"]) + back.texts
-        await until("the last one arrives", lambda: missed()[-1:] == ["depois"])
+        await until("the last message arrives", lambda: missed()[-1:] == ["depois"])
         self.assertEqual(missed(), [*numbered(200), "depois"])
 
     async def test_scrolling_back_reaches_the_beginning_of_the_log(self):

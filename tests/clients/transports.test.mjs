@@ -1,4 +1,4 @@
-// Transports: WebSocket always; long-polling, with which the official client starts, with --long-polling.
+// Tests of transports: WebSocket, and long-polling, which the official client tries first and which needs --long-polling.
 
 import assert from "node:assert/strict";
 import { once } from "node:events";

@@ -1,4 +1,4 @@
-// What `helm install` leaves in the cluster, and what an upgrade leaves alone.
+// Installs the chart with helm, checks the objects that it creates, and upgrades it without a change of pods or passwords.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -9,9 +9,15 @@ import { install, operators } from "../lib/cluster/release.mjs";
 import { childOf, create, hostOf, pods, ready, remove, room } from "../lib/cluster/room.mjs";
 import { RELEASE, ROOMS, SYSTEM } from "../lib/cluster/settings.mjs";
 
+const DEFINITION = new URL("../../manifests/crd.yaml", import.meta.url).pathname;
 const SAMPLES = new URL("../../manifests/samples/", import.meta.url);
 
 describe("the definition", () => {
+  test("the API server does not warn of it", async () => {
+    // With this flag kubectl fails if the API server warns of anything.
+    await kubectl("apply", "--server-side", "--force-conflicts", "--dry-run=server", "--warnings-as-errors", "-f", DEFINITION);
+  });
+
   test("every field of a ChatRoom has a description", async () => {
     const crd = JSON.parse(await kubectl("get", "crd", "chatrooms.papo.chat", "-o", "json"));
     const { spec, status } = crd.spec.versions[0].schema.openAPIV3Schema.properties;
@@ -45,7 +51,7 @@ describe("the samples", () => {
   test("geral.yaml has less than ten lines and becomes ready", async () => {
     const text = await readFile(new URL("geral.yaml", SAMPLES), "utf8");
     assert.ok(text.trimEnd().split("\n").length < 10);
-    // Another namespace may have the sample as it is, under the same host.
+    // Another namespace may have a room with the sample's host, so the test uses a host of its own.
     await applyText(text.replace(/host: .*/, `host: ${hostOf("amostra")}`));
     await ready("geral");
     const table = await inRooms("get", "chatrooms");
@@ -74,7 +80,7 @@ describe("the release", () => {
   });
 
   test("the operator serves probes and metrics", async () => {
-    // The upgrade before may still be replacing operators: one that is not being deleted answers.
+    // The upgrade of the previous test may still be replacing operators, so the test asks one that is not being deleted.
     const [pod] = await operators();
     const fetch = (path) => kubectl("get", "--raw", `/api/v1/namespaces/${SYSTEM}/pods/${pod.metadata.name}:8080/proxy${path}`);
     await fetch("/livez");
@@ -92,7 +98,7 @@ describe("the release", () => {
   });
 });
 
-/** What must not change in an upgrade: the pods of the room and of the broker, and the broker's password. */
+/** Values that an upgrade must not change: the pods of the room and of the broker, and the broker's password. */
 async function identities(name) {
   const broker = await get("pod", `${RELEASE}-rabbitmq-0`, SYSTEM);
   const { password } = (await get("secret", `${RELEASE}-rabbitmq-default-user`, SYSTEM)).data;

@@ -1,4 +1,4 @@
-// Three servers with members on each, while pods are replaced: no message is lost or repeated, and all members see one order.
+// Replaces the pods of a room with three servers under traffic: no message is lost or repeated, and all members see one order.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -23,7 +23,7 @@ describe("a room on three servers", () => {
     members = [await join(NAME, "membro 1")];
     await inRooms("scale", "chatroom", NAME, "--replicas=3");
     await podsReady(NAME, 3);
-    // Joins until every server has somebody: where a connection goes is the ingress's choice.
+    // The ingress chooses the server of a connection, so members join until every server has one.
     await until("members are on all three servers", async () => {
       if (members.length < 4 * MEMBERS) members.push(await join(NAME, `membro ${members.length + 1}`));
       return members.length >= MEMBERS && (await busyServers()) === 3;
@@ -100,13 +100,13 @@ async function disturbed(members, disturb) {
   assert.ok(sent > members.length, `only ${sent} messages were sent meanwhile`);
 }
 
-/** None of these pods is left, and three others are ready. */
+/** Waits until none of these pods is left and three others are ready. */
 async function replaced(old) {
   const gone = new Set(old.map(({ metadata }) => metadata.uid));
   await until("the pods were replaced", async () => (await podsReady(NAME, 3)).every(({ metadata }) => !gone.has(metadata.uid)), 180);
 }
 
-/** How many of the room's servers have a connection, by their own account. */
+/** The number of servers that report a connection in `/stats`. */
 async function busyServers() {
   const counts = await Promise.all(
     (await pods(NAME)).map(async ({ metadata: { name } }) => {

@@ -1,4 +1,4 @@
-// A cluster without the Gateway API, which is what every new kind cluster is, and its installation while rooms are in use.
+// Installs the Gateway API in a cluster without it, as every new kind cluster is, while rooms are in use.
 
 import assert from "node:assert/strict";
 import { spawn } from "node:child_process";
@@ -44,12 +44,12 @@ describe("the Gateway API is installed while the operator runs", { skip: GATEWAY
     const condition = (name) => conditions.find(({ type }) => type === name);
     assert.equal(condition("RouteAccepted").reason, "KindMissing", "the route is what is missing");
     assert.equal(condition("Available").status, "True", "the servers need no route");
-    // Rooms that want no route are not affected.
+    // Rooms without `spec.gateway` are not affected.
     await create(roomWithIngress("sem-rota"));
     await remove("sem-rota");
   });
 
-  test("after its installation the operator makes the HTTPRoute within a minute", async (t) => {
+  test("the operator creates the HTTPRoute within a minute", async (t) => {
     if (!isMissing) return t.skip("the Gateway API is installed already");
     const before = await identities();
     const installed = shell(INSTALL_GATEWAY);
@@ -72,13 +72,13 @@ describe("the Gateway API is installed while the operator runs", { skip: GATEWAY
 
 windowsTalk("through the HTTPRoute", "by-gateway", roomWithGateway, { skip: GATEWAY ? false : "PAPO_E2E_GATEWAY names no Gateway" });
 
-/** What shows that the operators are the same processes: pods and restarts of their containers. */
+/** Pods of the operators and restarts of their containers: they differ if an operator is another process. */
 async function identities() {
   const all = (await operators()).map(({ metadata, status }) => `${metadata.uid} ${(status.containerStatuses ?? []).map(({ restartCount }) => restartCount)}`);
   return all.sort();
 }
 
-/** Runs a command of the shell, with its output among that of the tests. */
+/** Runs a shell command; its output goes to standard error. */
 const shell = (command) =>
   new Promise((resolve, reject) => {
     const child = spawn(command, { shell: true, stdio: ["ignore", 2, 2] });

@@ -1,4 +1,4 @@
-// The operator repairs what others delete or change, while members stay in the room.
+// The operator restores objects that somebody else deletes or changes, while members stay in the room.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -29,7 +29,7 @@ describe("repair", () => {
     await remove(NAME);
   });
 
-  test("the operator makes a deleted child again", async () => {
+  test("the operator creates a deleted child again", async () => {
     const before = await children(NAME);
     const kinds = new Set(before.map(({ kind }) => kind));
     for (const kind of ["Deployment", "Service", "Secret", "PodDisruptionBudget", "NetworkPolicy", "Ingress"]) assert.ok(kinds.has(kind), `the room has a ${kind}`);
@@ -48,11 +48,11 @@ describe("repair", () => {
 
   test("the operator reverts a change of a child", async () => {
     const { name } = (await children(NAME)).find(({ kind }) => kind === "Service").metadata;
-    const wanted = (await get("service", name)).spec.selector;
-    await inRooms("patch", "service", name, "--type=merge", "-p", JSON.stringify({ spec: { selector: { ...wanted, wrong: "yes", "app.kubernetes.io/name": "other" } } }));
+    const desired = (await get("service", name)).spec.selector;
+    await inRooms("patch", "service", name, "--type=merge", "-p", JSON.stringify({ spec: { selector: { ...desired, wrong: "yes", "app.kubernetes.io/name": "other" } } }));
     await until("the selector is right again", async () => {
       const { selector } = (await get("service", name)).spec;
-      return Object.entries(wanted).every(([key, value]) => selector[key] === value);
+      return Object.entries(desired).every(([key, value]) => selector[key] === value);
     });
     await inRooms("patch", "service", name, "--type=json", "-p", JSON.stringify([{ op: "remove", path: "/spec/selector/wrong" }])).catch(() => {});
   });
@@ -110,12 +110,12 @@ describe("repair", () => {
     assert.equal((await status(NAME)).epoch, epoch);
   });
 
-  test("the API server rejects another broker for a room with a log", async () => {
+  test("the API server rejects another broker after the log exists", async () => {
     const other = JSON.stringify({ spec: { broker: { secretName: "other" } } });
     await assert.rejects(inRooms("patch", "chatroom", NAME, "--type=merge", "-p", other), /the broker cannot change once the room has a log/);
   });
 
-  test("the operator deletes children that the spec no longer asks for", async () => {
+  test("the operator deletes children that the spec no longer has", async () => {
     await inRooms("patch", "chatroom", NAME, "--type=merge", "-p", JSON.stringify({ spec: { ingress: null, replicas: 1 } }));
     await until("Ingress and PodDisruptionBudget are gone", async () => !(await children(NAME)).some(({ kind }) => ["Ingress", "PodDisruptionBudget"].includes(kind)));
     await apply(roomWithIngress(NAME));
@@ -134,31 +134,32 @@ describe("repair", () => {
     const wrong = roomWithGateway(NAME);
     wrong.spec.gateway.parentRefs[0].sectionName = "no-such-listener";
     await apply(wrong);
-    const refused = await until("the room says that its route was refused", async () => {
-      const exposed = await condition(NAME, "RouteAccepted");
-      return exposed?.status === "False" && exposed;
+    const rejected = await until("RouteAccepted is False", async () => {
+      const accepted = await condition(NAME, "RouteAccepted");
+      return accepted?.status === "False" && accepted;
     });
-    assert.equal(refused.reason, "RouteRejected");
-    assert.match(refused.message, /^Gateway \S+: \w+: ./);
+    assert.equal(rejected.reason, "RouteRejected");
+    assert.match(rejected.message, /^Gateway \S+: \w+: ./);
     assert.equal((await condition(NAME, "Ready")).status, "False");
     await apply(roomWithGateway(NAME));
     await ready(NAME);
     await until("the Gateway has accepted the route", async () => (await condition(NAME, "RouteAccepted")).status === "True");
   });
 
-  // Each time the room quotes the component that rejected the change, the old server goes on serving, and the correction heals.
+  // In each case the conditions quote the component that rejected the change, the old server keeps serving, and the room becomes
+  // ready again after the correction.
   const mistakes = [
     ["a missing image", { image: "papo-server:missing" }, { image: null }, /papo-server:missing/],
     ["an affinity that matches no node", { placement: { nodeSelector: { "papo.chat/none": "none" } } }, { placement: null }, /node\(s\) didn't match/],
     ["a missing priority class", { placement: { priorityClassName: "none" } }, { placement: null }, /no PriorityClass with name none was found/],
   ];
   for (const [mistake, wrong, right, words] of mistakes) {
-    test(`${mistake} is reported, and its correction heals`, async () => {
+    test(`${mistake} is reported, and the corrected room becomes ready`, async () => {
       const patch = (spec) => inRooms("patch", "chatroom", NAME, "--type=merge", "-p", JSON.stringify({ spec }));
       await ready(NAME);
       const [old] = await podsReady(NAME, 1);
       await patch(wrong);
-      await until("the room says that its servers cannot be updated", async () => {
+      await until("UpToDate is False and quotes the cause", async () => {
         const updated = await condition(NAME, "UpToDate");
         const { generation } = (await get("chatroom", NAME)).metadata;
         return updated?.status === "False" && updated.observedGeneration === generation && words.test(updated.message);
@@ -172,9 +173,9 @@ describe("repair", () => {
     });
   }
 
-  test("a missing broker Secret is named, and its correction heals", async () => {
+  test("a missing broker Secret is named until it is corrected", async () => {
     await apply(room("engano", { broker: { secretName: "missing" } }));
-    await until("the room names the Secret that is missing", async () => {
+    await until("BrokerReady is False and names the Secret", async () => {
       const broken = await condition("engano", "BrokerReady");
       return broken?.status === "False" && broken.message.includes("missing");
     });
@@ -183,11 +184,11 @@ describe("repair", () => {
     await remove("engano");
   });
 
-  test("a wrong broker password is reported, and its correction heals", async () => {
+  test("a wrong broker password is reported until it is corrected", async () => {
     const { data } = await get("secret", `${RELEASE}-rabbitmq-default-user`, SYSTEM);
     const secret = (password) => ({ apiVersion: "v1", kind: "Secret", metadata: { name: "senha" }, data: { ...data, password } });
     await apply(secret(Buffer.from("wrong").toString("base64")), room("senha", { broker: { secretName: "senha" } }));
-    await until("the room quotes the broker", async () => {
+    await until("BrokerReady quotes the broker", async () => {
       const broken = await condition("senha", "BrokerReady");
       return broken?.reason === "BrokerRejected" && /401|not_authorized|Unauthorized/i.test(broken.message);
     });

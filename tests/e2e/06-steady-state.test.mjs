@@ -1,4 +1,4 @@
-// In a steady state the operator writes nothing: not to the API server, not to the broker.
+// In a steady state the operator writes nothing to the API server and nothing to the broker.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -20,7 +20,7 @@ describe("a steady state", () => {
     for (const name of NAMES) await create(room(name));
     await settled();
     before_ = await measure();
-    // The test is about time that passes: there is no condition to wait for.
+    // The test measures a period of time, so there is no condition to wait for.
     await sleep(SECONDS * 1000);
     after_ = await measure();
   });
@@ -35,7 +35,7 @@ async function measure() {
   return { versions: await versions(), apiWrites: await apiWrites(), brokerWrites: await brokerWrites() };
 }
 
-/** Nothing of the rooms changes any more: the same versions twice, 5 s apart. */
+/** Waits until the rooms no longer change: two measurements, 5 s apart, are equal. */
 async function settled() {
   for (let last = "", tries = 0; tries < 24; tries++) {
     const now = JSON.stringify([await versions(), await brokerWrites(), await apiWrites()]);
@@ -51,7 +51,7 @@ async function versions() {
   return Object.fromEntries(rooms.flat().map(({ kind, metadata }) => [`${kind}/${metadata.name}`, metadata.resourceVersion]));
 }
 
-/** Write requests so far, by the API server's own count, for the kinds that the operator makes. */
+/** Write requests so far, as the API server counts them, for the kinds that the operator creates. */
 async function apiWrites() {
   const lines = (await kubectl("get", "--raw", "/metrics")).split("\n");
   const writes = lines.filter((line) => /^apiserver_request_total\{.*verb="(APPLY|CREATE|DELETE|PATCH|POST|PUT|UPDATE)"/.test(line) && OURS.test(line));

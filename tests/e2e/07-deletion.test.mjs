@@ -1,4 +1,4 @@
-// Deletion ends whatever is deleted first, and leaves nothing that was not to be retained.
+// Deletes rooms, their Secrets, their brokers and namespaces in every order: each deletion ends, and only a retained log is left.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -25,11 +25,11 @@ describe("deletion", () => {
     assert.deepEqual(await broker.belongings("vai"), []);
     assert.ok(await broker.exchange("fica"));
     await ready("fica");
-    await until("its objects are collected", async () => !(await get("deployment", childOf("vai"))) && !(await get("service", childOf("vai"))));
+    await until("Kubernetes has deleted the children of the room", async () => !(await get("deployment", childOf("vai"))) && !(await get("service", childOf("vai"))));
     await remove("fica");
   });
 
-  test("a retained log is adopted by a room of the same name", async () => {
+  test("a room of the same name continues a retained log", async () => {
     const NAME = "guarda";
     await create(roomWithIngress(NAME, { deletionPolicy: "Retain" }));
     const { epoch } = await status(NAME);
@@ -37,7 +37,7 @@ describe("deletion", () => {
     await ana.send("para depois");
     ana.leave();
     await remove(NAME);
-    assert.ok(await broker.queue(logOf(NAME, epoch)), "the log stayed");
+    assert.ok(await broker.queue(logOf(NAME, epoch)), "the log is still on the broker");
     await create(roomWithIngress(NAME));
     assert.equal((await status(NAME)).epoch, epoch);
     const rui = await join(NAME, "Rui");
@@ -47,11 +47,11 @@ describe("deletion", () => {
     assert.deepEqual(await broker.belongings(NAME), []);
   });
 
-  test("a room deleted without an operator goes when one starts", async () => {
+  test("the next operator removes a room deleted without one", async () => {
     await create(room("espera"));
     await withoutOperator(async () => {
       await inRooms("delete", "chatroom", "espera", "--wait=false");
-      assert.ok((await get("chatroom", "espera")).metadata.deletionTimestamp, "its finalizer keeps it");
+      assert.ok((await get("chatroom", "espera")).metadata.deletionTimestamp, "the finalizer keeps the room");
     });
     await until("the room is gone", async () => !(await get("chatroom", "espera")));
     assert.deepEqual(await broker.belongings("espera"), []);
@@ -81,13 +81,13 @@ describe("deletion", () => {
     const NAME = "sem-broker";
     await inRooms("create", "secret", "generic", "dead-broker", "--from-literal=username=x", "--from-literal=password=x", "--from-literal=host=dead.invalid", "--from-literal=port=5672");
     await apply(room(NAME, { broker: { secretName: "dead-broker" } }));
-    await until("the room says that its broker is not there", async () => {
+    await until("BrokerReady is False", async () => {
       const one = (await status(NAME)).conditions?.find(({ type }) => type === "BrokerReady");
       return one?.status === "False";
     });
     const began = Date.now();
     await remove(NAME, CLEANUP_TIMEOUT + 120);
-    assert.ok(Date.now() - began > (CLEANUP_TIMEOUT - 5) * 1000, "the operator waited for the broker to come back");
+    assert.ok(Date.now() - began > (CLEANUP_TIMEOUT - 5) * 1000, "the operator tried for cleanupTimeout");
     await until("an event says what may be left on the broker", async () => {
       const events = await list("events");
       return events.some(({ reason, message }) => reason === "LeftOnBroker" && message.includes(exchangeOf(NAME)));

@@ -1,4 +1,4 @@
-// The operator as a process in the cluster: two of them, an upgrade from an older chart, and what it costs.
+// The operator in the cluster: leader election, an upgrade from an older chart, and its cost in time, requests and memory.
 
 import assert from "node:assert/strict";
 import { cp, mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
@@ -22,20 +22,20 @@ describe("two operators", () => {
   after(() => scaleOperator(replicas));
 
   test("a deleted leader gives its Lease to the other operator", async (t) => {
-    let held = await lease();
-    const first = held.holderIdentity;
-    assert.ok(await isThere(first), `${first} is one of them`);
+    let last = await lease();
+    const first = last.holderIdentity;
+    assert.ok(await isThere(first), `${first} is one of the operators`);
     await kubectl("-n", SYSTEM, "delete", "pod", first, "--wait=false");
     const began = Date.now();
     const taken = await until("another operator leads", async () => {
       const now = await lease();
-      if (now.holderIdentity === first) held = now;
+      if (now.holderIdentity === first) last = now;
       return now.holderIdentity && now.holderIdentity !== first && now;
     });
     t.diagnostic(`another operator led ${seconds(began)} s after the deletion`);
-    // Whoever waits for a Lease to expire acquires it no sooner than this.
-    const expiry = Date.parse(held.renewTime) + held.leaseDurationSeconds * 1000;
-    assert.ok(Date.parse(taken.acquireTime) < expiry, "the leader gave the Lease back: the other did not wait for it to expire");
+    // An operator that waits until the Lease expires acquires it at this time or later.
+    const expiry = Date.parse(last.renewTime) + last.leaseDurationSeconds * 1000;
+    assert.ok(Date.parse(taken.acquireTime) < expiry, "the deleted leader released the Lease, so the other operator did not wait until it expired");
     assert.ok(await isThere(taken.holderIdentity));
     await create(room("sucessao"));
     await remove("sucessao");
@@ -94,7 +94,7 @@ describe("figures", () => {
   test("a resync of an unchanged room writes nothing", async (t) => {
     await until("the room is in a steady state", async () => (await status(NAME)).conditions.every((one) => one.status === "True" || one.type === "RouteAccepted"));
     const before = await metrics();
-    const now = await until("three resyncs were made", async () => {
+    const now = await until("three resyncs have finished", async () => {
       const now = await metrics();
       return now.reconciles >= before.reconciles + 3 && now;
     }, 150);
@@ -109,23 +109,23 @@ describe("figures", () => {
   test("the operator needs less than 64 MiB", async (t) => {
     const [{ spec, metadata }] = await operators();
     const stats = JSON.parse(await kubectl("get", "--raw", `/api/v1/nodes/${spec.nodeName}/proxy/stats/summary`));
-    const { memory } = await until("the kubelet has counted", () => stats.pods.find(({ podRef }) => podRef.uid === metadata.uid)?.containers?.[0]);
+    const { memory } = await until("the kubelet reports the pod's memory", () => stats.pods.find(({ podRef }) => podRef.uid === metadata.uid)?.containers?.[0]);
     const mebibytes = memory.rssBytes / 2 ** 20;
     t.diagnostic(`${mebibytes.toFixed(1)} MiB resident, ${(memory.workingSetBytes / 2 ** 20).toFixed(1)} MiB working set`);
     assert.ok(mebibytes < 64);
   });
 });
 
-/** Is there an operator of this name? */
+/** Whether an operator has this name. */
 const isThere = async (name) => (await operators()).some(({ metadata }) => metadata.name === name);
 
 /** The Lease, by the name that the chart gives. */
 const lease = async () => (await get("lease", OPERATOR, SYSTEM)).spec;
 
-/** Seconds since a moment. */
+/** Seconds since `began`, as text. */
 const seconds = (began) => ((Date.now() - began) / 1000).toFixed(1);
 
-/** What must not change in an upgrade. */
+/** Values that an upgrade must not change. */
 async function identity(name) {
   const uids = (await pods(name)).map(({ metadata }) => metadata.uid).sort();
   return { uids, generation: (await get("deployment", childOf(name))).metadata.generation };
@@ -134,11 +134,11 @@ async function identity(name) {
 const rewrite = async (path, change) => {
   const text = await readFile(path, "utf8");
   const changed = change(text);
-  assert.notEqual(changed, text, `${path} contains what the test takes out`);
+  assert.notEqual(changed, text, `${path} contains the text that the test removes`);
   await writeFile(path, changed);
 };
 
-/** What the leading operator has counted. */
+/** Counters of the leading operator. */
 async function metrics() {
   const text = await kubectl("get", "--raw", `/api/v1/namespaces/${SYSTEM}/pods/${(await lease()).holderIdentity}:8080/proxy/metrics`);
   const value = (name) => Number(text.split("\n").find((line) => line.startsWith(`${name} `))?.split(" ")[1] ?? 0);

@@ -1,4 +1,4 @@
-// A release that is uninstalled while there are rooms: they stay, can be deleted all the same, and the next release adopts them.
+// Uninstalls the release while rooms exist: the rooms stay and can be deleted, and the operator of the next release manages them.
 
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
@@ -38,7 +38,7 @@ describe("helm uninstall with rooms left", () => {
     const events = await list("events");
     assert.ok(events.some(({ reason, involvedObject }) => reason === "FinalizerRemoved" && involvedObject.name === STAYS));
     const ours = await kubectl("get", "jobs,serviceaccounts,clusterroles", "-A", "-o", "name");
-    assert.ok(!ours.includes(`${RELEASE}-remove-finalizers`), "the hook that removed the finalizers is gone itself");
+    assert.ok(!ours.includes(`${RELEASE}-remove-finalizers`), "the job that removed the finalizers is deleted");
   });
 
   test("a room is deleted at once without an operator", async () => {
@@ -46,7 +46,7 @@ describe("helm uninstall with rooms left", () => {
     assert.equal(await get("chatroom", GOES), null);
   });
 
-  test("the next release adopts the rooms with their logs", async () => {
+  test("the next release manages the rooms with their logs", async () => {
     await install();
     await until("the room has its finalizer again", async () => (await get("chatroom", STAYS)).metadata.finalizers?.length === 1);
     await ready(STAYS);
@@ -58,12 +58,13 @@ describe("helm uninstall with rooms left", () => {
     rui.leave();
   });
 
-  test("a room deleted meanwhile can be made again", async () => {
+  test("a room deleted meanwhile can be created again", async () => {
     const broker = await Broker.open();
     try {
       const left = await broker.exchange(GOES);
-      assert.ok(left, "no operator was there to clear the broker");
-      // The exchange still names the room that is gone as its owner; the test removes it as an administrator would.
+      assert.ok(left, "without an operator the objects stay on the broker");
+      // The exchange still belongs to the deleted room, so the operator would report a conflict. The test deletes it, as an administrator
+      // would.
       await broker.deleteExchange(GOES);
       await create(room(GOES));
       await remove(GOES);

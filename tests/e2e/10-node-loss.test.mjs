@@ -1,9 +1,9 @@
-// A worker node that is lost with most of a room's servers and the leading operator on it, while members talk.
+// Kills a worker node with two of a room's three servers and the leading operator on it, under traffic.
 //
-// It needs a cluster with at least two workers, and commands that end a node and start it again. With kind:
+// The test needs a cluster with at least two workers, and commands that kill a node and start it again. With kind:
 //   manifests/kind.sh --workers 2
 //   PAPO_E2E_KILL_NODE="docker kill" PAPO_E2E_START_NODE="docker start" make e2e ARGS=10-node-loss.test.mjs
-// The node with the quick-start broker is never the one: that broker is a single node, and its loss another test.
+// The test never kills the node with the quick-start broker, because that broker has a single node.
 
 import assert from "node:assert/strict";
 import { exec } from "node:child_process";
@@ -21,7 +21,7 @@ import { until } from "../lib/wait.mjs";
 
 const NAME = "no-perdido";
 const MEMBERS = 9;
-/** Within this many seconds the status has to show the loss or its repair. */
+/** Seconds within which the status must show the loss. */
 const STATUS_SECONDS = 60;
 const skip = (KILL_NODE && START_NODE ? "" : "PAPO_E2E_KILL_NODE and PAPO_E2E_START_NODE are not set") || ((await workers()).length < 2 ? "the cluster has less than two workers" : false);
 
@@ -34,7 +34,7 @@ describe("the loss of a node", { skip }, () => {
     victim = (await workers()).find((node) => node !== home);
     ({ replicas: operatorReplicas } = (await get("deployment", OPERATOR, SYSTEM)).spec);
     if (operatorReplicas < 2) await scaleOperator(2);
-    // Two of three servers go to the node that will be lost: the other takes none in the meantime.
+    // The other node is cordoned, so two of the three servers run on the node that will be killed.
     await kubectl("cordon", home);
     try {
       await create(roomWithIngress(NAME, { replicas: 2 }));
@@ -56,7 +56,7 @@ describe("the loss of a node", { skip }, () => {
     await remove(NAME, 120);
   });
 
-  test("members lose nothing, and the room recovers by itself", async (t) => {
+  test("members lose nothing, and the room recovers", async (t) => {
     const lost = (await pods(NAME)).filter(({ spec }) => spec.nodeName === victim);
     assert.equal(lost.length, 2, "two of three servers are on the node");
     const silence = longestSilence(members);
@@ -68,7 +68,7 @@ describe("the loss of a node", { skip }, () => {
       silence.start();
       await run(`${KILL_NODE} ${victim}`);
       began = Date.now();
-      // What was on its way when the node ended does not count.
+      // Messages that were under way when the node was killed do not count.
       const heard = until("every member is shown messages again", () => silence.hears(began + 1000), 240).then(() => since());
       heard.catch(() => {});
       const shown = await until("the status shows the loss", async () => {
@@ -100,7 +100,7 @@ async function workers() {
   return (await kubectl("get", "nodes", "-l", "!node-role.kubernetes.io/control-plane", "-o", "name")).split("\n").filter(Boolean).map((name) => name.replace("node/", ""));
 }
 
-/** Makes an operator on this node the leader, with another one ready elsewhere. */
+/** Deletes leaders until one on this node leads and another operator is ready on another node. */
 async function leaderOn(node) {
   await until(`an operator on ${node} leads`, async () => {
     const all = await operators();
@@ -114,7 +114,7 @@ async function leaderOn(node) {
   }, 180);
 }
 
-/** Measures for how long a member was shown nothing. */
+/** Measures the longest time for which a member was shown no message. */
 function longestSilence(members) {
   const last = new Map();
   let longest = 0;
@@ -130,7 +130,7 @@ function longestSilence(members) {
         for (const event of ["message", "history"]) member.socket.on(event, () => hear(member));
       }
     },
-    /** Was every member shown something after this moment? */
+    /** Whether every member was shown a message after this moment. */
     hears: (moment) => members.every((member) => last.get(member) > moment),
     seconds: () => longest / 1000,
   };

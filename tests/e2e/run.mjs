@@ -2,8 +2,8 @@
 //
 //   node run.mjs [FILE...]
 //
-// Installs the chart first (or takes over the release that is there) and removes what it made last. The last line says how many
-// tests passed and failed. What it takes from the environment is in ../lib/cluster/settings.mjs.
+// First it installs the chart, or takes over an existing release; last it removes everything that it created. The last line says how
+// many tests passed and failed. ../lib/cluster/settings.mjs has the environment variables.
 
 import { readdirSync } from "node:fs";
 import { finished } from "node:stream/promises";
@@ -18,13 +18,14 @@ const named = process.argv.slice(2);
 const files = (named.length > 0 ? named : readdirSync(here).filter((name) => name.endsWith(".test.mjs")).sort()).map((name) => here + name);
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
-/** A test is what has a body of its own: neither a suite nor the file around it. */
+/** Whether an event of the runner is about a test, not about a suite or a file. */
 const isTest = (data) => data.details.type !== "suite" && !files.includes(data.name);
 
 await begin();
 const stream = run({ files, concurrency: 1, timeout: 900_000 });
 stream.on("test:pass", (data) => isTest(data) && (data.skip === undefined ? counts.passed++ : counts.skipped++));
-// A suite fails with its tests, which count; but what happens around them counts too, and a file that cannot be loaded.
+// A suite fails when one of its tests fails, and the test counts. A failed hook, and a file that cannot be loaded, count as failures
+// of their own.
 stream.on("test:fail", ({ details }) => (details.type !== "suite" || details.error?.failureType === "hookFailed") && counts.failed++);
 const report = stream.compose(spec);
 report.pipe(process.stdout, { end: false });

@@ -8,10 +8,10 @@ import { create, remove, urlOf } from "../lib/cluster/room.mjs";
 import { ADDRESS, DOMAIN } from "../lib/cluster/settings.mjs";
 import { until } from "../lib/wait.mjs";
 
-/** A browser for which every host of the tests' domain is the ingress. */
+/** A browser that resolves every host of the tests' domain to the ingress. */
 export const launchBrowser = () => launch(`--host-resolver-rules=MAP *.${DOMAIN} ${ADDRESS}`);
 
-/** Describes how people talk in a room called `name`, which `make` makes. */
+/** Tests of the page of the room `name`, which `make(name, spec)` describes. */
 export const windowsTalk = (title, name, make, options = {}) =>
   describe(title, options, () => {
     let browser;
@@ -51,7 +51,7 @@ export const windowsTalk = (title, name, make, options = {}) =>
     });
   });
 
-/** The ingress controller may lag behind the room: it learns of the pods on its own. */
+/** Whether the page loads. The ingress controller may learn of the pods later than the room becomes ready. */
 async function answers(browser, url) {
   const page = await browser.newPage();
   try {

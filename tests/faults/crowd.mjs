@@ -1,4 +1,4 @@
-// Faults that need a crowd: 100 of 1,000 members stop reading, and 5,000 members reconnect at once.
+// Two faults with many members: 100 of 1,000 members stop reading, and 5,000 members reconnect at the same time.
 
 import { execFileSync, spawn } from "node:child_process";
 import { readFileSync } from "node:fs";
@@ -100,11 +100,11 @@ async function slow(place, members, rate) {
   console.log(
     `slow: ${count} members, ${stalling} of them read nothing for 30 s: p99 of the others ${before.p99} ms before, ${during.p99} ms during (p50 ${before.p50}, ${during.p50}); ` +
       `server ${mib(before.resident)} MiB before, at most ${mib(resident)} during; sockets of this machine ${mib(before.kernel)} MiB before, at most ${mib(kernel)}; ` +
-      `${closed} closed as slow_reader; all caught up ${((Date.now() - resumed) / 1000).toFixed(1)} s after they read again; ` +
+      `${closed} closed as slow_reader; all were up to date ${((Date.now() - resumed) / 1000).toFixed(1)} s after they read again; ` +
       `${during.holes + after.holes} holes, ${during.repeated + after.repeated} repeated`,
   );
   expect(during.holes + after.holes + during.repeated + after.repeated === 0, "something was lost or repeated");
-  expect(closed >= stalling, `only ${closed} of ${stalling} that read nothing were closed as slow readers`);
+  expect(closed >= stalling, `the server closed only ${closed} of ${stalling} members that read nothing as slow readers`);
   expect(during.p99 <= Math.max(before.p99 * 1.25, before.p99 + 2), `the others' p99 rose from ${before.p99} to ${during.p99} ms`);
 }
 
@@ -124,7 +124,7 @@ async function storm(place, members, rate) {
   const resident = [0, 0];
   const reached = {};
   await until(
-    "all are back and have been shown everything",
+    "all members have joined again and were shown every message",
     async () => {
       const at = seconds();
       const { readersUpToDate, connections, ...report } = await crowd.report();
@@ -133,7 +133,7 @@ async function storm(place, members, rate) {
       others.forEach((server, n) => (resident[n] = Math.max(resident[n], server.resident())));
       const { consumers = 0 } = await broker.queue(stream);
       most = Math.max(most, consumers);
-      // The first report after the kill still measures by what was said before it.
+      // The first report after the kill still counts by the messages sent before it, so members must also have connected a second time.
       if (readersUpToDate >= 0.99 * count && connections >= 1.99 * count) reached.most ??= at;
       if (readersUpToDate >= count && connections >= 2 * count) reached.all ??= at;
       await lasting(0.2);
@@ -142,8 +142,8 @@ async function storm(place, members, rate) {
     120,
   );
   console.log(
-    `storm: ${count} members of a killed server: 99 % were back and had everything after ${reached.most.toFixed(1)} s, all after ${reached.all.toFixed(1)} s; ` +
-      `at most ${most} readers of the log at the broker (one per server, and what the deep past needs); ` +
+    `storm: ${count} members of a killed server: 99 % had joined again and were up to date after ${reached.most.toFixed(1)} s, all after ${reached.all.toFixed(1)} s; ` +
+      `at most ${most} readers of the log at the broker (one per server, and those for messages older than the window); ` +
       `the two others had ${before.map(mib)} MiB before and at most ${resident.map(mib)}; ${holes} holes, ${repeated} repeated`,
   );
   expect(holes + repeated === 0, "something was lost or repeated");
@@ -156,15 +156,15 @@ function mib(bytes) {
 
 /** Waits until this many members have been shown every message. */
 function upToDate(crowd, count, seconds) {
-  const look = async () => {
+  const allUpToDate = async () => {
     const { readersUpToDate, stallersUpToDate, said } = await crowd.report();
     if (said > 0 && readersUpToDate + stallersUpToDate >= count) return true;
-    throw new Error(`${readersUpToDate + stallersUpToDate} are`);
+    throw new Error(`${readersUpToDate + stallersUpToDate} are up to date`);
   };
-  return until(`${count} members are there and up to date`, look, seconds);
+  return until(`${count} members have joined and are up to date`, allUpToDate, seconds);
 }
 
-/** What the kernel keeps for all TCP sockets of this machine. */
+/** Bytes that the kernel uses for the TCP sockets of this machine. */
 function socketMemory() {
   const page = Number(execFileSync("getconf", ["PAGESIZE"]));
   return Number(readFileSync("/proc/net/sockstat", "utf8").match(/^TCP:.* mem (\d+)/m)[1]) * page;

@@ -1,4 +1,4 @@
-// All faults, by number: those made on this machine, and those made in a cluster.
+// The lists of faults, sorted by number: those on this machine, and those in a cluster.
 
 async function load(...modules) {
   const loaded = await Promise.all(modules.map((name) => import(`./${name}.mjs`)));

@@ -1,4 +1,4 @@
-// Makes each fault under traffic, lets the checker judge, and prints a table.
+// Causes each fault under traffic, compares the histories with the log, and prints a table.
 
 import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
@@ -12,17 +12,17 @@ import { table } from "./lib/report.mjs";
 import { trial } from "./lib/trial.mjs";
 
 const USAGE = `usage: make faults [ARGS="..."]
-  --quick             the faults that CI makes, with less time around them
-  --only 1,7,21b      only these
+  --quick             only the faults that CI causes, with less traffic before and after them
+  --only 1,7,21b      only the faults with these numbers
   --list              print the faults and end
   --rate N            messages a second (200)
   --senders N         clients that send and read (50)
   --readers N         clients that only read (10)
-  --cluster           make the faults that need pods, in the cluster KUBECONFIG names (installs the chart, removes it last)
-  --around SECONDS    traffic before and after each fault (15; 5 with --quick)
-  --out DIR           where the table goes (target/faults)
+  --cluster           cause the faults that need pods, in the cluster of KUBECONFIG (installs the chart, removes it last)
+  --around SECONDS    seconds of traffic before and after each fault (15; 5 with --quick)
+  --out DIR           folder for the table (target/faults)
 
-PAPO_SERVER names the server's binary. The broker is a RabbitMQ of the run's own.`;
+PAPO_SERVER is the path of the server's binary. The run starts a RabbitMQ of its own.`;
 
 const options = {
   quick: { type: "boolean", default: false },
@@ -89,7 +89,7 @@ async function onLoopback() {
   };
 }
 
-/** The chart is installed as the end-to-end tests do it; both need the same of a cluster. */
+/** Installs the chart in the same way as the end-to-end tests. */
 async function inCluster() {
   const [{ Cluster }, { begin, end }, { kubectl }] = await Promise.all(["./lib/cluster.mjs", "../lib/cluster/release.mjs", "../lib/cluster/kubectl.mjs"].map((module) => import(module)));
   await begin();

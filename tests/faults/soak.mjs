@@ -1,5 +1,5 @@
-// Random faults, one after the other, in one room that never falls silent. The seed that is printed makes the same
-// sequence of faults, victims and pauses again.
+// Causes random faults, one after the other, in one room under constant traffic. The printed seed repeats the sequence of faults,
+// servers and pauses.
 
 import { parseArgs } from "node:util";
 
@@ -14,11 +14,11 @@ import { random } from "./lib/random.mjs";
 import { joined, settled, talksAgain } from "./lib/trial.mjs";
 
 const USAGE = `usage: make soak [ARGS="..."]
-  --minutes N     how long (20)
-  --seed N        make the faults of an earlier run again (random)
+  --minutes N     duration in minutes (20)
+  --seed N        repeat the faults of the run with this seed (random)
   --rate N        messages a second (50)
   --clients N     clients that send and read (30)`;
-/** Those that leave the room as it was, and need no settings of their own. */
+/** Faults that end with the room in its first state and need no flags of their own. */
 const FAULTS = new Set([1, 2, 3, 5, 6, 7, 8, 9, 10, 12, 14, 15, 16, 18, 19, "21a", 24]);
 
 const { values } = parseArgs({
@@ -52,7 +52,7 @@ try {
   while (Date.now() - begun < Number(values.minutes) * 60_000) {
     await lasting(1 + 7 * draw());
     const fault = faults[Math.floor(draw() * faults.length)];
-    // Whichever server it is about is the first of these.
+    // A fault of one server affects the first of the list, so a shuffled list makes that server random.
     const shuffled = Object.create(place, { servers: { value: shuffle(place.servers) } });
     const resident = place.servers.map((server) => Math.round(server.resident() / 2 ** 20));
     console.log(`${clock()}  ${fault.number} ${fault.title}; servers have ${resident} MiB`);
@@ -77,7 +77,7 @@ try {
   await broker.stop();
 }
 for (const line of wrong) console.log(line);
-console.log(wrong.length ? `failed; once more with: make soak ARGS="--seed ${values.seed}"` : "nothing was lost");
+console.log(wrong.length ? `failed; repeat with: make soak ARGS="--seed ${values.seed}"` : "nothing was lost");
 process.exit(wrong.length ? 1 : 0);
 
 function shuffle(list) {

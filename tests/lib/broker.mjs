@@ -1,4 +1,4 @@
-// RabbitMQ as the tests see it: the management API of any broker, and a node on this machine that can be harmed.
+// RabbitMQ in tests: the management API of any broker, and a node on this machine that a test can stop, pause and kill.
 
 import { execFile } from "node:child_process";
 import { fileURLToPath } from "node:url";
@@ -9,11 +9,11 @@ import { until } from "./wait.mjs";
 const SCRIPT = fileURLToPath(new URL("../rabbitmq/rabbitmq", import.meta.url));
 const run = promisify(execFile);
 
-/** The virtual host of all rooms, as a part of a path. */
+/** The virtual host of all rooms, encoded for a path. */
 export const VHOST = encodeURIComponent("/");
 /** The exchange of the room NAMESPACE/NAME. */
 export const exchangeOf = (room) => `papo.${room.replace("/", ".")}`;
-/** The stream that is its log. */
+/** The stream of its log. */
 export const logOf = (room, epoch) => `${exchangeOf(room)}.log.${epoch}`;
 
 /** A broker's management API. */
@@ -23,7 +23,7 @@ export class Management {
     this.headers = { authorization: `Basic ${Buffer.from(credentials).toString("base64")}`, "content-type": "application/json" };
   }
 
-  /** One call; null when there is no such object. */
+  /** Calls the API; returns null if the object does not exist. */
   async call(method, path, body) {
     const response = await fetch(`${this.api}/${path}`, { method, headers: this.headers, body: body && JSON.stringify(body) });
     const text = await response.text();
@@ -32,7 +32,7 @@ export class Management {
     return text ? JSON.parse(text) : {};
   }
 
-  /** Of the room NAMESPACE/NAME. */
+  /** The exchange of the room NAMESPACE/NAME; null if it does not exist. */
   exchange(room) {
     return this.call("GET", `exchanges/${VHOST}/${exchangeOf(room)}`);
   }
@@ -50,7 +50,7 @@ export class Management {
   }
 }
 
-/** A node of the run's own, on loopback (tests/rabbitmq). */
+/** A new node on loopback (tests/rabbitmq). */
 export class LocalBroker extends Management {
   static async start() {
     const { stdout } = await run(SCRIPT, ["start"], { maxBuffer: 1 << 24 });
@@ -67,7 +67,7 @@ export class LocalBroker extends Management {
   }
 
   kill = () => this.#do("kill", this.handle);
-  /** Starts it on its data, and returns when it serves. */
+  /** Starts the node again with its data, and waits until it serves. */
   restart = () => this.#do("restart", this.handle);
   pause = () => this.#do("pause", this.handle);
   resume = () => this.#do("resume", this.handle);

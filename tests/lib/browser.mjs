@@ -1,4 +1,4 @@
-// Chromium, and windows on the chat page as people use them.
+// Chromium, and browser windows that use the chat page as people do.
 
 import { mkdirSync } from "node:fs";
 import { after } from "node:test";
@@ -6,19 +6,19 @@ import { after } from "node:test";
 import { chromium } from "playwright-core";
 
 const ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
-/** For a page that does not come: on a busy machine a good one may take seconds. */
+/** Limit for an action on a page. It is long, because a page may take seconds on a busy machine. */
 const LIMIT_MS = 60_000;
 export const DESKTOP = { width: 1280, height: 800 };
 export const PHONE = { width: 360, height: 740 };
 
-/** Where screenshots go. */
+/** The folder for screenshots. */
 const screenshots = process.env.PAPO_SCREENSHOTS ?? "screenshots";
 
-/** Starts a browser, with more arguments if there are any. */
+/** Starts a browser with these additional arguments. */
 export const launch = (...more) => chromium.launch({ executablePath: process.env.CHROMIUM ?? "/usr/bin/chromium", args: [...ARGUMENTS, ...more] });
 
 let shared;
-/** The one browser of a test file. */
+/** The browser that all tests of a file share. */
 function ours() {
   shared ??= launch();
   return shared;
@@ -26,12 +26,12 @@ function ours() {
 after(async () => (await shared)?.close());
 
 export class ChatWindow {
-  /** What the browser complained about. */
+  /** Errors in the browser's console. */
   errors = [];
 
   /**
-   * Opens `url` for the test `t`, as a person who shares nothing with others unless they share their `context`; with a
-   * `name`, answers the dialog and waits to be in the room. The browser is the file's own unless there is another.
+   * Opens `url` for the test `t`. The window shares no storage with others, unless they have the same `context`. With a `name`, it
+   * answers the dialog and waits until the person is in the room. Without a `browser`, it uses the file's own.
    */
   static async open(t, url, { name, context, browser, ...options } = {}) {
     const window = new ChatWindow();
@@ -80,12 +80,12 @@ export class ChatWindow {
     return this.page.locator("#messages .text").allTextContents();
   }
 
-  /** Waits until the page itself says that `condition(argument)` holds. */
+  /** Waits until `condition(argument)`, evaluated in the page, is true. */
   until(condition, argument) {
     return this.page.waitForFunction(condition, argument, { polling: 20 });
   }
 
-  /** What the person would see if they looked at another tab; headless windows are always visible. */
+  /** Makes the page believe that the person has opened another tab: headless windows are always visible. */
   async setHidden(hidden) {
     await this.page.evaluate((hidden) => {
       Object.defineProperty(document, "hidden", { configurable: true, get: () => hidden });

@@ -1,23 +1,23 @@
-// The checker: from what clients sent and were shown, and from the room's log, it says what was lost, repeated, out of
-// order, or missing without a notice. The invariants I1 to I4 are those of docs/promises.md.
+// The checker: compares what clients sent and were shown with the room's log, and reports messages that were lost, repeated, out of
+// order, or missing without a notice. The invariants I1 to I4 are the promises 1 to 4 of docs/promises.md.
 //
 // A history:
-//   members: [{ name, sender, sent, shown, notices, left? }]; `left`: it was not there any more at the end
+//   members: [{ name, sender, sent, shown, notices, left? }]; `left`: it left before the end
 //     sent:    [{ id, at, attempts, connection, acknowledged?: { epoch, offset, at } }], in the order they were sent
 //     shown:   [{ epoch, offset, sender, id, at }], in the order they were shown
-//     notices: [{ before, kind: "page" | "gap", epoch, from?, to? }]; `before`: the index in `shown` they came before
-//   logs: { EPOCH: { records: [{ offset, sender, id }], head, whole } }, from the broker; `whole`: nothing was deleted
+//     notices: [{ before, kind: "page" | "gap", epoch, from?, to? }]; `before`: index in `shown` of the next message
+//   logs: { EPOCH: { records: [{ offset, sender, id }], head, whole } }, from the broker; `whole`: the log was not deleted
 
 import assert from "node:assert/strict";
 
 import { until } from "./wait.mjs";
 
-/** How many offsets back a duplicate is hidden: `DEDUP_WINDOW` of the server. */
+/** The duplicate window, in offsets: `DEDUP_WINDOW` of papo-protocol. */
 const DEDUP_WINDOW = 32_768;
 
 const keyOf = ({ sender, id }) => `${sender} ${id}`;
 
-/** What a reader of the log is to be shown: all but duplicates. */
+/** The records that a member must be shown: all except duplicates. */
 export function visible(records) {
   const latest = new Map();
   return records.filter((record) => {
@@ -28,7 +28,7 @@ export function visible(records) {
   });
 }
 
-/** Holds a history against I1 to I4. `faults` has a line for each thing that is wrong. */
+/** Checks a history against I1 to I4. `faults` has a line for each violation. */
 export function judge({ members, logs }) {
   const verdict = { sent: 0, acknowledged: 0, lost: 0, repeated: 0, reordered: 0, holes: 0, invented: 0, duplicates: 0, announced: 0, faults: [] };
   const shownLogs = new Map(Object.entries(logs).map(([epoch, log]) => [epoch, index(log)]));
@@ -52,7 +52,7 @@ function index({ records, head = 0, whole = true }) {
   return { order, place, keys, head, whole, duplicates: records.length - order.length };
 }
 
-/** I1, first half: what was acknowledged is in the log, where the acknowledgement says. */
+/** I1, first half: every acknowledged message is in the log, at the offset of its acknowledgement. */
 function stored(acknowledged, logs, verdict) {
   for (const { id, acknowledged: { epoch, offset }, member } of acknowledged) {
     const log = logs.get(epoch);
@@ -63,7 +63,7 @@ function stored(acknowledged, logs, verdict) {
   }
 }
 
-/** I1, second half, and I2 to I4: one member's sequence is the log's, contiguous but for the notices it got. */
+/** I1, second half, and I2 to I4: a member was shown the log's messages in order, without holes except those of its notices. */
 function follow({ name, shown, notices, left }, logs, verdict) {
   const seen = new Set();
   const noticesAt = new Map();
@@ -78,7 +78,7 @@ function follow({ name, shown, notices, left }, logs, verdict) {
       last = undefined;
     }
     epoch = message.epoch;
-    // A new page may repeat messages from before it. Those in between are missing all the same.
+    // A new page may repeat messages that were shown before it. Messages between those and the page still count as missing.
     if (paged) {
       seen.clear();
       if (last !== undefined && message.offset <= last.offset) last = undefined;
@@ -92,7 +92,7 @@ function follow({ name, shown, notices, left }, logs, verdict) {
     const place = log?.place.get(message.offset);
     if (place === undefined) {
       // In a deleted log, or before its head, only order and repetition can be judged.
-      if (log?.whole && message.offset >= log.head) wrong(verdict, "invented", `${name}: was shown ${message.id} at ${message.offset}, which the log does not show`);
+      if (log?.whole && message.offset >= log.head) wrong(verdict, "invented", `${name}: was shown ${message.id} at ${message.offset}, which is not in the log`);
       if (last !== undefined && message.offset <= last.offset) wrong(verdict, "reordered", `${name}: ${message.offset} came after ${last.offset}`);
       last = { offset: message.offset };
       continue;
@@ -106,7 +106,7 @@ function follow({ name, shown, notices, left }, logs, verdict) {
   if (!left && log?.whole && last?.place !== undefined) missing(name, log, last.place + 1, log.order.length, [], verdict);
 }
 
-/** Messages of the log that a member was not shown, and whether a notice said so. */
+/** Counts the messages of the log that a member was not shown: `announced` if a notice covers them, else `holes`. */
 function missing(name, log, from, to, noticed, verdict) {
   for (const { offset, id } of log.order.slice(from, to)) {
     if (noticed.some((notice) => notice.kind === "gap" && notice.from <= offset && offset <= notice.to)) verdict.announced += 1;
@@ -114,7 +114,7 @@ function missing(name, log, from, to, noticed, verdict) {
   }
 }
 
-/** A sender's messages keep its order, as far as each went out once and on one connection. */
+/** I3: messages of one connection that were sent once are stored in the order in which they were sent. */
 function inOrderSent({ name, sent }, verdict) {
   let last;
   for (const message of sent) {
@@ -136,7 +136,7 @@ function wrong(verdict, kind, line) {
   if (verdict.faults.length < 50) verdict.faults.push(line);
 }
 
-/** The log as far as these members know it: what any of them was shown, and what was acknowledged to them. */
+/** The log, reconstructed from the messages that these members were shown and the acknowledgements that they got. */
 export function pooled(histories) {
   const logs = {};
   const add = (epoch, { offset, sender, id }) => (logs[epoch] ??= new Map()).set(offset, { offset, sender, id });
@@ -149,8 +149,8 @@ export function pooled(histories) {
 }
 
 /**
- * Waits until these members were shown all that was acknowledged to any of them, and holds them against each other:
- * nothing lost, repeated or out of order, and no notice but that of the first page. How many were acknowledged.
+ * Waits until all members were shown every message that was acknowledged to any of them. Fails if a message was lost, repeated or
+ * out of order, or a member got more than its first page. Returns the number of acknowledged messages.
  */
 export async function everyoneSawEverything(members, seconds = 60) {
   const keys = members.flatMap(({ sender, acknowledged }) => acknowledged.map(({ id }) => keyOf({ sender, id })));
@@ -168,13 +168,13 @@ export async function everyoneSawEverything(members, seconds = 60) {
   );
   const histories = members.map(({ history }) => history);
   assert.deepEqual(judge({ members: histories, logs: pooled(histories) }).faults, []);
-  for (const { name, notices } of members) assert.equal(notices.length, 1, `${name} was given more than its first page: ${JSON.stringify(notices)}`);
+  for (const { name, notices } of members) assert.equal(notices.length, 1, `${name} got more than its first page: ${JSON.stringify(notices)}`);
   return keys.length;
 }
 
 /**
- * Seconds from `end` until each member had caught up: had been shown all that was acknowledged by then, and the first
- * message sent after it. Messages before its last page are not waited for. Infinity for those who never did.
+ * Seconds from `end` until each member had caught up: until it was shown all messages that were acknowledged by `end`, and the first
+ * message sent after `end`. Messages before a member's last page do not count. Infinity for a member that never caught up.
  */
 export function catchingUp({ members }, end) {
   const acknowledged = members.flatMap(({ sender, sent }) =>
@@ -195,7 +195,7 @@ export function catchingUp({ members }, end) {
   });
 }
 
-/** The value that `share` of them do not exceed. */
+/** The smallest value that this share of the values does not exceed. */
 export function percentile(values, share) {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.min(sorted.length - 1, Math.ceil(sorted.length * share) - 1)];

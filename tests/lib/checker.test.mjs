@@ -1,4 +1,4 @@
-// The checker: histories that break one invariant each must fail.
+// Tests of the checker: it must accept a good history, and reject each history that breaks one invariant.
 
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
@@ -22,7 +22,7 @@ function good() {
 const counts = ({ lost, repeated, reordered, holes, invented }) => ({ lost, repeated, reordered, holes, invented });
 const none = { lost: 0, repeated: 0, reordered: 0, holes: 0, invented: 0 };
 
-/** The verdict on a good history after `break_`. */
+/** The verdict on a good history that `break_` has changed. */
 function after(break_) {
   const history = good();
   break_(history, history.members[0], history.members[1]);
@@ -35,7 +35,7 @@ describe("judge", () => {
     assert.deepEqual([verdict.ok, verdict.sent, verdict.acknowledged, counts(verdict)], [true, 10, 10, none]);
   });
 
-  test("I1: an acknowledged message that is not in the log is lost", () => {
+  test("I1: an acknowledged message missing from the log is lost", () => {
     const verdict = after(({ logs, members }) => {
       logs[EPOCH].records.splice(9, 1);
       for (const { shown } of members) shown.pop();
@@ -53,7 +53,7 @@ describe("judge", () => {
     assert.equal(after((_, ana, rui) => (rui.shown.splice(8, 2), (rui.left = true))).ok, true);
   });
 
-  test("I2: a message shown twice is repeated, at once or later", () => {
+  test("I2: a message shown twice counts as repeated", () => {
     assert.equal(after((_, ana, rui) => rui.shown.splice(4, 0, show(3))).repeated, 1);
     assert.equal(after((_, ana, rui) => rui.shown.push(show(3))).repeated, 1);
   });
@@ -88,7 +88,7 @@ describe("judge", () => {
     assert.equal(after((history, ana) => (swapped(ana), relabel(history), ana.sent.slice(5).forEach((sent) => (sent.connection = 2)))).ok, true);
   });
 
-  test("I4: a hole counts as far as it was not announced", () => {
+  test("I4: a hole without a notice counts", () => {
     const hole = (rui) => rui.shown.splice(3, 3);
     assert.equal(after((_, ana, rui) => hole(rui)).holes, 3);
     const announced = after((_, ana, rui) => (hole(rui), rui.notices.push({ before: 3, kind: "gap", epoch: EPOCH, from: 3, to: 5 })));

@@ -1,5 +1,5 @@
-# Prints `COUNTED PASSED FAILED SKIPPED` for the log of a suite that leaves no results: cargo's, whose JSON is not stable
-# yet, and those whose last line is `N passed, M failed[, S skipped]`. COUNTED is 0 if nothing was understood.
+# Prints `COUNTED PASSED FAILED SKIPPED` for the log of a suite without JUnit XML: cargo's, whose JSON output is unstable, and suites
+# whose last line is `N passed, M failed[, S skipped]`. COUNTED is 0 if the log has neither.
 
 function number_before(word,    at, fields, n, i) {
     n = split($0, fields, /[ ,;=]+/)

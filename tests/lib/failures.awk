@@ -1,5 +1,5 @@
-# Prints what cargo says of tests that failed (`test … FAILED`, then `thread '…' panicked at`) and of code that does not
-# compile, and of checks that print `FAILED: NAME`: each one's line and what follows it, LINES lines at most in all.
+# Prints the failures in a log: failed tests of cargo (`test … FAILED`, then `thread '…' panicked at`), compiler errors, and checks
+# that print `FAILED: NAME`. Prints each failure's line and the lines after it, at most LINES lines in total.
 
 BEGIN { if (!LINES) LINES = 60 }
 function show(n) { following = n }

@@ -1,4 +1,4 @@
-// The room's whole log, as the broker has it.
+// Reads the whole log of a room from the broker.
 
 import { connect } from "amqplib";
 

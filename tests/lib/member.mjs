@@ -1,4 +1,5 @@
-// A member of a room, by the official Socket.IO client: sends and resumes as the page does, and remembers everything.
+// A member of a room, with the official Socket.IO client: it sends and resumes as the page does, and records what it sent and was
+// shown.
 
 import { randomUUID } from "node:crypto";
 
@@ -12,22 +13,22 @@ const ACKNOWLEDGED_WITHIN_MS = 20_000;
 
 export class Member {
   // For the checker.
-  /** { id, at, attempts, connection, acknowledged?: { epoch, offset, at }, rejected? }, in the order they were sent. */
+  /** { id, at, attempts, connection, acknowledged?: { epoch, offset, at }, rejected? }, in the order in which they were sent. */
   sent = [];
-  /** { epoch, offset, sender, id, at }, in the order they were shown. */
+  /** { epoch, offset, sender, id, at }, in the order in which they were shown. */
   shown = [];
-  /** { before, kind: "page" | "gap", epoch, ... }; `before`: the index in `shown` they came before. */
+  /** { before, kind: "page" | "gap", epoch, ... }; `before`: index in `shown` of the next message. */
   notices = [];
 
   /** Final rejections of messages. */
   rejected = [];
-  /** Why connections ended, and why they were not made. */
+  /** Reasons why connections were closed or rejected. */
   closes = [];
   connections = 0;
-  /** How often a server said that it is draining. */
+  /** Number of `draining` events. */
   drained = 0;
 
-  // What the server sent, as it came; not kept by a member without `texts`.
+  // Everything that the server sent, in order. A member with `texts: false` does not record it.
   /** Names of all events. */
   events = [];
   histories = [];
@@ -37,7 +38,7 @@ export class Member {
   messages = [];
   live = [];
 
-  /** Joins, and returns when the history has come. */
+  /** Joins, and waits for the first history. */
   static async join(url, auth, { seconds, ...options } = {}) {
     const member = new Member(url, auth, options);
     await until(`${member.name} is in the room`, () => member.epoch, seconds);
@@ -47,9 +48,9 @@ export class Member {
   /**
    * Connects, without waiting.
    *
-   * `auth` is the CONNECT packet's, or only a name; a name comes with a token, so that it stays the same sender. With
-   * `test`, the member leaves when that test ends. `texts: false` is for load: it keeps what the checker needs, and no
-   * texts. The other options are the client's.
+   * `auth` is that of the CONNECT packet, or a name. With a name, the member gets a token, so it stays the same sender when it
+   * reconnects. With `test`, the member leaves when that test ends. With `texts: false`, the member records only what the checker needs:
+   * this is for load. The client gets the other options.
    */
   constructor(url, auth = {}, { test, texts = true, reconnection = true, ...options } = {}) {
     const said = typeof auth === "string" ? { name: auth, token: randomUUID() } : auth;
@@ -80,20 +81,20 @@ export class Member {
     this.socket.on("typing", (event) => this.typing.push(event));
   }
 
-  /** Where it stands in the log: what it says when it comes back. */
+  /** Its position in the log, which it sends when it reconnects. */
   get place() {
     return this.epoch && { epoch: this.epoch, ...(this.offset !== undefined && { offset: this.offset }) };
   }
 
   async #onRejected(error) {
     this.closes.push(error.data?.code ?? error.message);
-    // The client tries again by itself, except after a rejection by the server; the page does then too.
+    // After a rejection by the server the client does not try again by itself. The member does, as the page does.
     if (this.socket.active || !this.reconnects) return;
     await lasting(0.25 + Math.random() * 0.25);
     if (!this.left) this.socket.connect();
   }
 
-  /** Leaves a server that is draining at the pace of the page, so that the others do not get all members at once. */
+  /** Leaves a draining server after a random time, as the page does, so that the other servers do not get all members at once. */
   async #onDraining(ms) {
     this.drained += 1;
     const connection = this.connections;
@@ -121,17 +122,17 @@ export class Member {
     this.shown.push({ epoch: this.epoch, offset, sender, id, at: Date.now() });
   }
 
-  /** Emits an event; its acknowledgement. */
+  /** Emits an event; returns its acknowledgement. */
   ask(event, ...args) {
     return this.socket.timeout(ACKNOWLEDGED_WITHIN_MS).emitWithAck(event, ...args);
   }
 
-  /** Sends these once each, in order; the acknowledgements. */
+  /** Sends each text once, in order; returns the acknowledgements. */
   say(...texts) {
     return Promise.all(texts.map((text) => this.ask("message", text)));
   }
 
-  /** Sends until the room has it or rejects it for good, with the same id every time. */
+  /** Sends a message, with the same id every time, until it is acknowledged or finally rejected. */
   async send(text, id = randomUUID()) {
     const message = { id, at: Date.now(), attempts: 0 };
     this.sent.push(message);
@@ -174,12 +175,12 @@ export class Member {
     return this.live.map(({ text }) => text);
   }
 
-  /** What it sent and the room acknowledged. */
+  /** Its acknowledged messages. */
   get acknowledged() {
     return this.sent.filter(({ acknowledged }) => acknowledged);
   }
 
-  /** What the checker reads. */
+  /** Its history, for the checker. */
   get history() {
     const { name, sender, sent, shown, notices, left } = this;
     return { name, sender, sent, shown, notices, left };
@@ -195,7 +196,7 @@ export class Member {
     this.socket.disconnect();
   }
 
-  /** Comes back after it left. */
+  /** Joins again after it left. */
   comeBack() {
     this.left = false;
     this.socket.connect();

@@ -1,4 +1,4 @@
-// A TCP proxy that does to a connection what networks do.
+// A TCP proxy that delays, loses, holds back and cuts connections, as networks do.
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
@@ -6,13 +6,13 @@ import { connect, createServer } from "node:net";
 export class Proxy {
   #links = new Set();
   #server;
-  /** Bytes are swallowed, both ways or only towards the client, while the connections stay open. */
+  /** Whether bytes to the server (up) and to the client (down) are dropped while the connections stay open. */
   #silence = { up: false, down: false };
   #delay = () => 0;
   #isCut = false;
   #isHeld = false;
 
-  /** Forwards to `target`: a port, or what it says at each connection: { port } or { path }, or null for nobody. */
+  /** Forwards to `target`: a port, or a function called for each connection that returns { port }, { path }, or null to close it. */
   static async to(target, { test } = {}) {
     const choose = typeof target === "number" ? () => ({ port: target }) : target;
     const proxy = new Proxy();
@@ -49,37 +49,37 @@ export class Proxy {
   }
 
   #pipe(from, into, way) {
-    // Pieces on their way, each with the time at which it arrives: never before what was sent before it.
-    const held = [];
+    // Delayed pieces, each with the time at which it arrives. No piece arrives before an earlier one.
+    const delayed = [];
     const arrive = () => {
-      while (held.length && held[0].at <= Date.now()) write(from, into, held.shift().bytes);
-      if (held.length) setTimeout(arrive, held[0].at - Date.now());
+      while (delayed.length && delayed[0].at <= Date.now()) write(from, into, delayed.shift().bytes);
+      if (delayed.length) setTimeout(arrive, delayed[0].at - Date.now());
     };
     from.on("data", (bytes) => {
       if (this.#silence[way]) return;
       const delay = this.#delay();
-      if (delay === 0 && held.length === 0) return void write(from, into, bytes);
-      held.push({ bytes, at: Math.max(Date.now() + Math.round(delay), held.at(-1)?.at ?? 0) });
-      if (held.length === 1) arrive();
+      if (delay === 0 && delayed.length === 0) return void write(from, into, bytes);
+      delayed.push({ bytes, at: Math.max(Date.now() + Math.round(delay), delayed.at(-1)?.at ?? 0) });
+      if (delayed.length === 1) arrive();
     });
   }
 
-  /** Loses everything from now on, in silence: no close, no reset. */
+  /** Drops all bytes from now on, without closing or resetting a connection. */
   silence({ up = true, down = true } = {}) {
     this.#silence = { up, down };
   }
 
-  /** Delivers again; what was lost stays lost, so connections from before are of no use any more. */
+  /** Delivers again. Connections that lost bytes are of no further use. */
   speak() {
     this.#silence = { up: false, down: false };
   }
 
-  /** Holds every piece back for about this long. */
+  /** Delays every piece by `ms`, plus or minus `jitter`, in milliseconds. */
   delay(ms, jitter = 0) {
     this.#delay = ms ? () => ms + (2 * Math.random() - 1) * jitter : () => 0;
   }
 
-  /** Ends every connection, and each that is tried, until `mend()`. */
+  /** Ends all connections, and every new one until `mend()`. */
   cut() {
     this.#isCut = true;
     this.#destroy();
@@ -89,7 +89,7 @@ export class Proxy {
     this.#isCut = false;
   }
 
-  /** Passes nothing from the server on, until `release()`; what the client sends passes. */
+  /** Holds back everything from the server until `release()`. Bytes from the client pass. */
   hold() {
     this.#isHeld = true;
     for (const { server } of this.#links) server.pause();
@@ -138,7 +138,7 @@ export class Proxy {
   }
 }
 
-/** Writes, and lets the other side feel it when there is no room. */
+/** Writes `bytes`, and pauses the sending side while the buffer of the receiving side is full. */
 function write(from, into, bytes) {
   if (into.destroyed || into.write(bytes)) return;
   from.pause();

@@ -1,15 +1,15 @@
 #!/usr/bin/env python3
-"""Reads the JUnit XML that a suite has left in a folder.
+"""Reads the JUnit XML files that a suite wrote into a folder.
 
 results.py count FOLDER       prints `COUNTED PASSED FAILED SKIPPED`; COUNTED is 0 if there are no results
-results.py failures FOLDER    prints what failed, and why
+results.py failures FOLDER    prints the failed tests with their messages
 """
 
 import sys
 from pathlib import Path
 from xml.etree import ElementTree
 
-# Of what a test that failed says.
+# Lines to print of the message of a failed test.
 MOST_LINES = 20
 
 
@@ -18,11 +18,11 @@ def cases(folder):
         try:
             yield from ElementTree.parse(path).getroot().iter("testcase")
         except ElementTree.ParseError:
-            print(f"{path.name} ends in the middle: the suite was stopped", file=sys.stderr)
+            print(f"{path.name} is incomplete: the suite was stopped", file=sys.stderr)
 
 
 def failure(case):
-    """What a test that failed says, or None."""
+    """The message of a failed test, or None."""
     for kind in ("failure", "error"):
         if (element := case.find(kind)) is not None:
             return (element.text or element.get("message") or kind).strip()

@@ -1,4 +1,4 @@
-// A papo-server on loopback: started, stopped, and started again at the same address.
+// A papo-server on loopback, which a test can stop and start again at the same address.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -7,14 +7,14 @@ import { fileURLToPath } from "node:url";
 
 import { lasting, until } from "./wait.mjs";
 
-/** Ports that the kernel gives to nobody else by itself, and tests/rabbitmq to no node: only another run can have one. */
+/** Ports outside the kernel's ephemeral range and that of tests/rabbitmq, so only another test run can use one. */
 const PORTS = { first: 10_000, count: 10_000 };
 const PORT_WITHIN_MS = 30_000;
 
 /** A path within the repository. */
 export const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
 
-/** PAPO_SERVER, or what cargo built last. */
+/** PAPO_SERVER, or cargo's release or debug build. */
 export function binary() {
   const target = process.env.CARGO_TARGET_DIR ?? root("target");
   const found = [process.env.PAPO_SERVER, `${target}/release/papo-server`, `${target}/debug/papo-server`].find((path) => path && existsSync(path));
@@ -27,7 +27,7 @@ export class PapoServer {
   #output = "";
   #hasClosed = false;
 
-  /** Starts one that stops when the test `t` ends; `flags` come on top of the addresses. */
+  /** Starts a server that stops when the test `t` ends. `flags` are added to those of the addresses. */
   static async start(t, ...flags) {
     const server = new PapoServer();
     t.after(() => server.kill());
@@ -35,7 +35,7 @@ export class PapoServer {
     return server;
   }
 
-  /** `env`: more environment; `log`: a stream that gets its output. */
+  /** `env`: additional environment variables; `log`: a stream for the server's output. */
   constructor({ name = "papo-server", env = {}, log } = {}) {
     Object.assign(this, { name, env, log });
   }
@@ -52,7 +52,7 @@ export class PapoServer {
     return this.#child.exitCode !== null || this.#child.signalCode !== null;
   }
 
-  /** Starts it (again, at the same address), and waits until it is ready. */
+  /** Starts the server, or restarts it at the same address, and waits until it is ready. */
   async start(...flags) {
     const isNew = this.port === undefined;
     const end = performance.now() + PORT_WITHIN_MS;
@@ -61,7 +61,7 @@ export class PapoServer {
       this.#spawn(flags);
       const state = await until(`${this.name} is ready`, async () => (this.#hasClosed ? "ended" : (await this.isReady()) && "ready"));
       if (state === "ready") return;
-      // Whether a port is free is known only when the server has it: it tries another, or waits for its own.
+      // Only the bind tells whether a port is free. A new server then tries another port; a restarted one waits for its own.
       const isTaken = /another program|in use/i.test(this.#output);
       if (!isTaken || performance.now() > end) throw new Error(`${this.name} ended:\n${this.#output}`);
       await lasting(0.1);
@@ -70,7 +70,7 @@ export class PapoServer {
 
   #spawn(flags) {
     const addresses = ["--listen", `127.0.0.1:${this.port}`, "--admin-listen", `127.0.0.1:${this.adminPort}`];
-    // The page as it is now, not as it was when the binary was built.
+    // The server serves the page of the tree, not the page that was built into the binary.
     const page = flags.includes("--web-root") ? [] : ["--web-root", root("web")];
     this.#child = spawn(binary(), [...addresses, ...page, ...flags], { env: { ...process.env, ...this.env }, stdio: ["ignore", "pipe", "pipe"] });
     const child = this.#child;
@@ -83,7 +83,7 @@ export class PapoServer {
     }
   }
 
-  /** What `/readyz` says. */
+  /** Whether `/readyz` answers 200. */
   async isReady() {
     const answer = await fetch(`http://127.0.0.1:${this.adminPort}/readyz`, { signal: AbortSignal.timeout(5000) }).catch(() => null);
     return answer?.ok ?? false;
@@ -91,7 +91,7 @@ export class PapoServer {
 
   stats = async () => (await fetch(`http://127.0.0.1:${this.adminPort}/stats`)).json();
 
-  /** The value of a metric, written with its labels; 0 if there is none. */
+  /** The value of a metric, named with its labels; 0 if it does not exist. */
   async metric(name) {
     const text = await (await fetch(`http://127.0.0.1:${this.adminPort}/metrics`)).text();
     const line = text.split("\n").find((one) => one.startsWith(name));
@@ -101,12 +101,12 @@ export class PapoServer {
   /** Its resident memory, in bytes. */
   resident = () => Number(readFileSync(`/proc/${this.pid}/status`, "utf8").match(/^VmRSS:\s+(\d+) kB/m)[1]) * 1024;
 
-  /** Ends it as a crash does: clients get no word. */
+  /** Kills the server, as a crash does: clients get no notice. */
   kill() {
     return this.#end("SIGKILL");
   }
 
-  /** Ends it as Kubernetes does; its exit code, and how many seconds it took. */
+  /** Stops the server with SIGTERM, as Kubernetes does; returns its exit code and the seconds until it exited. */
   async terminate() {
     const begun = performance.now();
     const code = await this.#end("SIGTERM");

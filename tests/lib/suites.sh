@@ -1,9 +1,9 @@
-# Suites and their tally. Sourced by tests/run.
+# Runs suites and adds up their results. tests/run sources it.
 #
 # A suite is a command that leaves JUnit XML in PAPO_RESULTS, a folder (results.py), or whose output says how many tests
-# passed and failed (count.awk). It counts as failed if it ends with a status other than 0 although no test did, or has
-# nothing countable: a suite that could not even start must not look like one without tests. A check is a command that is one test; a preparation only counts if it
-# fails.
+# passed and failed (count.awk). A suite counts as failed if it exits with a status other than 0 although no test failed, or if it
+# reports no tests, so that a suite that cannot start does not look like one without tests. A check is a command that is one test. A
+# preparation counts only if it fails.
 
 logs=${PAPO_TEST_LOGS:-$PWD/target/test-logs}
 passed=0 failed=0 failures=() suite_pid= rabbitmq_handle=
@@ -23,10 +23,10 @@ suite() { # NAME LIMIT COMMAND...
     unset PAPO_RESULTS
     if [ "${counted:-0}" = 0 ]; then
         suite_failed=1
-        say "$1: nothing says how many tests there were"
+        say "$1: the suite reported no tests; read $log"
     elif [ $status != 0 ] && [ "$suite_failed" = 0 ]; then
         suite_failed=1
-        say "$1: ended with status $status"
+        say "$1: exited with status $status although no test failed"
     fi
     report "$1"
 }
@@ -56,8 +56,8 @@ report() { # NAME
     say "$1: $suite_passed passed, $suite_failed failed$skipped ($((SECONDS - begun)) s; $log)"
 }
 
-# Runs COMMAND (a program or a function of setup.sh) for at most LIMIT, in a process group that can be ended as a whole.
-# Leaves `status`, `log` and `begun` behind.
+# Runs COMMAND (a program or a function of setup.sh) for at most LIMIT, in a process group of its own. Sets `status`, `log` and
+# `begun`.
 run_limited() { # NAME LIMIT COMMAND...
     local name=$1 limit=$2 tail_pid=
     log=$logs/$1.log begun=$SECONDS status=0
@@ -74,10 +74,10 @@ run_limited() { # NAME LIMIT COMMAND...
     wait "$suite_pid" || status=$?
     suite_pid=
     [ -z "$tail_pid" ] || wait "$tail_pid"
-    [ $status != 124 ] || say "$name: ended after $limit"
+    [ $status != 124 ] || say "$name: stopped after its limit of $limit"
 }
 
-# Takes over what the suite `rabbitmq` started.
+# Exports the variables of the RabbitMQ that the preparation `rabbitmq` started.
 use_rabbitmq() {
     local variable
     while read -r variable; do export "${variable?}"; done < <(grep '^PAPO_TEST_' "$logs/rabbitmq.log")
@@ -91,7 +91,7 @@ leave() {
 trap leave EXIT
 trap 'exit 130' INT TERM
 
-# What failed once more, the last line, and the status.
+# Prints the failures again and the totals on the last line, and exits.
 tally() {
     leave
     trap - EXIT

@@ -1,4 +1,4 @@
-// Members who keep sending: each at its times, whether or not the last message was acknowledged.
+// Constant traffic: each member sends at fixed times, whether or not its last message was acknowledged.
 
 import { until } from "./wait.mjs";
 
@@ -7,7 +7,7 @@ export class Traffic {
   #pending = new Set();
   #failed;
 
-  /** `rate`: messages a second of all members together. */
+  /** `rate`: messages per second of all members together. */
   constructor(members, rate, text = (member, n) => `${member.name} ${n}`) {
     const period = (1000 * members.length) / rate;
     for (const [place, member] of members.entries()) {
@@ -17,15 +17,15 @@ export class Traffic {
         this.#pending.add(sending);
         sending.catch((error) => (this.#failed = error)).finally(() => this.#pending.delete(sending));
       };
-      // Spread evenly, so that the load has no beat.
+      // The members send at evenly spread times, so that the load is constant.
       this.#timers.push(setTimeout(() => (speak(), this.#timers.push(setInterval(speak, period))), (place * period) / members.length));
     }
   }
 
-  /** Falls silent, and waits until everything sent was answered. */
+  /** Stops sending, and waits until every message was acknowledged or rejected. */
   async stop(seconds = 90) {
     this.#timers.forEach(clearInterval);
-    await until(`all that was sent was answered (${this.#pending.size} pending)`, () => this.#pending.size === 0, seconds);
+    await until(`every message was acknowledged or rejected (${this.#pending.size} pending)`, () => this.#pending.size === 0, seconds);
     if (this.#failed) throw this.#failed;
   }
 }

@@ -1,13 +1,13 @@
-// Waiting for conditions, under a limit.
+// Waits for conditions under a time limit.
 
 import { setTimeout as sleep } from "node:timers/promises";
 
-/** Milliseconds between two tries: few at first, then more, for a try may cost a process. */
+/** Milliseconds between two tries. They grow, because a try may start a process. */
 const PAUSE = { first: 20, last: 200, growth: 1.5 };
 
 /**
- * Resolves to the first truthy result of `condition`, which is tried again also when it throws.
- * Fails after `seconds`, naming `what`, with the last error. The limit is for a test that fails: it may be generous.
+ * Resolves to the first truthy result of `condition`. It calls `condition` again after a falsy result and after an exception. After
+ * `seconds` it throws an error with `what` and the last exception. Only a failing test reaches the limit, so the limit may be long.
  */
 export async function until(what, condition, seconds = 60) {
   const end = performance.now() + seconds * 1000;
@@ -24,5 +24,5 @@ export async function until(what, condition, seconds = 60) {
   }
 }
 
-/** How long a fault or its traffic lasts: part of the experiment, not a wait for something to happen. */
+/** Sleeps for the duration of a fault or of its traffic. This is part of the experiment; to wait for a condition, use `until`. */
 export const lasting = (seconds) => sleep(seconds * 1000);

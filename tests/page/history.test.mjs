@@ -1,4 +1,4 @@
-// The past: what a late joiner sees, scrolling back, and what is new while nobody looks.
+// Tests of history on the page: the newest page, scrolling back, and unread messages.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -9,7 +9,7 @@ import { PapoServer } from "../lib/server.mjs";
 import { until } from "../lib/wait.mjs";
 
 const FAST = ["--message-burst", "100000"];
-/** Most messages that the page holds. */
+/** Maximum number of messages that the page keeps. */
 const MOST = 600;
 
 const messages = (count, from) => numbered(count, "mensagem", from);
@@ -28,7 +28,7 @@ test("a late joiner sees the end of the newest page", async (t) => {
   await bia.sees("mensagem 70");
   assert.deepEqual(numbers(await bia.texts()), oneTo(70).slice(20));
   assert.ok(await bia.page.evaluate(atEnd));
-  assert.equal(await bia.page.title(), "geral · Papo", "the past is not unread");
+  assert.equal(await bia.page.title(), "geral · Papo", "messages of the history do not count as unread");
 });
 
 test("older messages load above without moving the view", async (t) => {
@@ -53,7 +53,7 @@ test("older messages load above without moving the view", async (t) => {
     }
     return jumps;
   });
-  assert.ok(jumps.length > 0, "something was loaded");
+  assert.ok(jumps.length > 0, "older messages were loaded");
   assert.ok(jumps.every((jump) => Math.abs(jump) < 1.5), `moved by ${jumps}`);
   assert.deepEqual(numbers(await bia.texts()), oneTo(130));
   assert.equal(await bia.page.textContent(".edge"), "Aqui começa a conversa");
@@ -79,7 +79,7 @@ test("new messages do not move a scrolled-up view", async (t) => {
   await bia.page.click("#newest-btn");
   await bia.until(() => !document.title.startsWith("("));
   assert.ok(await bia.page.evaluate(atEnd));
-  assert.equal(await bia.page.locator(".marker").count(), 1, "the line stays, so that it can be found");
+  assert.equal(await bia.page.locator(".marker").count(), 1, "the line above the first new message stays");
   await bia.say("li tudo");
   await bia.until(() => !document.querySelector(".marker"));
 });
@@ -123,7 +123,7 @@ test("messages far from the view are unloaded and loaded again", async (t) => {
   await ana.say("mensagem 901");
   await scrollUntil(bia, 1e9, () => [...document.querySelectorAll(".text")].at(-1).textContent === "mensagem 901");
   texts = numbers(await bia.texts());
-  assert.deepEqual(texts, oneTo(901).slice(-texts.length), "without a hole");
+  assert.deepEqual(texts, oneTo(901).slice(-texts.length), "no message is missing");
   await scrollUntil(bia, 0, () => document.querySelector(".edge.beginning"));
   await bia.page.click("#newest-btn");
   await bia.sees("mensagem 901");

@@ -1,5 +1,4 @@
-// What the page looks like and says of itself: languages, light and dark, small and large, and to a screen reader.
-// Writes screenshots/.
+// Tests of the page's layout: languages, light and dark, phone and desktop, and what a screen reader reads. Writes screenshots/.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -32,7 +31,7 @@ for (const colorScheme of ["light", "dark"]) {
     const ana = await ChatWindow.open(t, server.url, { name: "Ana Souza", colorScheme });
     const bia = await ChatWindow.open(t, server.url, { name: "Bia", colorScheme, viewport: PHONE, hasTouch: true, isMobile: true });
     await converse(ana, bia);
-    assert.deepEqual([await ana.page.evaluate(overflow), await bia.page.evaluate(overflow)], [0, 0], "nothing is wider than its window");
+    assert.deepEqual([await ana.page.evaluate(overflow), await bia.page.evaluate(overflow)], [0, 0], "no element is wider than its window");
     await ana.screenshot(`desktop-${colorScheme}`);
     await bia.screenshot(`phone-${colorScheme}`);
     await bia.page.click("#people-btn");
@@ -47,7 +46,7 @@ for (const colorScheme of ["light", "dark"]) {
   });
 }
 
-test("a long word, a long name and a long link fit a phone", async (t) => {
+test("long words, names and links fit a phone", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "A".repeat(40), viewport: PHONE });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia", viewport: PHONE });
@@ -77,7 +76,7 @@ test("the page shows failed and waiting messages", async (t) => {
   assert.ok(await ana.page.isDisabled("#send-btn"));
 });
 
-test("the page is in Portuguese, or English if the browser is", async (t) => {
+test("the page follows the browser's language: Portuguese or English", async (t) => {
   const server = await PapoServer.start(t);
   for (const [locale, placeholder, state, language] of [
     ["pt-BR", "Digite sua mensagem...", "Conectado", "pt-BR"],
@@ -113,14 +112,14 @@ test("the page works with screen readers and the keyboard", async (t) => {
   assert.equal(await ana.page.getByRole("textbox", { name: "Mensagem", exact: true }).getAttribute("id"), "message-input");
   assert.equal(await ana.page.getByRole("button", { name: "Enviar" }).getAttribute("id"), "send-btn");
   assert.equal(await ana.page.getByRole("button", { name: "Mudar de nome: Ana" }).count(), 1);
-  assert.equal(await ana.page.evaluate(() => document.activeElement.id), "message-input", "one can type at once");
+  assert.equal(await ana.page.evaluate(() => document.activeElement.id), "message-input", "the message field has the focus");
   const reached = [];
   for (let n = 0; n < 4; n += 1) {
     await ana.page.keyboard.press("Tab");
     reached.push(await ana.page.evaluate(() => [document.activeElement.id, getComputedStyle(document.activeElement).outlineStyle]));
   }
   const visible = Object.fromEntries(reached);
-  assert.equal(visible["send-btn"], "solid", `focus is seen: ${JSON.stringify(reached)}`);
+  assert.equal(visible["send-btn"], "solid", `the focused element has an outline: ${JSON.stringify(reached)}`);
   await ana.say("lida em voz alta");
   await ana.sees("lida em voz alta", "sent");
   await ana.until(() => document.getElementById("messages").ariaBusy === "false");

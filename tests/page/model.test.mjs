@@ -1,4 +1,4 @@
-// The page's pure parts, without a browser.
+// Tests of the page's pure modules, without a browser.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -80,7 +80,7 @@ test("the timeline moves both ways without a gap", () => {
   timeline.prepend(page(40, 49), true);
   timeline.dropNewest(10);
   assert.deepEqual([offsets(timeline), timeline.detached], [page(40, 49).map(({ offset }) => offset), true]);
-  assert.equal(timeline.add(message(61)), true, "it is news, but not shown");
+  assert.equal(timeline.add(message(61)), true, "the message is new, but not shown");
   timeline.append(page(50, 59), 60);
   assert.ok(timeline.detached);
   timeline.append(page(60, 61), 70);
@@ -95,7 +95,7 @@ test("a jump to the end keeps the resume offset", () => {
   assert.deepEqual([timeline.detached, timeline.newest], [true, 61]);
 });
 
-/** An outbox whose room answers when told to. */
+/** An outbox whose room gives these answers, one for each message. */
 function outboxWith(answers) {
   const sent = [];
   const store = { value: null, get: () => store.value, set: (value) => (store.value = structuredClone(value)) };

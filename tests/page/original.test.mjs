@@ -1,4 +1,4 @@
-// The original's behaviour stands: a page that only knows `send(text)` and `on("message", text)` talks with ours.
+// Tests that the original chat's page still works: a page that only uses `send(text)` and `on("message", text)` talks with Papo's.
 
 import assert from "node:assert/strict";
 import { cp, mkdtemp, rm, writeFile } from "node:fs/promises";
@@ -9,7 +9,7 @@ import { test } from "node:test";
 import { ChatWindow } from "../lib/browser.mjs";
 import { PapoServer, root } from "../lib/server.mjs";
 
-/** The page's markup as a student would write it, but for its script, which the policy wants in a file of its own. */
+/** The original page's markup. Its script is in a file of its own, because the Content-Security-Policy allows no inline scripts. */
 const MARKUP = `<!doctype html>
 <ul id="messages"></ul>
 <input id="message-input" placeholder="Digite sua mensagem...">
@@ -17,7 +17,7 @@ const MARKUP = `<!doctype html>
 <script src="/static/vendor/socket.io.min.js"></script>
 <script src="/original.js"></script>`;
 
-/** Its script, with the Socket.IO client's defaults or the options given. */
+/** The original page's script, with these options of the Socket.IO client. */
 const script = (options) => `
 const socket = io(${options});
 const input = document.getElementById("message-input");
@@ -31,7 +31,7 @@ document.getElementById("send-btn").onclick = () => {
   input.value = "";
 };`;
 
-/** A folder with our page and, as original.html, the original's. */
+/** A folder with Papo's page and, as original.html, the original page. */
 async function folder(t, options) {
   const path = await mkdtemp(join(tmpdir(), "papo-page-"));
   t.after(() => rm(path, { recursive: true }));
@@ -45,7 +45,7 @@ for (const [transport, options, flags] of [
   ["WebSocket", `{ transports: ["websocket"] }`, []],
   ["the client's defaults, which begin with long-polling", "", ["--long-polling"]],
 ]) {
-  test(`the original's page talks with ours by ${transport}`, async (t) => {
+  test(`the original page talks with Papo's over ${transport}`, async (t) => {
     const server = await PapoServer.start(t, "--web-root", await folder(t, options), ...flags);
     const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
     const student = await ChatWindow.open(t, `${server.url}/original.html`);

@@ -36,7 +36,7 @@ test("draws docs/page.png", async (t) => {
   await compose(t, server.url, desktop, phone);
 });
 
-/** Enters with a token of our choice: it decides the colour. */
+/** Enters with a fixed token, because the token determines the colour. */
 async function enter(t, server, identity, options) {
   const window = await ChatWindow.open(t, server.url, options);
   await window.page.evaluate((identity) => localStorage.setItem("papo.identity", JSON.stringify(identity)), identity);

@@ -1,4 +1,4 @@
-// The connection is cut, the server goes and comes back: nothing is lost, nothing is shown twice.
+// Tests of reconnecting: after a cut connection or a restarted server no message is lost or shown twice.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

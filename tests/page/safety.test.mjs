@@ -1,4 +1,4 @@
-// Text is only text, and the page runs nothing that is not its own.
+// Tests of safety: the page shows text as text, and runs no scripts but its own.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -1,4 +1,4 @@
-// Two windows talk.
+// Tests of a conversation between two windows: messages, names, typing and presence.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -7,7 +7,7 @@ import { ChatWindow } from "../lib/browser.mjs";
 import { Proxy } from "../lib/proxy.mjs";
 import { PapoServer } from "../lib/server.mjs";
 
-test("two windows talk, own messages on the other side", async (t) => {
+test("two windows talk; own messages are on the right", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const bia = await ChatWindow.open(t, server.url, { name: "Bia" });
@@ -21,7 +21,7 @@ test("two windows talk, own messages on the other side", async (t) => {
   assert.deepEqual([await isOwn(ana, "oi, Bia"), await isOwn(ana, "oi, Ana")], [true, false]);
   assert.deepEqual([await isOwn(bia, "oi, Bia"), await isOwn(bia, "oi, Ana")], [false, true]);
   const box = (text) => ana.message(text).locator(".bubble").boundingBox();
-  assert.ok((await box("oi, Bia")).x > (await box("oi, Ana")).x, "own messages stand on the other side");
+  assert.ok((await box("oi, Bia")).x > (await box("oi, Ana")).x, "own messages are on the right");
   assert.equal(await ana.message("oi, Ana").locator(".author").textContent(), "Bia");
 });
 
@@ -66,7 +66,7 @@ test("the page remembers a name, which can be changed", async (t) => {
   await ana.sees("com o nome antigo", "sent");
   await ana.page.reload();
   await ana.connection("connected");
-  assert.equal(await ana.page.locator("#name-dialog[open]").count(), 0, "asked again after a reload");
+  assert.equal(await ana.page.locator("#name-dialog[open]").count(), 0, "the page does not ask for the name after a reload");
   assert.match(await (await ana.sees("com o nome antigo")).getAttribute("class"), /\bown\b/);
   await ana.page.click("#name-btn");
   await ana.page.fill("#name-input", "Ana Maria");
@@ -120,7 +120,7 @@ test("other members see who is typing", async (t) => {
   const typing = (words) => document.getElementById("typing").textContent === words;
   await ana.page.locator("#message-input").pressSequentially("estou pens");
   await bia.until(typing, "Ana está digitando…");
-  assert.equal(await ana.page.textContent("#typing"), "", "nobody needs to be told of themselves");
+  assert.equal(await ana.page.textContent("#typing"), "", "the page does not show its own person as typing");
   await ana.page.press("#message-input", "Enter");
   await bia.sees("estou pens");
   await bia.until(typing, "");
@@ -129,7 +129,7 @@ test("other members see who is typing", async (t) => {
   await bia.until(typing, "");
 });
 
-test("the page lists and counts who is present", async (t) => {
+test("the page lists and counts the members", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const people = (window, count, names) =>

@@ -3,7 +3,7 @@
 {{- .Values.nameOverride | default .Chart.Name | trunc 63 | trimSuffix "-" -}}
 {{- end }}
 
-{{/* What every object of this release is called, or begins with. */}}
+{{/* Name of the release's objects, or the prefix of their names. */}}
 {{- define "papo.fullname" -}}
 {{- if .Values.fullnameOverride -}}
 {{- .Values.fullnameOverride | trunc 40 | trimSuffix "-" -}}
@@ -25,14 +25,14 @@ app.kubernetes.io/part-of: papo
 {{- end }}
 {{- end }}
 
-{{/* What selects the operator's pods. Never changes: selectors are immutable. */}}
+{{/* Selector of the operator's pods. It must not change in an upgrade, because the selector of a Deployment is immutable. */}}
 {{- define "papo.operator.selector" -}}
 app.kubernetes.io/name: {{ include "papo.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
-{{/* What selects the quick-start broker's pod. */}}
+{{/* Selector of the quick-start broker's pod. */}}
 {{- define "papo.rabbitmq.selector" -}}
 app.kubernetes.io/name: {{ include "papo.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -44,7 +44,7 @@ app.kubernetes.io/component: rabbitmq
 {{- printf "%s-rabbitmq" (include "papo.fullname" .) -}}
 {{- end }}
 
-{{/* The Secret of the broker that rooms use unless they name their own; empty if there is none. */}}
+{{/* Name of the default broker's Secret, for rooms without `spec.broker`; empty if there is no default broker. */}}
 {{- define "papo.broker.secret" -}}
 {{- if .Values.rabbitmq.enabled -}}
 {{- if .Values.broker.existingSecret }}{{ fail "broker.existingSecret and rabbitmq.enabled exclude each other: set rabbitmq.enabled to false" }}{{ end -}}
@@ -67,7 +67,7 @@ app.kubernetes.io/component: rabbitmq
 {{- if $registry -}}{{- printf "%s/%s" (trimSuffix "/" $registry) $reference -}}{{- else -}}{{- $reference -}}{{- end -}}
 {{- end }}
 
-{{/* What a container may do under Pod Security `restricted`, and a root file system it cannot write. */}}
+{{/* Security context of a container: Pod Security `restricted`, with a read-only root file system. */}}
 {{- define "papo.containerSecurityContext" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
@@ -75,7 +75,7 @@ capabilities:
   drop: [ALL]
 {{- end }}
 
-{{/* The same for a pod: (dict "user" 65532). */}}
+{{/* Security context of a pod: (dict "user" 65532). */}}
 {{- define "papo.podSecurityContext" -}}
 runAsNonRoot: true
 runAsUser: {{ .user }}
@@ -85,7 +85,7 @@ seccompProfile:
   type: RuntimeDefault
 {{- end }}
 
-{{/* The given tolerations, and a short wait for a node that is lost unless they say something of that. */}}
+{{/* The given tolerations, and one of 30 s for each taint of a lost node that none of them matches. */}}
 {{- define "papo.tolerations" -}}
 {{- $given := . | default list -}}
 {{- $all := $given -}}

@@ -1,6 +1,7 @@
 {{/*
-What the operator does in the namespaces of rooms, and nothing else. `create` cannot be limited to names, and what a
-room owns is named after the room. No list or watch on Secrets: a broker's is fetched by the name a room gives.
+Rights of the operator in the namespaces of rooms. RBAC cannot limit `create` to names, and the names of a room's objects
+depend on the room, so no rule lists names. The operator has neither list nor watch on Secrets: it gets a broker's Secret by the
+name that the room gives.
 */}}
 {{- define "papo.rbac.rooms" -}}
 - apiGroups: [papo.chat]
@@ -9,7 +10,7 @@ room owns is named after the room. No list or watch on Secrets: a broker's is fe
 - apiGroups: [papo.chat]
   resources: [chatrooms/status]
   verbs: [patch]
-# The finalizer is the room's own; owner references need this where OwnerReferencesPermissionEnforcement is on.
+# The admission plugin OwnerReferencesPermissionEnforcement requires this right of a client that sets owner references to a room.
 - apiGroups: [papo.chat]
   resources: [chatrooms/finalizers]
   verbs: [update]
@@ -19,7 +20,7 @@ room owns is named after the room. No list or watch on Secrets: a broker's is fe
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
-# Why a server does not start stands in the status of its pod.
+# The operator reads from the status of a pod why a server does not start.
 - apiGroups: [""]
   resources: [pods]
   verbs: [list]
@@ -40,7 +41,7 @@ room owns is named after the room. No list or watch on Secrets: a broker's is fe
   verbs: [create, patch]
 {{- end }}
 
-{{/* What lets rooms go when the release is uninstalled. */}}
+{{/* Rights of the job that removes the rooms' finalizers at `helm uninstall`. */}}
 {{- define "papo.rbac.removeFinalizers" -}}
 - apiGroups: [papo.chat]
   resources: [chatrooms]
@@ -50,7 +51,7 @@ room owns is named after the room. No list or watch on Secrets: a broker's is fe
   verbs: [create, patch]
 {{- end }}
 
-{{/* Annotations of the same: in which order its objects are made. */}}
+{{/* Annotations of this job's objects: Helm creates them in the order of the given weight. */}}
 {{- define "papo.removeFinalizers.hook" -}}
 helm.sh/hook: post-delete
 helm.sh/hook-weight: {{ . | quote }}

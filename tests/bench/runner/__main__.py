@@ -1,4 +1,4 @@
-"""Measures Papo, Node's Socket.IO, Flask-SocketIO and a floor side by side, and writes results/: JSON, a table, a plot."""
+"""Measures Papo, Node's Socket.IO, Flask-SocketIO and a floor, and writes JSON, tables and a plot into results/."""
 
 import argparse
 import json
@@ -16,15 +16,15 @@ PARTS = ["load", "idle", "reconnect", "rooms"]
 
 def arguments():
     parser = argparse.ArgumentParser(prog="tests/bench/run", description=__doc__)
-    parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="how often, alternating the contenders (5)")
-    parser.add_argument("--quick", action="store_true", help="once, shorter and with fewer sockets: is all in order? Not for comparing")
+    parser.add_argument("--repetitions", type=int, default=5, metavar="N", help="number of repetitions, alternating between the contenders (5)")
+    parser.add_argument("--quick", action="store_true", help="measure once, for a shorter time and with fewer sockets, as a check; do not compare these figures")
     parser.add_argument("--only", nargs="+", choices=[c.name for c in CONTENDERS], metavar="CONTENDER",
                         help="some of " + ", ".join(c.name for c in CONTENDERS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, metavar="PART", help="some of " + ", ".join(PARTS))
-    parser.add_argument("--anyway", action="store_true", help="measure although the machine is busy")
-    parser.add_argument("--output", type=pathlib.Path, default=RESULTS, metavar="DIR", help="where to write (tests/bench/results)")
-    parser.add_argument("--docs", action="store_true", help="put the figures into docs/benchmark.md too")
-    parser.add_argument("--render", type=pathlib.Path, metavar="JSON", help="only draw what was measured before")
+    parser.add_argument("--anyway", action="store_true", help="measure even if the machine is busy")
+    parser.add_argument("--output", type=pathlib.Path, default=RESULTS, metavar="DIR", help="folder for the results (tests/bench/results)")
+    parser.add_argument("--docs", action="store_true", help="also write the figures into docs/benchmark.md")
+    parser.add_argument("--render", type=pathlib.Path, metavar="JSON", help="measure nothing; write the tables and the plot of this file")
     return parser.parse_args()
 
 
@@ -36,7 +36,7 @@ def main():
         machine.fail_if_unfit(options.anyway)
         measured = measure.everything(options)
     options.output.mkdir(parents=True, exist_ok=True)
-    # Written after each repetition: a run that is broken off has not been for nothing.
+    # The results are written after each repetition, so an interrupted run keeps its finished repetitions.
     for results in measured:
         report.write(results, options.output)
         if options.docs:

@@ -1,4 +1,4 @@
-"""Who is measured, and how each is started."""
+"""The contenders: the programs that are measured, and the commands that start them."""
 
 import dataclasses
 import itertools
@@ -15,14 +15,14 @@ import machine
 HERE = pathlib.Path(__file__).parent.parent
 TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "release"
 PYTHON = os.environ.get("PAPO_BENCH_PYTHON", "python3")
-# Limits out of the way: these are to find the server's own.
+# High limits, so that the measurement finds the limits of the program.
 PAPO = ["--log-filter", "warn", "--max-connections", "20000", "--max-messages-per-second", "100000", "--message-burst", "100000",
         "--drain-period", "1"]
 rooms = itertools.count()
 
 
 def papo(port, broker, room=None):
-    # A room of its own for each start: a log starts empty.
+    # Each start gets a new room, so its log is empty.
     room = room or f"bench/room-{os.getpid()}-{next(rooms)}"
     command = [str(TARGET / "papo-server"), "--listen", f"127.0.0.1:{port}", "--admin-listen", f"127.0.0.1:{port + 1}",
                "--room", room, *PAPO]
@@ -33,10 +33,10 @@ def papo(port, broker, room=None):
 class Contender:
     name: str
     title: str
-    command: object  # (port, broker's URL) -> what to run
+    command: object  # (port, URL of the broker) -> command line
     needs_broker: bool = False
     recovery: str | None = None  # the generator's --recovery
-    # The floor keeps next to nothing per connection, and nothing of the past.
+    # The floor keeps no log, so it has no part `reconnect`.
     parts: tuple = ("load", "idle")
 
 
@@ -65,7 +65,7 @@ def versions():
 
 
 class Running:
-    """A process of ours on the server's core; ends with the block."""
+    """A process on the server's core. It stops at the end of the `with` block."""
 
     def __init__(self, command, port):
         self.port, self.log = port, tempfile.TemporaryFile()
@@ -99,7 +99,7 @@ class Running:
 
 
 class Broker:
-    """A RabbitMQ of our own on the generator's core: what it costs is not the server's."""
+    """A new RabbitMQ on the generator's core, so that its CPU time does not count as the server's."""
 
     def __enter__(self):
         command = ["taskset", "-c", str(machine.GENERATOR_CORE), str(HERE.parent / "rabbitmq/rabbitmq"), "start"]

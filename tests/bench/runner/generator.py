@@ -1,4 +1,4 @@
-"""The load generator, on its core."""
+"""Runs the load generator on its core."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ import time
 import machine
 from contenders import TARGET
 
-# Above this, what is measured may be the generator.
+# Above this share of its core the generator may limit the result, so the result does not count.
 MOST_OF_ITS_CORE = 0.8
 
 
@@ -17,7 +17,7 @@ def _command(server_pids, arguments):
 
 
 def once(server_pids, *arguments, limit=300):
-    """A mode that reports once."""
+    """Runs a mode of the generator that prints one report; returns the report."""
     result = subprocess.run(_command(server_pids, arguments), capture_output=True, text=True, timeout=limit)
     if result.returncode:
         return {"failed": result.stderr.strip()}
@@ -29,7 +29,7 @@ class HungUp(RuntimeError):
 
 
 class Load:
-    """Connected sockets that can be made to talk."""
+    """Connected sockets, which send at the rate that `run` gives."""
 
     def __init__(self, server_pids, rooms, sockets, senders, broker_pids=()):
         arguments = ["load", "--sockets", sockets, "--senders", senders]
@@ -54,7 +54,7 @@ class Load:
         self.process.wait()
 
     def connect_again(self):
-        """Once the server is able to: it may still have too much to do."""
+        """Connects all sockets again, for up to 60 s: an overloaded server may not accept them at first."""
         limit = time.monotonic() + 60
         while True:
             self.__exit__()
@@ -65,7 +65,7 @@ class Load:
                     raise
 
     def run(self, rate, seconds):
-        """RATE messages per second over all rooms."""
+        """Sends RATE messages per second, over all rooms, for SECONDS; returns the report."""
         self.process.stdin.write(f"{rate} {seconds}\n")
         report = self._answer()
         report["is_valid"] = report["generator_share"] < MOST_OF_ITS_CORE

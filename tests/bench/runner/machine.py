@@ -1,4 +1,4 @@
-"""What this machine is, whether it is fit for measuring, and processes on it."""
+"""The machine: its description, whether it is idle enough to measure, and the CPU time of processes."""
 
 import os
 import pathlib
@@ -11,18 +11,18 @@ SERVER_CORE, GENERATOR_CORE = 0, 1
 
 
 def fail_if_unfit(anyway):
-    """Both cores are needed for ourselves."""
+    """Exits if the machine has one core, or if other programs use it."""
     if os.cpu_count() < 2:
         sys.exit("bench: needs two cores: one for the server, one for the generator")
     busy = busy_share(2)
     if busy > 0.05:
         print(f"bench: this machine is {busy:.0%} busy with something else", file=sys.stderr)
         if not anyway:
-            sys.exit("bench: figures taken now would mean little; end it, or say --anyway")
+            sys.exit("bench: the figures would not be reliable: end the other programs, or pass --anyway")
 
 
 def busy_share(seconds):
-    """How much of all cores is in use (or stolen by the host), without ours."""
+    """The share of all cores that was in use, or stolen by the host, during SECONDS."""
     before = _times()
     time.sleep(seconds)
     spent = [after - before for before, after in zip(before, _times())]

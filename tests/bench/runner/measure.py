@@ -1,4 +1,4 @@
-"""What is measured, in which order."""
+"""The measurements and their order."""
 
 import contextlib
 import random
@@ -11,13 +11,13 @@ from contenders import CONTENDERS, Broker, Running, papo, versions
 from generator import HungUp, Load, once
 
 WITHIN_MS = 50
-# What every contender can do, or nearly: for comparing the cost of the same work.
+# A load that nearly every contender can sustain: it compares the cost of the same work.
 FEW_SOCKETS, FIXED_RATES = 100, [100, 1000]
-# For a contender that reaches all sockets in time at no rate.
+# Messages per second, for a contender that meets the time limit at no rate.
 SLOW_RATE = 2
 SHARES = [0.25, 0.5, 0.75]
 MANY_ROOMS = 8
-# Servers of each room, and on how many of them it has members.
+# The number of servers of each room, and of those servers that have members.
 ROOMS = {"3 servers each": (3, 3), "10 servers each": (10, 10), "10 servers each, members on 3 of them": (10, 3)}
 
 
@@ -26,7 +26,7 @@ def say(text):
 
 
 def everything(options):
-    """The results so far, after each repetition."""
+    """Yields the results so far after each repetition."""
     chosen = [c for c in CONTENDERS if not options.only or c.name in options.only]
     size = QUICK if options.quick else FULL
     repetitions = 1 if options.quick else options.repetitions
@@ -38,7 +38,7 @@ def everything(options):
         broker = stack.enter_context(Broker()) if needs_broker else None
         for repetition in range(repetitions):
             results["busy"].append(machine.busy_share(1))
-            # The other way round each time: what drifts hits all alike.
+            # The order alternates, so that a drift of the machine affects all contenders alike.
             for contender in chosen[::-1] if repetition % 2 else chosen:
                 for part in options.parts:
                     if part in contender.parts:
@@ -53,7 +53,7 @@ def everything(options):
 
 
 def _attempt(results, part, key, measurement, *arguments):
-    """One repetition of one measurement; a failure is a result too."""
+    """Runs one repetition of one measurement, and records its result or its failure."""
     try:
         result = measurement(*arguments)
     except (RuntimeError, OSError, ValueError) as error:
@@ -82,7 +82,7 @@ def _server(contender, broker):
 
 
 def load(contender, broker, size, earlier):
-    """The highest rate within the limit, then fixed rates and shares of it."""
+    """Measures at fixed rates, at the highest rate within the time limit, and at shares of that rate."""
     with _server(contender, broker) as server:
         pids = broker.pids if contender.needs_broker else ()
         result = {"at_few": {}, "at": {}, "shares": {}, "tried": []}
@@ -94,7 +94,7 @@ def load(contender, broker, size, earlier):
             known = [run["highest"]["rate"] for run in earlier if run.get("highest")]
             highest = search(sockets, size, result["tried"], statistics.median(known) if known else None)
             result["highest"] = highest
-            # Then the server can do more than is said here.
+            # In this case the server can deliver more than the result says.
             result["generators_limit"] = any(one["keeps_up"] and not one["is_valid"] and one["rate"] > (highest or one)["rate"]
                                              for one in result["tried"])
             if not highest:
@@ -109,10 +109,10 @@ def load(contender, broker, size, earlier):
 
 
 def search(sockets, size, tried, known):
-    """The report of the highest rate that is good: steps, then bisection; around a known rate with smaller ones.
+    """The report of the highest rate within the time limit. Searches in steps, then by bisection; around a known rate with smaller steps.
 
-    A rate that is missed by little is tried once more. What the generator is too busy to vouch for does not count, but does
-    not end the search either: at higher rates several messages come in one read, and it is less busy."""
+    A rate that misses the limit by little is tried once more. A run in which the generator is too busy does not count, but the search
+    continues: at higher rates one read gets several messages, and the generator is less busy."""
     low, high, best = None, None, None
     step, rate = (1.15, known) if known else (2, 20)
     while len(tried) < 16:
@@ -141,7 +141,7 @@ def search(sockets, size, tried, known):
 
 
 def probe(sockets, rate, size):
-    """One rate. A server with far too much to do may end connections that it cannot serve: that is an answer too."""
+    """Measures at one rate. If an overloaded server closes connections, the report says `hung_up`."""
     try:
         return sockets.run(rate, size["seconds"])
     except HungUp:
@@ -154,7 +154,7 @@ def keeps_up(report):
 
 
 def is_close(report):
-    """One hiccup of the machine may have been it: worth a second look."""
+    """Whether the rate misses the limit by so little that a pause of the machine can be the cause."""
     return is_within(report, 4 * WITHIN_MS)
 
 
@@ -175,13 +175,12 @@ def reconnect(contender, broker, size, _earlier):
 
 
 def many_rooms(servers, attended, broker, size):
-    """Rooms as the operator deploys them, each with SERVERS servers of its own, and members on ATTENDED of them: what does
-    a message cost the broker?"""
+    """Measures the broker's CPU time per message, with rooms of SERVERS servers each and members on ATTENDED of these servers."""
     with contextlib.ExitStack() as stack:
         base = random.randrange(10000, 18000, 2)
         ports = [[base + 2 * (room * servers + server) for server in range(servers)] for room in range(MANY_ROOMS)]
         name = f"bench/{base}-{servers}-{time.time_ns()}"
-        # A server where nobody is leaves the log alone after a second instead of a minute.
+        # A server without members stops reading the log after one second instead of one minute.
         running = [stack.enter_context(Running([*papo(port, broker.url, f"{name}-{room}"), "--reader-idle-timeout", "1"], port))
                    for room, group in enumerate(ports) for port in group]
         members = stack.enter_context(Load([pid for one in running for pid in one.pids], [group[:attended] for group in ports],

@@ -1,4 +1,4 @@
-"""Bars with ranges, as SVG."""
+"""Draws bars with ranges, as SVG."""
 
 from html import escape
 
@@ -19,7 +19,7 @@ def picture(panels):
 
 def panel(title, bars, top):
     yield f'<text x="12" y="{top + 28}" font-weight="600" fill="#212529">{escape(title)}</text>'
-    # Room for the figure behind the longest bar.
+    # The scale leaves space for the figure behind the longest bar.
     scale = (WIDTH - LABELS - 110) / max(high for *_, high in bars)
     for row, (label, middle, low, high) in enumerate(bars):
         y = top + PANEL_HEAD - 4 + row * BAR

@@ -1,11 +1,15 @@
-"""From what was measured: results.json, results.md, results.svg."""
+"""Writes the measurements as results.json, results.md and results.svg, and into docs/benchmark.md."""
 
+import itertools
 import json
 import pathlib
 import statistics
 
 import plot
+from measure import FEW_SOCKETS, FIXED_RATES
 
+# A server that uses this share of its core or more is saturated.
+SATURATED = 0.97
 DOCS = pathlib.Path(__file__).parent.parent.parent.parent / "docs"
 PAGE = DOCS / "benchmark.md"
 BEGIN, END = "<!-- figures: written by `make bench` -->", "<!-- end of figures -->"
@@ -18,7 +22,7 @@ def write(results, folder):
 
 
 def write_page(results):
-    """Figures, what a message costs the broker, and ratios, between their marks, and the plot beside them."""
+    """Writes the tables and the circumstances between the marks of the page, and the plot beside the page."""
     before, rest = PAGE.read_text().split(BEGIN)
     _, after = rest.split(END)
     tables = "\n".join(_tables(results)).strip()
@@ -28,7 +32,7 @@ def write_page(results):
 
 
 def values(results, part, key, *path):
-    """One figure of all repetitions; those that failed have none."""
+    """One figure of every repetition that did not fail."""
     found = []
     for run in results["runs"].get(part, {}).get(key, []):
         for step in path:
@@ -70,7 +74,7 @@ ROWS = [
     ("  missing of it", "reconnect", ("missing",), 1),
     ("generator's share of its core at the highest, %", "load", ("highest", "generator_share"), 100),
 ]
-# At which loads latencies were measured: shares of the highest rate, or a fixed one.
+# The loads at which latencies are measured: shares of the highest rate, or a fixed rate.
 LOADS = {"25%": ("shares", "0.25"), "50%": ("shares", "0.5"), "75%": ("shares", "0.75"), "2 messages/s": ("slow",)}
 
 
@@ -93,7 +97,19 @@ def _tables(results):
             row(f"{label} at {load}: p50 / p99 / p99.9, ms", [_latencies(results, name, (*path, kind)) for name in contenders])
     label, part, path, scale = ROWS[-1]
     row(label, [shown(values(results, part, name, *path), scale) for name in contenders])
-    return [*lines, "", *_rooms(results), *_ratios(results)]
+    return [*lines, "", *_saturated(results), *_rooms(results), *_ratios(results)]
+
+
+def _saturated(results):
+    """A sentence for each figure at a fixed rate whose server has no time left: it is a limit, not the cost of a delivery."""
+    lines = []
+    for key, sockets in [("at", results["size"]["sockets"]), ("at_few", FEW_SOCKETS)]:
+        for rate, (name, title) in itertools.product(FIXED_RATES, results["contenders"].items()):
+            share, cost = (median(values(results, "load", name, key, str(rate), figure)) for figure in ("server_share", "server_us_per_delivery"))
+            if share is not None and share >= SATURATED:
+                lines += [f"At {rate} messages/s to {sockets} sockets, *{title}* saturates its core ({share * 100:.0f} % busy): its {three(cost)} µs are "
+                          "the core's whole time divided by the deliveries, so do not compare them with the other figures of that row.", ""]
+    return lines
 
 
 def _latencies(results, name, path):
@@ -104,7 +120,7 @@ def _latencies(results, name, path):
 def _rooms(results):
     if not results["runs"].get("rooms"):
         return []
-    lines = ["| small rooms of the operator's making | broker CPU µs per message | broker's idle share of a core, % |", "| --- | --- | --- |"]
+    lines = ["| small rooms, deployed as by the operator | broker CPU µs per message | broker's idle share of a core, % |", "| --- | --- | --- |"]
     for deployed in results["runs"]["rooms"]:
         count = max(values(results, "rooms", deployed, "rooms"), default="?")
         lines.append(f"| {count} rooms, {deployed} | {shown(values(results, 'rooms', deployed, 'broker_us_per_message'))} | "
@@ -112,7 +128,7 @@ def _rooms(results):
     return [*lines, ""]
 
 
-# The ratios that matter: what, of whom to whom, which figure, and what is to be reached.
+# The ratios: label, part, the two contenders, the figure, and its target.
 RATIOS = [
     ("deliveries per core, Papo : Node", "load", "papo", "node", ("highest", "deliveries_per_s"), "at least 5"),
     ("CPU per delivery at the highest, Papo : floor", "load", "papo", "floor", ("highest", "server_us_per_delivery"), "at most 1.5"),
@@ -131,7 +147,7 @@ RATIOS = [
      ("at_few", "100", "server_us_per_delivery"), "0.8 to 1.2"),
     ("CPU per delivery at 1000 messages/s to 100 sockets, Papo on RabbitMQ : embedded", "load", "papo-rabbitmq", "papo",
      ("at_few", "1000", "server_us_per_delivery"), "0.8 to 1.2"),
-    # Where many messages share a system call a delivery costs less: only at equal rates does this show what RabbitMQ costs.
+    # At higher rates more messages share a system call, and a delivery costs less: this ratio compares different rates.
     ("CPU per delivery at the highest of each, Papo on RabbitMQ : embedded", "load", "papo-rabbitmq", "papo",
      ("highest", "server_us_per_delivery"), "rates differ"),
 ]
@@ -139,11 +155,11 @@ RATIOS = [
 
 def _ratios(results):
     lines = []
-    for label, part, one, other, path, wanted in RATIOS:
+    for label, part, one, other, path, target in RATIOS:
         pair = [median(values(results, part, name, *path)) for name in (one, other)]
         if all(pair):
-            lines.append(f"| {label} | {three(pair[0] / pair[1])} | {wanted} |")
-    return ["| ratio of medians | | wanted |", "| --- | --- | --- |", *lines, ""] if lines else []
+            lines.append(f"| {label} | {three(pair[0] / pair[1])} | {target} |")
+    return ["| ratio of medians | | target |", "| --- | --- | --- |", *lines, ""] if lines else []
 
 
 def _circumstances(results):
@@ -158,12 +174,12 @@ def _circumstances(results):
         f"{size['reconnect']} reconnect and missed {size['missed']}. "
         f"{machine['cpu']}, {machine['cores']} cores, {machine['memory_gib']} GiB, Linux {machine['kernel']}, {machine['date']}; "
         f"at most {busy} busy with something else before a repetition. " + ", ".join(f"{name} {version}" for name, version in versions.items()) + ".",
-        *[f"\nThe highest of {name} is in part the generator's limit: it can do more." for name in limited],
+        *[f"\nThe generator limits the highest rate of {name} in some repetitions: {name} can deliver more." for name in limited],
         *[f"\nFailed: {failure}" for failure in failures]]
 
 
 def bars(results):
-    """What is drawn: for each panel its title and (label, median, lowest, highest) of each contender."""
+    """The panels of the plot: for each, its title and (label, median, lowest, highest) of each contender."""
     panels = [("deliveries per second, on one core", ROWS[0]), ("CPU µs per delivery, at the highest rate", ROWS[1]),
               ("kB per idle connection", next(row for row in ROWS if row[1] == "idle"))]
     drawn = []

@@ -1,4 +1,4 @@
-// What happens in clusters: to pods, to the broker's pod, to the operator, to the room itself.
+// Faults in a cluster: of pods, the broker's pod, the operator and the room.
 
 import { Broker, logOf } from "../../lib/cluster/broker.mjs";
 import { get, inRooms, kubectl } from "../../lib/cluster/kubectl.mjs";
@@ -39,7 +39,7 @@ export default [
       const pod = `${RELEASE}-rabbitmq-0`;
       const { metadata } = await get("pod", pod, SYSTEM);
       await kubectl("-n", SYSTEM, "delete", "pod", pod, "--grace-period=0", "--force", "--wait=false");
-      await until("another one has come", async () => ((await get("pod", pod, SYSTEM))?.metadata.uid ?? metadata.uid) !== metadata.uid, 60);
+      await until("another pod exists", async () => ((await get("pod", pod, SYSTEM))?.metadata.uid ?? metadata.uid) !== metadata.uid, 60);
       await kubectl("-n", SYSTEM, "wait", "--for=condition=Ready", `pod/${pod}`, "--timeout=180s");
       return { end: Date.now() };
     },
@@ -68,13 +68,13 @@ export default [
         broker.close();
       }
       const silent = members.filter(({ drained }) => drained === 0);
-      expect(silent.length === 0, `${silent.length} members got no notice that their server was draining`);
-      return { note: "all got the notice, nothing is left on the broker" };
+      expect(silent.length === 0, `${silent.length} members got no draining event`);
+      return { note: "all members got `draining`, and nothing is left on the broker" };
     },
   },
   {
     number: "21a",
-    title: "the room's exchange deleted behind our back",
+    title: "the room's exchange deleted by somebody else",
     async run({ place: { name, broker } }) {
       await broker.deleteExchange(name);
       await until("the exchange is back", () => broker.exchange(name), 90);
@@ -83,13 +83,13 @@ export default [
   },
   {
     number: "21b",
-    title: "the room's log deleted behind our back",
+    title: "the room's log deleted by somebody else",
     async run({ place: { name, broker }, members }) {
       const { epoch } = await status(name);
       await broker.deleteQueue(logOf(name, epoch));
       const begun = Date.now();
-      await until("all were given the new log", () => members.every((member) => member.epoch !== epoch), 120);
-      return { end: Date.now(), note: `all were in the new epoch after ${((Date.now() - begun) / 1000).toFixed(1)} s` };
+      await until("all members are in the new epoch", () => members.every((member) => member.epoch !== epoch), 120);
+      return { end: Date.now(), note: `all members were in the new epoch after ${((Date.now() - begun) / 1000).toFixed(1)} s` };
     },
   },
   {
@@ -99,43 +99,43 @@ export default [
       for (let round = 1; round <= 6; round++) {
         const spec = { title: `Round ${round}`, retention: { maxBytes: `${50 + round}M` } };
         await inRooms("patch", "chatroom", name, "--type=merge", "-p", JSON.stringify({ spec }));
-        // In the middle of what the change asks for, at another point each time.
+        // Each round kills the operator later in the reconcile of the change.
         await lasting(round * 0.15);
         await kubectl("-n", SYSTEM, "delete", "pod", "-l", OPERATOR_LABELS, "--grace-period=0", "--force", "--wait=false");
         await until("an operator runs", async () => (await operators()).some(({ status }) => status.phase === "Running"), 60);
       }
       const { metadata } = await get("chatroom", name);
-      await until("the last change has been taken up", async () => (await status(name)).conditions?.find(({ type }) => type === "Ready")?.observedGeneration === metadata.generation, 120);
+      await until("the last change is reconciled", async () => (await status(name)).conditions?.find(({ type }) => type === "Ready")?.observedGeneration === metadata.generation, 120);
       await ready(name);
       await podsReady(name, 3);
       const kinds = (await children(name)).map(({ kind }) => kind);
-      expect(new Set(kinds).size === kinds.length, `there are several of a kind: ${kinds}`);
+      expect(new Set(kinds).size === kinds.length, `the room has several children of one kind: ${kinds}`);
       return { end: Date.now() };
     },
   },
   {
     number: 23,
-    title: "the room's broker password lost and drawn anew",
+    title: "the room's broker password lost and replaced",
     async run({ place: { name } }) {
       const secret = (await children(name)).find(({ kind }) => kind === "Secret").metadata;
       await inRooms("delete", "secret", secret.name);
-      await until("there is another", async () => ((await get("secret", secret.name))?.metadata.uid ?? secret.uid) !== secret.uid, 60);
+      await until("the operator has created another Secret", async () => ((await get("secret", secret.name))?.metadata.uid ?? secret.uid) !== secret.uid, 60);
       const broker = await Broker.open();
       try {
-        // Connections from before were opened with the old password, and end here.
+        // Closes the connections that were opened with the old password.
         for (const { name: connection, user } of await broker.call("GET", "connections")) {
           if (user.includes(name)) await broker.call("DELETE", `connections/${encodeURIComponent(connection)}`);
         }
       } finally {
         broker.close();
       }
-      await until("the servers are ready with it", () => podsReady(name, 3), 150);
+      await until("the servers are ready with the new password", () => podsReady(name, 3), 150);
       return { end: Date.now() };
     },
   },
 ];
 
-/** These pods are gone, and three others are ready. */
+/** Waits until these pods are gone and three others are ready. */
 async function replaced(name, old) {
-  await until("they were replaced", async () => (await podsReady(name, 3)).every(({ metadata }) => !old.includes(metadata.uid)), 180);
+  await until("the pods were replaced", async () => (await podsReady(name, 3)).every(({ metadata }) => !old.includes(metadata.uid)), 180);
 }

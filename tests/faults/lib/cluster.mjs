@@ -22,7 +22,7 @@ export class Cluster {
     return place;
   }
 
-  /** Through a tunnel of its own: a fault may have ended the last one. */
+  /** Reads the log through a new port-forward, because a fault may have ended the previous one. */
   async log(epoch, last) {
     const { data } = await get("secret", `${RELEASE}-rabbitmq-default-user`, SYSTEM);
     const tunnel = await forward(SYSTEM, `service/${RELEASE}-rabbitmq`, 5672);

@@ -1,5 +1,5 @@
-// A room on this machine as a cluster would run it: several servers, each with its own link to one RabbitMQ, and in
-// front of them a load balancer that knows which are ready.
+// A room on this machine: three servers, each with its own link to one RabbitMQ, behind a load balancer that connects clients to
+// ready servers only.
 
 import { randomBytes } from "node:crypto";
 import { createWriteStream, mkdirSync } from "node:fs";
@@ -10,11 +10,11 @@ import { Proxy } from "../../lib/proxy.mjs";
 import { PapoServer, root } from "../../lib/server.mjs";
 
 const PROBE_MS = 250;
-/** Short drains, limits that the traffic of a trial stays below, and pages too short to make up for a lost resume. */
+/** Short drains, limits above the traffic of a trial, and pages too short to hide a resume that failed. */
 const DEFAULTS = { PAPO_HISTORY_PAGE: "5", PAPO_DRAIN_PERIOD: "3", PAPO_MESSAGE_BURST: "200", PAPO_MAX_MESSAGES_PER_SECOND: "50" };
 
 export class Loopback {
-  /** Starts three servers of a new room, ready; `flags` come on top of what they need. */
+  /** Starts three servers of a new room, with `flags` added to their own, and waits until they are ready. */
   static async start(broker, flags = []) {
     const place = new Loopback();
     place.broker = broker;
@@ -42,7 +42,7 @@ export class Loopback {
 export class Server extends PapoServer {
   #probe;
   ready = false;
-  /** Times at which it became ready and stopped being it. */
+  /** Times at which the server became ready or stopped being ready. */
   changes = [];
 
   static async create(place, n, flags) {
@@ -57,7 +57,7 @@ export class Server extends PapoServer {
     return server;
   }
 
-  /** Starts it (again), and waits until it is ready. */
+  /** Starts or restarts the server, and waits until it is ready. */
   async start() {
     await super.start(...this.flags);
     await this.#ask();

@@ -1,6 +1,6 @@
-// Numbers that a seed repeats: mulberry32.
+// Random numbers from a seed, by mulberry32: the same seed gives the same numbers.
 
-/** A function that draws from [0, 1). */
+/** A function that returns random numbers from [0, 1). */
 export function random(seed) {
   let state = seed >>> 0;
   return () => {

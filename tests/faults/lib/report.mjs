@@ -1,4 +1,4 @@
-// The table of a run, in Markdown.
+// Writes the results of a run as a Markdown table.
 
 const seconds = (value) => (value === undefined ? "-" : value === Infinity ? "never" : value.toFixed(1));
 
@@ -23,7 +23,7 @@ export function table(rows, { senders, readers, rate, around }, machine) {
   const format = (cells) => `| ${cells.map((cell, n) => String(cell).padEnd(width[n])).join(" | ")} |`;
   return [
     `${senders} senders and ${readers} readers on three servers, ${rate} messages/s, ${around} s before and after each fault; ${machine}.`,
-    "Seconds count from the end of the fault until 99 % and 100 % of the clients had caught up.",
+    "The columns 99 % and 100 % are the seconds from the end of the fault until this share of the clients had caught up.",
     "",
     format(columns),
     `| ${width.map((count) => "-".repeat(count)).join(" | ")} |`,

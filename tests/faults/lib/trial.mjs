@@ -1,4 +1,5 @@
-// One fault under traffic: members join and send, the fault happens, everybody catches up, and the checker judges.
+// Runs one fault under traffic: members join and send, the fault happens, all members catch up, and the checker compares their
+// histories with the log.
 
 import { catchingUp, judge, percentile } from "../../lib/checker.mjs";
 import { Member, numbered } from "../../lib/member.mjs";
@@ -8,7 +9,7 @@ import { lasting, until } from "../../lib/wait.mjs";
 /** Seconds within which 99 % of the clients must have caught up. */
 const CAUGHT_UP_WITHIN = 10;
 
-/** Makes a fault in the room that `open` opens; a row of the table. */
+/** Causes a fault in the room that `open` starts; returns a row of the table. */
 export async function trial(fault, settings, context, open) {
   const begun = Date.now();
   const expectations = [];
@@ -41,7 +42,7 @@ export async function trial(fault, settings, context, open) {
   return { number: fault.number, title: fault.title, ...row, faults, ok: faults.length === 0, seconds: Math.round((Date.now() - begun) / 1000) };
 }
 
-/** The senders, then those who only read. */
+/** Joins the senders, then the members that only read. */
 export function joined(place, { senders, readers }) {
   const names = [...numbered(senders, "sender"), ...numbered(readers, "reader")];
   return Promise.all(names.map((name) => Member.join(place.url, name, { texts: false, ...place.memberOptions })));
@@ -51,11 +52,11 @@ export function joined(place, { senders, readers }) {
 export const talksAgain = (members, end) =>
   until("a message sent after the fault was acknowledged", () => members.some(({ sent }) => sent.some(({ at, acknowledged }) => at >= end && acknowledged)), 60);
 
-/** Waits until every member was shown all that was acknowledged, as far as it will be, and reads the log. */
+/** Waits up to 30 s until every member was shown the last acknowledged message, then reads the log; returns the history. */
 export async function settled(place, members) {
   const [{ epoch }] = members;
   const last = members.flatMap(({ sent }) => sent).reduce((most, { acknowledged }) => (acknowledged?.epoch === epoch ? Math.max(most, acknowledged.offset) : most), -1);
-  // The checker says more about a member that was not shown it than a time-out does.
+  // A member that was not shown the message is no error here: the checker reports exactly which messages are missing.
   await until("all were shown the last message", () => members.every((member) => member.left || (member.epoch === epoch && member.offset >= last)), 30).catch(() => {});
   const shown = members.reduce((most, member) => (member.epoch === epoch ? Math.max(most, member.offset) : most), last);
   const logs = { [epoch]: { ...(await place.log(epoch, shown)), whole: true } };
@@ -74,7 +75,7 @@ function conclude(fault, history, end, expect) {
   return { ...verdict, caughtUp99: most, caughtUp100: all, silence: silence(history) };
 }
 
-/** The longest time between two messages that one and the same member was shown, in seconds. */
+/** The longest time between two messages that the same member was shown, in seconds. */
 function silence({ members }) {
   let most = 0;
   for (const { shown } of members) for (let n = 1; n < shown.length; n++) most = Math.max(most, shown[n].at - shown[n - 1].at);

@@ -1,4 +1,4 @@
-// What happens to RabbitMQ.
+// Faults of RabbitMQ.
 
 import { randomBytes, randomUUID } from "node:crypto";
 import { mkdtempSync, renameSync, writeFileSync } from "node:fs";
@@ -28,14 +28,14 @@ export default [
       const down = Date.now();
       await until("no server is ready", () => servers.every(({ ready }) => !ready), 20);
       const unready = (Date.now() - down) / 1000;
-      // Answers on their way when it fell may still have come.
+      // The count includes acknowledgements that were under way when the broker was killed.
       const counted = acknowledged(members);
       await lasting(60 - unready);
       expect(acknowledged(members) === counted, `${acknowledged(members) - counted} messages were acknowledged without a broker`);
       await broker.restart();
       const end = Date.now();
       await until("all servers are ready", () => servers.every(({ ready }) => ready));
-      return { end, note: `unready after ${unready.toFixed(1)} s, ready ${((Date.now() - end) / 1000).toFixed(1)} s after it was back` };
+      return { end, note: `unready after ${unready.toFixed(1)} s, ready ${((Date.now() - end) / 1000).toFixed(1)} s after the broker was back` };
     },
   },
   {
@@ -69,7 +69,7 @@ export default [
         const password = randomUUID();
         await broker.call("PUT", `users/${user}`, { password, tags: "" });
         for (const [file, value] of Object.entries({ username: user, password })) {
-          // As a mounted Secret changes: whole files, one after the other.
+          // Kubernetes updates a mounted Secret like this: each file is replaced as a whole.
           writeFileSync(join(folder, `${file}.new`), value);
           renameSync(join(folder, `${file}.new`), join(folder, file));
         }
@@ -88,20 +88,20 @@ export default [
 
 const acknowledged = (members) => members.reduce((sum, { sent }) => sum + sent.filter((message) => message.acknowledged).length, 0);
 
-/** A resource alarm: nothing is stored, so nothing may be acknowledged; what is there can still be read. */
+/** A resource alarm: the broker stores nothing, so no message may be acknowledged; stored messages can still be read. */
 async function alarm({ broker, place, members, expect }, kind, set) {
   try {
     await set(true);
     await broker.alarm(kind, true);
-    // Messages that were inside the broker when the alarm came on are stored and answered; after them, none.
+    // The broker stores and confirms messages that it received before the alarm, so the test waits for the end of these.
     let counted;
-    await until("acknowledgements have ceased", async () => {
+    await until("no more messages are acknowledged", async () => {
       counted = acknowledged(members);
       await lasting(1);
       return counted === acknowledged(members);
     });
     const late = await Member.join(place.url, "late");
-    expect(late.shown.length > 0, "who came during the alarm was not shown the past");
+    expect(late.shown.length > 0, "a member that joined during the alarm was shown no history");
     late.leave();
     await lasting(10);
     expect(acknowledged(members) === counted, `${acknowledged(members) - counted} messages were acknowledged during the alarm`);

@@ -1,4 +1,4 @@
-// What clients do, on purpose or not.
+// Faults of clients, on purpose or not.
 
 import { randomUUID } from "node:crypto";
 import { connect } from "node:net";
@@ -19,7 +19,7 @@ export default [
       await lasting(60);
       const end = Date.now();
       for (const member of stalled) member.tcp?.resume();
-      await until("they are back", () => stalled.every(({ socket }) => socket.connected), 30);
+      await until("the clients are connected again", () => stalled.every(({ socket }) => socket.connected), 30);
       expect(stalled.every(({ closes }) => closes.length > 0), "a client that read nothing for 60 s was not closed");
       return { end };
     },
@@ -31,34 +31,34 @@ export default [
     flags: ["--retention-bytes", "5000000"],
     async run({ place, members: [member], expect }) {
       const away = await Member.join(place.url, "away");
-      await until("it saw something", () => away.offset !== undefined);
+      await until("the client was shown a message", () => away.offset !== undefined);
       away.leave();
       const left = away.offset;
-      await until("retention has removed what it saw last", async () => (await place.log(member.epoch, left)).head > left, 120);
-      // Nor do the servers remember it any more.
+      await until("retention has removed the client's last message", async () => (await place.log(member.epoch, left)).head > left, 120);
+      // A restart removes the messages from the windows of the servers too.
       for (const server of place.servers) {
         await server.kill();
         await server.start();
       }
       away.comeBack();
       const end = Date.now();
-      await until("it is shown what there is", () => away.offset > left);
+      await until("the client is shown newer messages", () => away.offset > left);
       const gap = away.notices.find(({ kind }) => kind === "gap");
-      expect(gap && gap.from <= left + 1 && gap.to > left, `it got no notice of the gap after ${left}: ${JSON.stringify(away.notices)}`);
+      expect(gap && gap.from <= left + 1 && gap.to > left, `the client got no notice of the gap after ${left}: ${JSON.stringify(away.notices)}`);
       return { end, others: [away], note: gap && `notice of the gap ${gap.from} to ${gap.to}` };
     },
   },
   {
     number: 14,
-    title: "resume with the epoch of another log",
-    run: ({ place, expect }) => strangers(place, expect, [{ epoch: "0123456789abcdef", offset: 3 }]),
+    title: "a client resumes with the epoch of another log",
+    run: ({ place, expect }) => invalidPositions(place, expect, [{ epoch: "0123456789abcdef", offset: 3 }]),
   },
   {
     number: 15,
-    title: "resume with an offset that cannot be",
+    title: "a client resumes with an offset beyond the log",
     run: ({ place, expect, members: [{ epoch }] }) => {
       const offsets = [1e15, 2 ** 53, 1e300, -1, -(2 ** 63), 1.5, "7", "abc", "", null, true, [], {}, [1], "18446744073709551616"];
-      return strangers(place, expect, offsets.map((offset) => ({ epoch, offset })));
+      return invalidPositions(place, expect, offsets.map((offset) => ({ epoch, offset })));
     },
   },
   {
@@ -72,7 +72,7 @@ export default [
         const id = randomUUID();
         const [one, other] = await Promise.all(twins.map((twin) => twin.send(`twin ${n}`, id)));
         const places = [one, other].map(({ acknowledged }) => acknowledged?.offset);
-        expect(places[0] !== undefined && places[0] === places[1], `${id} was acknowledged at ${places}`);
+        expect(places[0] !== undefined && places[0] === places[1], `${id} was acknowledged at the offsets ${places}`);
       }
       return { end: Date.now(), others: twins };
     },
@@ -104,12 +104,12 @@ export default [
 
 const mib = (bytes) => Math.round(bytes / 2 ** 20);
 
-/** Clients that claim a place that does not exist: each gets the newest page. */
-async function strangers(place, expect, claims) {
+/** Joins with positions that do not exist: each client must get the newest page. */
+async function invalidPositions(place, expect, positions) {
   const visitors = [];
-  for (const claim of claims) {
-    const visitor = new Member(place.url, { token: randomUUID(), ...claim });
-    const name = `the client that claims ${JSON.stringify(claim)}`;
+  for (const position of positions) {
+    const visitor = new Member(place.url, { token: randomUUID(), ...position });
+    const name = `the client with ${JSON.stringify(position)}`;
     await until(`${name} gets an answer`, () => visitor.epoch || visitor.closes.length > 0);
     const [page] = visitor.notices;
     expect(page?.recovered === false, `${name} was not given a new page: ${JSON.stringify(visitor.notices)} ${visitor.closes}`);
@@ -118,7 +118,7 @@ async function strangers(place, expect, claims) {
   return { end: Date.now(), others: visitors };
 }
 
-/** A client's frame, masked with zeros: its header says `length`, whatever `payload` there is. */
+/** A client's frame, masked with zeros. Its header has `length`, which may differ from the length of `payload`. */
 function frame(opcode, length, payload) {
   const header = Buffer.alloc(length < 126 ? 6 : length < 65_536 ? 8 : 14);
   header[0] = 0x80 | opcode;
@@ -140,22 +140,22 @@ async function open(port) {
   );
   await until("the WebSocket is open", () => heard.includes('"sid"'));
   socket.write(frame(0x1, 4, Buffer.from('40{}')));
-  await until("it has joined", () => heard.includes('"history"'));
+  await until("the client has joined", () => heard.includes('"history"'));
   socket.removeAllListeners("data");
   socket.resume();
   return socket;
 }
 
-/** Does one hostile thing, and says whether the server ended the connection. */
+/** Joins, calls `act` with the socket, and returns whether the server closed the connection. */
 async function hostile(port, act) {
   const socket = await open(port);
   act(socket);
-  const closed = await until("it is closed", () => socket.closed || socket.readableEnded || socket.destroyed, 20).catch(() => false);
+  const closed = await until("the server closes the connection", () => socket.closed || socket.readableEnded || socket.destroyed, 20).catch(() => false);
   socket.destroy();
   return closed;
 }
 
-/** Sends `count` events within `seconds`, as fast as they are taken. Being limited is enough; it may also be closed. */
+/** Sends `count` events within `seconds`, as fast as the socket accepts them. The server may rate-limit or close the connection. */
 async function flood(port, count, seconds) {
   const socket = await open(port);
   const event = Buffer.from('42["message","flood"]');

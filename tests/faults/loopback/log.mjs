@@ -1,4 +1,4 @@
-// What happens to the room on the broker, while it is in use.
+// Faults of the room's objects on the broker, under traffic.
 
 import { logOf } from "../../lib/broker.mjs";
 import { until } from "../../lib/wait.mjs";
@@ -22,10 +22,10 @@ export default [
       const [{ epoch }] = members;
       await broker.deleteQueue(logOf(place.room, epoch));
       const end = Date.now();
-      await until("all were given the new log", () => members.every((member) => member.epoch !== epoch), 60);
+      await until("all members are in the new epoch", () => members.every((member) => member.epoch !== epoch), 60);
       const epochs = new Set(members.map((member) => member.epoch));
-      expect(epochs.size === 1, `the servers went on in different logs: ${[...epochs]}`);
-      return { end, note: "what was in the deleted log is gone; a new epoch was announced" };
+      expect(epochs.size === 1, `the servers use different logs: ${[...epochs]}`);
+      return { end, note: "the messages of the deleted log are lost; the members got a new epoch" };
     },
   },
 ];

@@ -1,10 +1,10 @@
-// What happens between the servers and RabbitMQ, and between clients and servers.
+// Faults of the network between servers and RabbitMQ, and between clients and servers.
 
 import { lasting, until } from "../../lib/wait.mjs";
 
-/** Seconds between the heartbeats of a server's connections; a peer is given up after two. */
+/** Seconds between the heartbeats of a server's connections; a server closes a connection after two missing heartbeats. */
 const HEARTBEAT = 5;
-/** What the probe and the end of a connection may add. */
+/** Seconds that the probe and the end of a connection may add. */
 const SLACK = 2;
 
 export default [
@@ -17,7 +17,7 @@ export default [
       server.link.silence();
       await until("the server is not ready", () => !server.ready, 60);
       const noticed = (Date.now() - cut) / 1000;
-      expect(noticed <= 2 * HEARTBEAT + SLACK, `noticed only after ${noticed} s`);
+      expect(noticed <= 2 * HEARTBEAT + SLACK, `the server was not ready only after ${noticed} s`);
       await lasting(30 - noticed);
       server.link.speak();
       return { end: Date.now(), note: `unready after ${noticed.toFixed(1)} s` };
@@ -37,7 +37,7 @@ export default [
       }
       return { end: Date.now() };
     },
-    // Otherwise the fault missed what it was aimed at.
+    // Without a duplicate the fault did not test the handling of lost confirms.
     check: ({ duplicates }, expect) => expect(duplicates > 0, "no message was stored twice, so nothing was hidden"),
   },
   {
@@ -56,7 +56,7 @@ export default [
     quick: true,
     async run({ place: { front }, expect }) {
       for (let round = 0; round < 3; round++) {
-        expect(front.cutMidway(20) === 20, "there were not 20 to cut");
+        expect(front.cutMidway(20) === 20, "fewer than 20 connections were open");
         await lasting(2);
       }
       return { end: Date.now() };

@@ -1,8 +1,8 @@
-// What happens to the chat servers.
+// Faults of the servers.
 
 import { lasting, until } from "../../lib/wait.mjs";
 
-/** What a Deployment leaves a pod after SIGTERM, with the drain period of these servers: see `Launch::grace_period`. */
+/** Seconds that the operator's Deployment gives a pod after SIGTERM, with the drain period of these servers: `Launch::grace_period`. */
 const GRACE_SECONDS = 3 + 15 + 5;
 
 export default [
@@ -27,9 +27,9 @@ export default [
       const rejected = rejections(members);
       const { code, seconds } = await servers[0].terminate();
       const end = Date.now();
-      expect(code === 0, `it ended with ${code}`);
-      expect(seconds < GRACE_SECONDS, `it took ${seconds} s, the grace period is ${GRACE_SECONDS}`);
-      expect(rejections(members) === rejected, "senders saw errors");
+      expect(code === 0, `the server exited with ${code}`);
+      expect(seconds < GRACE_SECONDS, `the server stopped after ${seconds} s, but the grace period is ${GRACE_SECONDS} s`);
+      expect(rejections(members) === rejected, "messages were rejected");
       await servers[0].start();
       return { end, note: `exit ${code} after ${seconds.toFixed(1)} s` };
     },
@@ -49,7 +49,7 @@ export default [
       for (let n = 1; n <= 20_000; n++) {
         const sending = member.send(`in order ${n}`).finally(() => pending.delete(sending));
         pending.add(sending);
-        // As many as a connection may have waiting, and some room for what it sends besides.
+        // A connection may have 4096 messages that wait for an acknowledgement; the rest is for those of the regular traffic.
         if (pending.size >= 4000) await Promise.race(pending);
       }
       await Promise.all(pending);
@@ -63,7 +63,7 @@ export default [
     async run({ place: { servers }, expect }) {
       for (const server of servers) {
         const { code } = await server.terminate();
-        expect(code === 0, `${server.name} ended with ${code}`);
+        expect(code === 0, `${server.name} exited with ${code}`);
         await server.start();
       }
       return { end: Date.now() };
@@ -82,5 +82,5 @@ export default [
   },
 ];
 
-/** Final rejections, which a sender sees as errors. */
+/** The number of final rejections, which the page shows as errors. */
 const rejections = (members) => members.reduce((sum, { rejected }) => sum + rejected.length, 0);

@@ -1,4 +1,4 @@
-// What is really on the broker: RabbitMQ's management API, reached through a port-forward.
+// The objects on the cluster's broker: RabbitMQ's management API, through a port-forward.
 
 import { Management, VHOST, exchangeOf as exchange, logOf as log } from "../broker.mjs";
 import { forward, get } from "./kubectl.mjs";
@@ -8,7 +8,7 @@ const decode = (text) => Buffer.from(text, "base64").toString();
 const inNamespace = (room) => `${ROOMS}/${room}`;
 /** The exchange of a room in the rooms' namespace. */
 export const exchangeOf = (room) => exchange(inNamespace(room));
-/** The stream that is its log. */
+/** The stream of its log. */
 export const logOf = (room, epoch) => log(inNamespace(room), epoch);
 
 /** The quick-start broker of the release. */
@@ -41,7 +41,7 @@ export class Broker extends Management {
     return this.call("DELETE", `bindings/${VHOST}/e/${exchangeOf(room)}/q/${destination}/${encodeURIComponent(key)}`);
   }
 
-  /** Names of everything on the broker that belongs to the room, of any kind. */
+  /** All objects on the broker that belong to the room, as `KIND NAME`. */
   async belongings(room) {
     const kinds = { exchange: `exchanges/${VHOST}`, queue: `queues/${VHOST}`, user: "users", policy: `policies/${VHOST}` };
     const owned = Object.entries(kinds).map(async ([kind, path]) => {

@@ -1,4 +1,4 @@
-// The cluster, through kubectl and helm as a user has them: only KUBECONFIG says which.
+// The cluster of KUBECONFIG, through kubectl and helm.
 
 import { execFile, spawn } from "node:child_process";
 import { promisify } from "node:util";
@@ -18,9 +18,9 @@ async function run(program, args, input) {
   }
 }
 
-/** Runs kubectl, returns what it printed. */
+/** Runs kubectl; returns its output. */
 export const kubectl = (...args) => run("kubectl", args);
-/** Runs helm, returns what it printed. */
+/** Runs helm; returns its output. */
 export const helm = (...args) => run("helm", args);
 /** Runs kubectl in the rooms' namespace. */
 export const inRooms = (...args) => kubectl("-n", ROOMS, ...args);
@@ -31,27 +31,27 @@ export const applyTo = (namespace, ...objects) =>
 /** Applies objects in the rooms' namespace. */
 export const apply = (...objects) => applyTo(ROOMS, ...objects);
 
-/** Applies a manifest as it stands in a file, in the rooms' namespace. */
+/** Applies a manifest, given as text, in the rooms' namespace. */
 export const applyText = (text) => run("kubectl", ["-n", ROOMS, "apply", "-f", "-"], text);
 
-/** An object of the rooms' namespace; null if there is none. */
+/** An object, by default of the rooms' namespace; null if it does not exist. */
 export async function get(kind, name, namespace = ROOMS) {
   const text = await kubectl("-n", namespace, "get", kind, name, "-o", "json", "--ignore-not-found");
   return text ? JSON.parse(text) : null;
 }
 
-/** Objects of the rooms' namespace that bear a label. */
+/** Objects with these labels, by default in the rooms' namespace. */
 export async function list(kinds, selector = "", namespace = ROOMS) {
   const text = await kubectl("-n", namespace, "get", kinds, "-l", selector, "-o", "json");
   return JSON.parse(text).items;
 }
 
-/** Pods that bear a label and are not on their way out. */
+/** Pods with these labels that are not being deleted. */
 export async function livePods(selector, namespace = ROOMS) {
   return (await list("pods", selector, namespace)).filter(({ metadata }) => !metadata.deletionTimestamp);
 }
 
-/** Forwards a local port to `target` (such as service/x); returns the port and how to stop. */
+/** Forwards a local port to `target` (such as service/x); returns the port and a function that stops the port-forward. */
 export async function forward(namespace, target, port) {
   const child = spawn("kubectl", ["-n", namespace, "port-forward", target, `:${port}`], { stdio: ["ignore", "pipe", "inherit"] });
   const local = await new Promise((resolve, reject) => {

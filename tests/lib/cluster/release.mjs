@@ -1,7 +1,7 @@
-// The release under test: the chart, installed the way a user does, in namespaces that enforce `restricted`.
+// The release under test: the chart, installed as a user does, in namespaces that enforce `restricted`.
 //
-// Only one operator may serve a namespace. So a release that is there already is taken over, with its values, and put back at
-// the end; a release of another name is an error.
+// Only one release may manage a namespace. So `begin` takes over an existing release of the same name with its values, and `end`
+// restores it. An existing release of another name is an error.
 
 import { mkdtemp, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -10,29 +10,29 @@ import { get, helm, kubectl, list, livePods } from "./kubectl.mjs";
 import { HELM_ARGS, RELEASE, ROOMS, SYSTEM } from "./settings.mjs";
 import { until } from "../wait.mjs";
 
-/** The operator's Deployment, and what its pods bear. */
+/** The operator's Deployment, and the labels of its pods. */
 export const OPERATOR = `${RELEASE}-operator`;
 export const OPERATOR_LABELS = `app.kubernetes.io/instance=${RELEASE},app.kubernetes.io/component=operator`;
 
-/** The operators that are not on their way out. */
+/** Pods of operators that are not being deleted. */
 export const operators = () => livePods(OPERATOR_LABELS, SYSTEM);
 
-/** The chart as it is in the tree. */
+/** The chart of the tree. */
 export const CHART = new URL("../../../charts/papo", import.meta.url).pathname;
-// RabbitMQ then keeps a log of what asks it to change something: how a test knows that nobody does.
+// RabbitMQ then logs every request to its management API, so that a test can count writes.
 const ACCESS_LOG = "rabbitmq.extraConfig=management.http_log_dir = /var/log/rabbitmq";
-/** Seconds for which the broker of a deleted room is tried. */
+/** Seconds for which the operator tries to clean up the broker of a deleted room. */
 export const CLEANUP_TIMEOUT = 20;
 
 const ENFORCE = "pod-security.kubernetes.io/enforce";
-/** Tells the test files, which are processes of their own, what `begin` has found: {values: FILE, enforce: LABEL}. */
+/** The variable with the release that `begin` found, for the test files, which run in other processes: {values: FILE, enforce: LABEL}. */
 const FOUND = "PAPO_E2E_FOUND";
 const found = () => JSON.parse(process.env[FOUND] ?? "null");
 
-/** Installs the chart, or takes over the release that is there. Call it once, before all tests. */
+/** Installs the chart, or takes over an existing release. Call it once, before all tests. */
 export async function begin() {
   const others = (await operatorsAnywhere()).filter((id) => id !== `${SYSTEM}/${RELEASE}`);
-  if (others.length > 0) throw new Error(`the release ${others[0]} serves this cluster already: name it with PAPO_E2E_SYSTEM_NAMESPACE and PAPO_E2E_RELEASE, or uninstall it`);
+  if (others.length > 0) throw new Error(`the release ${others[0]} already manages this cluster: name it with PAPO_E2E_SYSTEM_NAMESPACE and PAPO_E2E_RELEASE, or uninstall it`);
   const values = await helm("get", "values", RELEASE, "-n", SYSTEM, "-o", "json").catch((error) => {
     if (!error.message.includes("not found")) throw error;
   });
@@ -45,7 +45,7 @@ export async function begin() {
   await install();
 }
 
-/** Removes what the tests have made, and puts back the release that `begin` found. The definition of ChatRoom stays, as it does for users. */
+/** Deletes everything that the tests created, and restores the release that `begin` found. The CustomResourceDefinition stays. */
 export async function end() {
   await kubectl("-n", ROOMS, "delete", "chatrooms", "--all", "--timeout=120s");
   const before = found();
@@ -53,17 +53,17 @@ export async function end() {
     await helm("upgrade", RELEASE, CHART, "-n", SYSTEM, "--wait", "--timeout", "5m", "--reset-values", "-f", before.values);
     if (!before.enforce) await kubectl("label", "namespace", SYSTEM, `${ENFORCE}-`);
   } else {
-    // The namespaces last: with `watchNamespaces` the release has objects in that of the rooms.
+    // The namespaces are deleted last, because with `watchNamespaces` the release has objects in the rooms' namespace.
     await helm("uninstall", RELEASE, "-n", SYSTEM, "--wait", "--ignore-not-found");
   }
   await kubectl("delete", "namespace", ROOMS, ...(before ? [] : [SYSTEM]), "--timeout=120s");
 }
 
-// The definition outlives a release, and may be there from one of another name.
+// `--take-ownership`: the CustomResourceDefinition outlives a release, and may belong to one of another name.
 /** Installs the chart, or upgrades the release to it. */
 export const install = (...more) => installFrom(CHART, ...more);
 
-/** The same from another chart. */
+/** Installs another chart, or upgrades the release to it. */
 export async function installFrom(chart, ...more) {
   for (const namespace of [SYSTEM, ROOMS]) await restrictedNamespace(namespace);
   const before = found();
@@ -71,7 +71,7 @@ export async function installFrom(chart, ...more) {
   await helm("upgrade", "--install", RELEASE, chart, "-n", SYSTEM, "--take-ownership", "--wait", "--timeout", "5m", ...values, ...HELM_ARGS, ...more);
 }
 
-/** Runs `work` while no operator runs, then starts as many as there were. */
+/** Runs `work` while no operator runs, then restores the number of operators. */
 export async function withoutOperator(work) {
   const { replicas } = (await get("deployment", OPERATOR, SYSTEM)).spec;
   await scaleOperator(0);

@@ -1,4 +1,4 @@
-// Rooms: the resource, its children, and how to wait for it.
+// Rooms: makes ChatRooms, waits for them, and finds their children.
 
 import { apply, get, inRooms, kubectl, list, livePods } from "./kubectl.mjs";
 import { DOMAIN, GATEWAY, INGRESS_ANNOTATIONS, INGRESS_CLASS, ROOMS } from "./settings.mjs";
@@ -6,10 +6,10 @@ import { until } from "../wait.mjs";
 
 /** The host of a room's page. */
 export const hostOf = (name) => `${name}.${DOMAIN}`;
-/** Where a room's page is. */
+/** The URL of a room's page. */
 export const urlOf = (name) => `http://${hostOf(name)}`;
 
-/** What the operator calls each child of a room. */
+/** The name of each child of a room. */
 export const childOf = (name) => `chat-${name}`;
 
 /** A ChatRoom. */
@@ -20,7 +20,7 @@ export const room = (name, spec = {}) => ({
   spec,
 });
 
-/** A ChatRoom that is reached through an Ingress. */
+/** A ChatRoom with an Ingress. */
 export const roomWithIngress = (name, spec = {}) =>
   room(name, {
     ...spec,
@@ -31,7 +31,7 @@ export const roomWithIngress = (name, spec = {}) =>
     },
   });
 
-/** A ChatRoom that is reached through the Gateway. */
+/** A ChatRoom with an HTTPRoute of the Gateway. */
 export function roomWithGateway(name, spec = {}) {
   const [namespace, gateway] = GATEWAY.split("/");
   return room(name, { ...spec, gateway: { parentRefs: [{ namespace, name: gateway }], hostnames: [hostOf(name)] } });
@@ -43,7 +43,7 @@ export async function create(chatRoom, seconds = 180) {
   await ready(chatRoom.metadata.name, seconds);
 }
 
-/** Waits for the condition Ready, as a user would. */
+/** Waits for the condition Ready with `kubectl wait`, as a user does. */
 export const ready = (name, seconds = 180) =>
   inRooms("wait", "--for=condition=Ready", `chatroom/${name}`, `--timeout=${seconds}s`);
 
@@ -51,18 +51,18 @@ export const ready = (name, seconds = 180) =>
 export const remove = (name, seconds = 120) =>
   inRooms("delete", "chatroom", name, "--ignore-not-found", "--wait", `--timeout=${seconds}s`);
 
-/** A field of the status. */
+/** The status of a room; empty if there is none. */
 export const status = async (name) => (await get("chatroom", name))?.status ?? {};
 
-/** A condition of the room; undefined if it has none of this type. */
+/** The room's condition of this type; undefined if there is none. */
 export const condition = async (name, type) => (await status(name)).conditions?.find((one) => one.type === type);
 
-/** The pods of a room that are not on their way out. */
+/** The pods of a room that are not being deleted. */
 export async function pods(name) {
   return livePods((await status(name)).selector);
 }
 
-/** Does this pod answer? */
+/** Whether the pod, or a node, has the condition Ready. */
 export const isReady = (pod) => pod.status.conditions?.some(({ type, status }) => type === "Ready" && status === "True");
 
 /** Waits until the room has this many ready pods and no other. */
@@ -76,7 +76,7 @@ export const podsReady = (name, count, seconds = 180) =>
     seconds,
   );
 
-/** Objects that a room owns, of every kind the operator makes, as `Kind/name`. */
+/** Objects that the room owns, of every kind that the operator creates. */
 export async function children(name) {
   const { uid } = (await get("chatroom", name)).metadata;
   const kinds = "deployments,services,secrets,poddisruptionbudgets,networkpolicies,ingresses";
@@ -84,5 +84,5 @@ export async function children(name) {
   return all.filter((object) => object.metadata.ownerReferences?.some((owner) => owner.uid === uid));
 }
 
-/** Is the Gateway API installed? */
+/** Whether the Gateway API is installed. */
 export const hasGatewayApi = async () => Boolean(await kubectl("get", "crd", "httproutes.gateway.networking.k8s.io", "--ignore-not-found", "-o", "name"));

@@ -68,7 +68,7 @@ everyMidnight(draw);
 if (identity.name === undefined) nameDialog.ask({ limit: nameLimit });
 else enter();
 
-/** Joins the room under the stored name, or the one just given. */
+/** Joins the room under the stored name or the given one. */
 function enter(name = identity.name, somebodyElse = false) {
   if (name !== identity.name || somebodyElse) identity.become(name, somebodyElse);
   twinNotice.hide();
@@ -132,7 +132,7 @@ function onScrolled() {
   draw();
 }
 
-/** Counts others' messages as unread when the person does not look. */
+/** Counts messages of others as unread while the person does not see the end of the conversation. */
 function news(message) {
   if (message.sender !== me.sender) unread.arrived(message);
 }

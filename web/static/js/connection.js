@@ -12,10 +12,10 @@ export class Connection {
   #handlers;
   #failures = 0;
   #timer;
-  #wanted = false;
+  #enabled = false;
 
   /**
-   * `auth` gives the newest name, token and position each time; `handlers` are `state(kind, code)`, `history`,
+   * `auth` returns the current name, token and position for each connect; `handlers` are `state(kind, code)`, `history`,
    * `message`, `presence` and `typing`.
    */
   constructor(auth, handlers) {
@@ -30,9 +30,9 @@ export class Connection {
     this.#listen();
   }
 
-  /** Connects, or reconnects with the current `auth`. */
+  /** Connects, or reconnects, with the current `auth`. */
   renew() {
-    this.#wanted = true;
+    this.#enabled = true;
     clearTimeout(this.#timer);
     this.#socket.disconnect();
     this.#socket.connect();
@@ -78,7 +78,7 @@ export class Connection {
 
   /** Reconnects now: the browser is online or the person is back, so there is no reason to wait for the timer. */
   #wake() {
-    if (this.#wanted && !this.connected) this.renew();
+    if (this.#enabled && !this.connected) this.renew();
   }
 
   #rejected(code) {

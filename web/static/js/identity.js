@@ -1,6 +1,6 @@
 // Who this browser is in the room: a name, and a secret token from which the server derives the public `sender`.
 //
-// Kept for the browser. A window may have an identity of its own until it is closed.
+// The browser stores the identity. A window can have an identity of its own until it is closed.
 
 import { randomId } from "./random.js";
 import { Stored } from "./store.js";
@@ -11,7 +11,7 @@ const thisWindow = new Stored("sessionStorage", "identity");
 export class Identity {
   #current = thisWindow.get() ?? browser.get() ?? { token: randomId() };
 
-  /** `undefined` until the person was asked; `null` when the person gave no name. */
+  /** `undefined` until the person was asked for a name; `null` if the person gave none. */
   get name() {
     return this.#current.name;
   }
@@ -33,23 +33,23 @@ export class Twins {
   #channel = "BroadcastChannel" in window ? new BroadcastChannel("papo.identity") : null;
   #identity;
 
-  /** Calls `found` when there is one. */
+  /** Calls `found` when there is such a window. */
   constructor(identity, found) {
     this.#identity = identity;
     if (!this.#channel) return;
     this.#channel.onmessage = ({ data: { token, question } }) => {
       if (token !== identity.token) return;
-      if (question) this.#tell(false);
+      if (question) this.#post(false);
       else found();
     };
   }
 
   /** Asks the other windows; only the newest window shows the notice. */
   ask() {
-    this.#tell(true);
+    this.#post(true);
   }
 
-  #tell(question) {
+  #post(question) {
     this.#channel?.postMessage({ token: this.#identity.token, question });
   }
 }

@@ -3,11 +3,11 @@
 // One message is sent at a time, so that retries keep the order. A retry has the same id, so the room shows the message once. The
 // outbox is kept in the window's storage and survives a reload.
 
-/** Rejections after which the message was not stored, or may not have been: sending it again is right. */
+/** Rejections after which the page sends the message again: it was not stored, or the server does not know whether it was. */
 const RETRY = new Set(["rate_limited", "draining", "unavailable", "timeout"]);
 const FIRST_RETRY = 500;
 const LONGEST_RETRY = 10_000;
-/** Tries, about half a minute in all; then the person decides. A message rejected as `rate_limited` is tried without a limit. */
+/** Maximum of tries, about half a minute in total; then the person decides. After `rate_limited` the number of tries is not limited. */
 const MOST_TRIES = 7;
 
 export class Outbox {
@@ -45,7 +45,7 @@ export class Outbox {
     this.#update();
   }
 
-  /** Says whether the connection can carry messages. */
+  /** Sets whether the connection can carry messages. */
   open(open) {
     this.#open = open;
     this.#tries = 0;
@@ -53,7 +53,7 @@ export class Outbox {
     this.#update();
   }
 
-  /** Removes the messages that the room has shown, and those acknowledged up to `newest`, which may be on no page held here. */
+  /** Removes the messages that the room has shown, and those acknowledged up to `newest`, which the timeline may not have loaded. */
   settle(ids, { epoch, newest }) {
     const shown = (entry) => entry.state === "sent" && (entry.epoch !== epoch || entry.offset <= newest);
     const kept = this.entries.filter((entry) => !ids.has(entry.id) && !shown(entry));
@@ -77,7 +77,7 @@ export class Outbox {
     if (!entry || !this.#open || this.#busy) return;
     this.#busy = true;
     clearTimeout(this.#timer);
-    // Without an answer the outcome is unknown, as after the server's own `timeout`.
+    // Without an answer the page does not know whether the message is stored, as after the server's own `timeout`.
     const answer = await this.#send(entry.id, entry.text).catch(() => ({ ok: false, code: "timeout" }));
     this.#busy = false;
     this.#take(entry, answer);

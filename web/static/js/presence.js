@@ -1,4 +1,4 @@
-// Who is present. The count comes from the server and is exact; the names are those it has sent, which may not be all.
+// Presence: the number and names of the members. The server sends the exact number, but not always all names.
 
 export class Presence {
   count = 0;
@@ -12,7 +12,7 @@ export class Presence {
     for (const name of joined) this.names.add(name);
   }
 
-  /** How many are present whose names are not known. */
+  /** The number of members whose names the page does not know. */
   get rest() {
     return Math.max(0, this.count - this.names.size);
   }

@@ -1,4 +1,4 @@
-// Random identifiers. Not crypto.randomUUID: browsers offer that on secure origins only, and a chat on a LAN is plain http.
+// Random identifiers. `crypto.randomUUID` exists on secure origins only, and a chat on a LAN uses plain HTTP.
 
 /** 128 random bits in hexadecimal. */
 export function randomId() {

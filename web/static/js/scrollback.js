@@ -1,9 +1,9 @@
-// Scrolling back: loads the pages of the log that the timeline does not hold, and keeps it within its bound.
+// Scrolling back: loads pages of the log that the timeline does not have, and bounds the timeline's length.
 
 const PAGE = 50;
-/** Maximum of messages held, and so of elements on the page. */
+/** Maximum number of messages in the timeline, and so of elements on the page. */
 const MOST = 600;
-/** Messages that are kept when the oldest are dropped, so that they are not dropped one by one. */
+/** Messages that stay when the oldest are dropped. It is less than MOST, so that messages are dropped in groups. */
 const KEPT = 400;
 const TIMEOUT = 10_000;
 const PAUSE = 1_000;
@@ -35,7 +35,7 @@ export class Scrollback {
   async newer() {
     const { messages, detached } = this.#timeline;
     if (!detached) return;
-    // The server pages backwards only: a page of PAGE offsets that ends here begins right after the last message held.
+    // The server pages backwards only: a page of PAGE offsets that ends here begins right after the last loaded message.
     const end = messages.at(-1).offset + 1 + PAGE;
     await this.#load(end, (page) => {
       this.#timeline.append(page.messages, end);
@@ -63,7 +63,7 @@ export class Scrollback {
     this.#changed();
     const { epoch } = this.#timeline;
     const page = await this.#request({ before, limit: PAGE }, TIMEOUT).catch(() => ({ ok: false }));
-    // The log was replaced meanwhile: the answer is about the old one.
+    // If the epochs differ, the log was replaced and the answer is from the old log.
     if (page.ok && page.epoch === epoch && epoch === this.#timeline.epoch) take(page);
     else await new Promise((resolve) => setTimeout(resolve, PAUSE));
     this.loading = false;

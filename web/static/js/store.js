@@ -1,4 +1,4 @@
-// Values that the browser keeps. When storage is forbidden or full, the page works without it and keeps nothing.
+// Values that the browser stores. If storage is forbidden or full, the page works without it.
 
 /** One value in `localStorage` or `sessionStorage`, as JSON. */
 export class Stored {
@@ -23,7 +23,7 @@ export class Stored {
       if (value === null) window[this.#area].removeItem(this.#key);
       else window[this.#area].setItem(this.#key, JSON.stringify(value));
     } catch {
-      // The page goes on without the stored value.
+      // The page works without the stored value.
     }
   }
 }

@@ -1,12 +1,12 @@
-// The timeline: the part of the room's log that this page holds, ascending by offset. Pure: no DOM, no clock.
+// The timeline: the part of the room's log that this page has loaded, ascending by offset. Pure: no DOM, no clock.
 //
-// It is a window of bounded length on the log. `newest` is the last offset that the page has received: a reconnect resumes there.
-// A `detached` window ends before it, and scrolling loads newer messages.
+// Its length is bounded. `newest` is the last offset that the page has received: a reconnect resumes after it. A `detached` timeline
+// ends before `newest`, and scrolling down loads newer messages.
 
 export class Timeline {
   epoch = null;
   messages = [];
-  /** Whether the log has messages older than the first one held. */
+  /** Whether the log has messages older than the first loaded one. */
   more = false;
   newest = null;
   detached = false;
@@ -14,7 +14,7 @@ export class Timeline {
   notices = [];
   #keys = new Set();
 
-  /** Takes the `history` that follows a connect; returns the messages that a person who was here before has not seen. */
+  /** Takes the `history` that follows a connect; returns the messages that the person has missed. */
   begin({ epoch, messages, recovered, more, gap }) {
     if (recovered && epoch === this.epoch) {
       if (gap) this.notices.push({ kind: "gap", before: gap.to });
@@ -27,7 +27,7 @@ export class Timeline {
     return [];
   }
 
-  /** Takes a live message; returns `false` when the timeline has it already. */
+  /** Takes a live message; returns `false` if the page has already received it. */
   add(message) {
     if (this.newest !== null && message.offset <= this.newest) return false;
     this.newest = message.offset;
@@ -47,7 +47,7 @@ export class Timeline {
     this.#keep([...older, ...this.messages]);
   }
 
-  /** Takes a page that reaches up to `end` (exclusive), when the window is detached. */
+  /** Takes a page of newer messages that ends before the offset `end`, while the timeline is detached. */
   append(page, end) {
     const last = this.messages.at(-1)?.offset ?? -1;
     const newer = page.filter((message) => message.offset > last && !this.#keys.has(keyOf(message)));
@@ -55,7 +55,7 @@ export class Timeline {
     this.detached = end <= this.newest;
   }
 
-  /** Replaces the window with the page that ended at the newest message when it was requested. */
+  /** Replaces all messages with a page that ended at the newest message when it was requested. */
   jump(page, more) {
     const { newest } = this;
     this.#reset(this.epoch, page, more);
@@ -63,14 +63,14 @@ export class Timeline {
     this.newest = Math.max(newest, this.newest);
   }
 
-  /** Drops all but the newest `most`; the others can be loaded again. */
+  /** Drops all messages except the newest `most`; scrolling loads the others again. */
   dropOldest(most) {
     if (this.messages.length <= most) return;
     this.more = true;
     this.#keep(this.messages.slice(-most));
   }
 
-  /** Drops all but the oldest `most`, which detaches the window. */
+  /** Drops all messages except the oldest `most`, which detaches the timeline. */
   dropNewest(most) {
     if (this.messages.length <= most) return;
     this.detached = true;

@@ -1,9 +1,9 @@
-// Who is typing: others send a signal now and then while they type, and it holds for a few seconds.
+// Typing signals: a member sends one every few seconds while the person types, and the page shows it for a few seconds.
 
 const BELIEVED = 3_000;
 const REPEAT = 2_000;
 
-/** The others. `changed(names)` is called after every change. */
+/** The other members that are typing. Calls `changed(names)` after every change. */
 export class Typing {
   #timers = new Map();
   #names = new Map();
@@ -32,7 +32,7 @@ export class Typing {
   }
 }
 
-/** This person: calls `signal` as often as the others need it. */
+/** This person's typing: calls `signal` at most once every REPEAT milliseconds. */
 export function typingSignal(signal) {
   let last = -Infinity;
   return {

@@ -1,8 +1,8 @@
-// Unread messages: how many arrived while the person did not look, and where the "new messages" line stands.
+// Unread messages: their number, and the position of the "new messages" line.
 
 export class Unread {
   count = 0;
-  /** Offset of the first unread message. The line stays until the person looks away again, so that it can be found. */
+  /** Offset of the first unread message. The line stays while the person reads, until the person leaves the end of the conversation. */
   marker = null;
   #looking = true;
 
@@ -12,7 +12,7 @@ export class Unread {
     this.count += 1;
   }
 
-  /** Says whether the person sees the end of the conversation now. */
+  /** Sets whether the person sees the end of the conversation now. */
   look(looking) {
     if (this.#looking && !looking) this.marker = null;
     this.#looking = looking;

@@ -1,4 +1,4 @@
-{{/* Where the room of `helm test` is: a namespace that the operator serves. */}}
+{{/* Namespace of the room of `helm test`: one that the operator manages. */}}
 {{- define "papo.tests.namespace" -}}
 {{- first .Values.watchNamespaces | default .Release.Namespace -}}
 {{- end }}

@@ -1,4 +1,4 @@
-"""The chat this grew from, written afresh: Flask-SocketIO, with RabbitMQ as the message queue that its servers share.
+"""A chat like the predecessor of Papo: Flask-SocketIO, with RabbitMQ as the message queue that its servers share.
 
     server.py PORT AMQP_URL
 """
@@ -23,7 +23,7 @@ offsets = itertools.count()
 
 @socketio.on("message")
 def message(text):
-    # What papo-server says of a message, so that frames are equally long.
+    # The same details as papo-server sends, so that frames have the same length.
     details = {"id": str(uuid.uuid4()), "offset": next(offsets), "user": "Ana Maria", "sender": "0123456789abcdef",
                "at": int(time.time() * 1000)}
     socketio.emit("message", (text, details))

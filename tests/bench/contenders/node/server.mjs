@@ -1,6 +1,6 @@
 // The same chat on Node's Socket.IO. Set up as its documentation recommends for performance: WebSocket only, no compression
 // (`perMessageDeflate` is off by default in version 4), the native addon `bufferutil`, and the HTTP request of each
-// connection let go. ("Performance tuning" and "Memory usage" in its documentation; `eiows` and uWebSockets.js are
+// connection dropped. ("Performance tuning" and "Memory usage" in its documentation; `eiows` and uWebSockets.js are
 // other servers.)
 //
 //   node server.mjs PORT [recovery]     recovery: with connection state recovery, which the in-memory adapter has
@@ -22,7 +22,7 @@ io.engine.on("connection", (rawSocket) => { rawSocket.request = null; });
 let offset = 0;
 io.on("connection", (socket) => {
   socket.on("message", (text, acknowledge) => {
-    // What papo-server says of a message, so that frames are equally long.
+    // The same details as papo-server sends, so that frames have the same length.
     const details = { id: randomUUID(), offset: offset++, user: "Ana Maria", sender: "0123456789abcdef", at: Date.now() };
     io.emit("message", text, details);
     acknowledge?.({ ok: true, id: details.id, offset: details.offset });

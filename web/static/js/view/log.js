@@ -1,6 +1,6 @@
 // The log view: keeps the elements of `#messages` equal to the rows, and keeps what the person reads in place.
 //
-// The browser's own scroll anchoring is off (style sheet): it does nothing at the very top, and not every browser has it.
+// The style sheet turns off the browser's scroll anchoring, because it does not work at the top, and not every browser has it.
 
 import { dayInWords } from "../dates.js";
 import { t } from "../i18n.js";

@@ -5,7 +5,7 @@ import { codeInWords, t } from "../i18n.js";
 import { hue, initials, segments } from "../text.js";
 import { make } from "./dom.js";
 
-/** A new element; `update` completes it. */
+/** A new element; `updateMessage` completes it. */
 export function messageElement({ message }) {
   const author = make("span", { className: `author hue-${hue(message.sender ?? "")}` }, message.user ?? "");
   const text = make("bdi", { className: "text" }, ...segments(message.text).map(segment));
@@ -36,7 +36,7 @@ function state({ state, id, code }, connected, actions) {
     return [words, button("retry", actions.retry), button("discard", actions.discard)];
   }
   const words = state === "pending" && !connected ? t("waiting") : t(state);
-  // A message that waits says so in words; a sent one has a sign, and words for screen readers.
+  // A waiting message shows its state as text. Any other has a sign, and text for screen readers only.
   const quiet = state === "sent" || connected;
   return [make("span", { className: quiet ? "state visually-hidden" : "state" }, words), make("span", { className: "sign", ariaHidden: "true", title: words })];
 }

@@ -1,4 +1,4 @@
-// Who is present: the count in the header, the names beside the conversation (on a phone: above it, on request).
+// The list of members: the count in the header, and the names beside the conversation (on a phone: above it, after a tap).
 
 import { locale, t } from "../i18n.js";
 import { hue, initials } from "../text.js";
@@ -18,7 +18,7 @@ export class PeopleView {
     document.addEventListener("click", ({ target }) => target.closest("#people, #people-btn") || open(false));
   }
 
-  /** `senderOf(name)` gives the one sender known by this name, for the colour, or nothing. */
+  /** `senderOf(name)` returns the sender last seen with this name, which determines the colour, or `undefined`. */
   show(presence, me, senderOf) {
     byId("people-count").textContent = presence.count;
     const words = t("people", presence.count);

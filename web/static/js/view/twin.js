@@ -1,5 +1,5 @@
-// The notice that this person is in the room in another window too: a person who tries the chat in two windows wants two
-// identities.
+// The notice that this person is also in the room in another window. It offers a second identity, for a person who tries the chat in
+// two windows.
 
 import { t } from "../i18n.js";
 import { Stored } from "../store.js";
@@ -8,7 +8,7 @@ import { byId } from "./dom.js";
 export class TwinNotice {
   #dismissed = new Stored("sessionStorage", "twin-dismissed");
 
-  /** `act()` is what its button does. */
+  /** The button of the notice calls `act()`. */
   constructor(act) {
     byId("twin-action").addEventListener("click", act);
     byId("twin-dismiss").addEventListener("click", () => {

@@ -15,6 +15,8 @@ mod notice;
 mod shard;
 mod sink;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 
 use std::{num::NonZero, sync::Arc, time::Duration};

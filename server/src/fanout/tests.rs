@@ -1,9 +1,7 @@
 //! Tests of a shard with its delivery, against sockets that take and read as much as a test says.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use papo_engineio::{Batch, Push};
 use papo_protocol::SenderId;
 use parking_lot::Mutex;
 use prometheus_client::registry::Registry;
@@ -16,81 +14,19 @@ use tokio::{
 use super::{
     deliver::{Delivery, MOST_OF_STALLED, Member, shared_batch},
     shard::{Command, MEMBERS_IN_A_ROW, Shard},
+    testing::Socket,
     *,
 };
 use crate::log::{self, CursorLost, Size};
 
 const SLOW_READER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A socket with a buffer of its own, whose reader may pause.
-#[derive(Clone, Default)]
-struct Socket(Arc<Mutex<Buffer>>);
-
-#[derive(Default)]
-struct Buffer {
-    capacity: usize,
-    /// What it was given: the bytes, and how many messages.
-    given: Vec<(Bytes, usize)>,
-    waiting: VecDeque<Frame>,
-    seen: Vec<String>,
-    closed: Option<CloseReason>,
-}
-
-impl Socket {
-    fn with_capacity(capacity: usize) -> Self {
-        let socket = Self::default();
-        socket.0.lock().capacity = capacity;
-        socket
-    }
-
-    fn read(&self) {
-        let mut buffer = self.0.lock();
-        let Buffer { waiting, seen, .. } = &mut *buffer;
-        seen.extend(
-            waiting
-                .drain(..)
-                .map(|frame: Frame| frame.packet().to_owned()),
-        );
-    }
-
-    /// The texts it has been sent.
-    fn seen(&self) -> Vec<String> {
-        self.read();
-        let texts = self.0.lock().seen.clone();
-        texts
-            .iter()
-            .map(|packet| packet.split('"').nth(3).unwrap_or_default().to_owned())
-            .collect()
-    }
-
-    fn closed(&self) -> Option<CloseReason> {
-        self.0.lock().closed
-    }
-}
-
-impl Sink for Socket {
-    fn push(&self, packet: &Frame) -> Push {
-        let mut buffer = self.0.lock();
-        if buffer.waiting.len() >= buffer.capacity {
-            return Push::Full;
-        }
-        buffer.waiting.push_back(packet.clone());
-        Push::Taken
-    }
-
-    fn push_all(&self, batch: &Batch) -> (usize, Push) {
-        let given = (batch.joined().clone(), batch.frames().len());
-        self.0.lock().given.push(given);
-        push_each(batch, |frame| self.push(frame))
-    }
-
-    fn close(&self, reason: CloseReason) {
-        self.0.lock().closed = Some(reason);
-    }
-
-    fn is_sender(&self, sender: &SenderId) -> bool {
-        sender.as_str() == "reader"
-    }
+/// The texts of the messages that a socket was sent.
+fn seen(socket: &Socket) -> Vec<String> {
+    let packets = socket.packets().into_iter();
+    packets
+        .map(|packet| packet.split('"').nth(3).unwrap_or_default().to_owned())
+        .collect()
 }
 
 struct Fixture {
@@ -144,7 +80,7 @@ async fn member_gets_every_message_from_its_cursor() {
     let socket = Socket::with_capacity(1000);
     fixture.join(&socket, 3);
     fixture.deliver(5..200).await;
-    assert_eq!(socket.seen(), texts(3..200));
+    assert_eq!(seen(&socket), texts(3..200));
 }
 
 #[tokio::test(start_paused = true)]
@@ -154,10 +90,10 @@ async fn slow_reader_gets_every_message_in_order() {
     fixture.join(&socket, 0);
     fixture.deliver(0..50).await;
     for _ in 0..50 {
-        socket.read();
+        socket.read(usize::MAX);
         fixture.retry().await;
     }
-    assert_eq!((socket.seen(), socket.closed()), (texts(0..50), None));
+    assert_eq!((seen(&socket), socket.closed()), (texts(0..50), None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -167,7 +103,7 @@ async fn stalled_member_is_closed_and_others_are_not_affected() {
     fixture.join(&stalled, 0);
     fixture.join(&lively, 0);
     fixture.deliver(0..10).await;
-    assert_eq!(lively.seen(), texts(0..10));
+    assert_eq!(seen(&lively), texts(0..10));
     advance(SLOW_READER_TIMEOUT / 2).await;
     fixture.retry().await;
     assert_eq!(stalled.closed(), None);
@@ -185,10 +121,10 @@ async fn member_that_reads_a_little_stays() {
     fixture.deliver(0..10).await;
     for _ in 0..10 {
         advance(SLOW_READER_TIMEOUT * 9 / 10).await;
-        socket.read();
+        socket.read(usize::MAX);
         fixture.retry().await;
     }
-    assert_eq!((socket.seen(), socket.closed()), (texts(0..10), None));
+    assert_eq!((seen(&socket), socket.closed()), (texts(0..10), None));
 }
 
 #[tokio::test(start_paused = true)]
@@ -201,10 +137,10 @@ async fn member_behind_the_window_is_closed_not_skipped() {
     fixture.join(&socket, 0);
     fixture.deliver(0..5).await;
     fixture.deliver(5..30).await;
-    socket.read();
+    socket.read(usize::MAX);
     fixture.retry().await;
     assert_eq!(
-        (socket.seen(), socket.closed()),
+        (seen(&socket), socket.closed()),
         (texts(0..2), Some(CloseReason::SlowReader))
     );
 }
@@ -249,7 +185,7 @@ async fn other_tasks_run_during_a_flush() {
     });
     fixture.deliver(0..1).await;
     assert!(*runs.lock() >= 10, "{}", runs.lock());
-    assert!(sockets.iter().all(|socket| socket.seen() == ["0"]));
+    assert!(sockets.iter().all(|socket| seen(socket) == ["0"]));
     other.abort();
 }
 
@@ -267,10 +203,10 @@ async fn messages_between_flushes_share_one_batch() {
         log.append_range(offset..offset + 1);
         sleep(Duration::from_millis(1)).await;
     }
-    assert!(socket.seen().is_empty(), "before the flush");
+    assert!(seen(&socket).is_empty(), "before the flush");
     sleep(Duration::from_millis(2)).await;
-    assert_eq!(socket.seen(), texts(0..4));
-    assert_eq!(socket.0.lock().given.len(), 1);
+    assert_eq!(seen(&socket), texts(0..4));
+    assert_eq!(socket.given().len(), 1);
     shard.abort();
 }
 
@@ -289,16 +225,16 @@ async fn message_during_a_flush_reaches_all_members() {
     let shard = tokio::spawn(fixture.shard.run(inbox));
     yield_now().await;
     log.append_range(0..1);
-    while sockets[0].seen().is_empty() {
+    while seen(&sockets[0]).is_empty() {
         yield_now().await;
     }
     assert!(
-        sockets[MEMBERS_IN_A_ROW].seen().is_empty(),
+        seen(&sockets[MEMBERS_IN_A_ROW]).is_empty(),
         "during the flush"
     );
     log.append_range(1..2);
     sleep(Duration::from_millis(20)).await;
-    assert!(sockets.iter().all(|socket| socket.seen() == ["0", "1"]));
+    assert!(sockets.iter().all(|socket| seen(socket) == ["0", "1"]));
     shard.abort();
 }
 
@@ -313,7 +249,7 @@ async fn members_at_one_cursor_share_one_batch() {
     fixture.deliver(1..3).await;
     fixture.deliver(3..203).await;
     let [(first, count), second, (_, few), last] =
-        sockets.map(|socket| socket.0.lock().given.pop().expect("given"));
+        sockets.map(|socket| socket.given().pop().expect("given"));
     assert_eq!(count, 200);
     assert!(
         [second, last]
@@ -330,7 +266,7 @@ async fn member_that_left_gets_nothing() {
     let id = fixture.join(&socket, 0);
     fixture.shard.obey(Command::Leave(id));
     fixture.deliver(0..3).await;
-    assert!(socket.seen().is_empty());
+    assert!(seen(&socket).is_empty());
 }
 
 #[tokio::test(start_paused = true)]
@@ -348,7 +284,7 @@ async fn notice_skips_the_excepted_sender() {
         let notice = fixture.shard.notices.recv().await;
         fixture.shard.notify(notice).await;
     }
-    assert_eq!(socket.seen(), ["a", "c"]);
+    assert_eq!(seen(&socket), ["a", "c"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -384,7 +320,7 @@ async fn drain_notifies_members_then_closes_them_over_the_period() {
     assert!(
         sockets
             .iter()
-            .all(|socket| socket.seen() == ["x"] && socket.closed() == Some(CloseReason::Draining))
+            .all(|socket| seen(socket) == ["x"] && socket.closed() == Some(CloseReason::Draining))
     );
     shard.abort();
 }

@@ -1,19 +1,17 @@
 //! Properties of the room: what members get of a log, against the model of [`testing`].
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
-use papo_engineio::{Frame, Push};
-use papo_protocol::{Launch, SenderId};
-use parking_lot::Mutex;
+use papo_protocol::Launch;
 use prometheus_client::registry::Registry;
 use proptest::prelude::*;
 use tokio_util::sync::CancellationToken;
 
-use super::{CloseReason, Room, Sink};
+use super::{CloseReason, Room};
 use crate::{
     broker::{Broker, Start, Stored, local::Local},
     chat::Resume,
-    fanout::MemberId,
+    fanout::{MemberId, testing::Socket},
     log::{
         Log, Size,
         testing::{self, entry, epoch, last, offsets, record, records_of, shown_offsets, text},
@@ -22,53 +20,10 @@ use crate::{
     task_set::TaskSet,
 };
 
-/// A socket with a buffer of its own whose reader reads when it likes.
-#[derive(Clone, Default)]
-struct Socket(Arc<Mutex<Buffer>>);
-
-#[derive(Default)]
-struct Buffer {
-    capacity: usize,
-    waiting: VecDeque<u64>,
-    seen: Vec<u64>,
-    closed: Option<CloseReason>,
-}
-
-impl Socket {
-    fn with_capacity(capacity: usize) -> Self {
-        let socket = Self::default();
-        socket.0.lock().capacity = capacity;
-        socket
-    }
-
-    fn read(&self, most: usize) {
-        let mut buffer = self.0.lock();
-        let taken = most.min(buffer.waiting.len());
-        let read: Vec<u64> = buffer.waiting.drain(..taken).collect();
-        buffer.seen.extend(read);
-    }
-}
-
-impl Sink for Socket {
-    fn push(&self, packet: &Frame) -> Push {
-        let arguments: serde_json::Value =
-            serde_json::from_str(&packet.packet()[1..]).expect("an event");
-        let mut buffer = self.0.lock();
-        if buffer.waiting.len() >= buffer.capacity {
-            return Push::Full;
-        }
-        let offset = arguments[2]["offset"].as_u64().expect("a message");
-        buffer.waiting.push_back(offset);
-        Push::Taken
-    }
-
-    fn close(&self, reason: CloseReason) {
-        self.0.lock().closed = Some(reason);
-    }
-
-    fn is_sender(&self, _: &SenderId) -> bool {
-        false
-    }
+/// The offset of the message in a packet.
+fn offset_of(packet: &str) -> u64 {
+    let arguments: serde_json::Value = serde_json::from_str(&packet[1..]).expect("an event");
+    arguments[2]["offset"].as_u64().expect("a message")
 }
 
 /// A server whose log only the test fills.
@@ -148,7 +103,9 @@ proptest! {
             sockets
         });
         for (cursor, speed, socket) in sockets {
-            let Buffer { seen, closed, .. } = std::mem::take(&mut *socket.0.lock());
+            let closed = socket.closed();
+            let packets = socket.read_so_far();
+            let seen: Vec<u64> = packets.iter().map(|packet| offset_of(packet)).collect();
             let due: Vec<u64> = shown.iter().copied().filter(|offset| (cursor..end).contains(offset)).collect();
             prop_assert_eq!(&seen, &due[..seen.len().min(due.len())], "speed {}", speed);
             match closed {

@@ -111,11 +111,11 @@ async fn attempt(
                 Duration::ZERO
             }
         };
-        let patience = spec
+        let duration = spec
             .lease_duration_seconds
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or(election.duration, Duration::from_secs);
-        if unchanged < patience {
+        if unchanged < duration {
             return Ok(Err(holder));
         }
     }

@@ -9,6 +9,6 @@ pub struct Log {
     pub broker: BrokerUrl,
     /// Whether the room's Secret holds the broker's certificate authority.
     pub private_ca: bool,
-    /// Which life of the log.
+    /// The epoch of the log.
     pub epoch: Epoch,
 }

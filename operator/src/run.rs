@@ -2,7 +2,7 @@
 
 use std::{future::Future, sync::Arc, time::Duration};
 
-use anyhow::{Context as _, anyhow};
+use anyhow::anyhow;
 use futures::FutureExt;
 use kube::{
     Api, Client,
@@ -52,10 +52,13 @@ pub async fn run(
         (Readiness::default(), CancellationToken::new(), Tasks::new());
     let crd = readiness.latch("crd");
     let router = papo_telemetry::admin_router(readiness.clone(), Arc::new(registry));
-    tasks.spawn(
-        papo_telemetry::serve(admin, router, shutdown.clone())
-            .map(|served| served.context("serving probes")),
+    let probes = papo_listener::serve(
+        admin,
+        router,
+        papo_listener::Settings::admin(),
+        shutdown.clone(),
     );
+    tasks.spawn(probes.map(Ok));
 
     let mut stop = std::pin::pin!(stop);
     let mut leadership = tokio::select! {

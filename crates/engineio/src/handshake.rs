@@ -91,6 +91,11 @@ impl Upgrade {
 
 /// The TCP connection, and the bytes that the HTTP server has read from it beyond the request.
 fn tcp(upgraded: Upgraded) -> Result<(TcpStream, Bytes), UpgradeError> {
+    // hyper's own server hands over its connection, and hyper-util's one that is wrapped.
+    let upgraded = match upgraded.downcast::<TokioIo<TcpStream>>() {
+        Ok(parts) => return Ok((parts.io.into_inner(), parts.read_buf)),
+        Err(upgraded) => upgraded,
+    };
     match downcast::<TokioIo<TcpStream>>(upgraded) {
         Ok(parts) => Ok((parts.io.into_inner(), parts.read_buf)),
         Err(_) => Err(UpgradeError::NotTcp),

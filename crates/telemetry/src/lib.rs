@@ -10,7 +10,7 @@ pub mod fuzzing;
 mod logs;
 mod propagation;
 mod readiness;
-mod serve;
+mod signals;
 mod traces;
 
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
@@ -19,7 +19,7 @@ pub use admin::admin_router;
 pub use logs::{LogFormat, UnknownLogFormat};
 pub use propagation::{extract, inject, set_parent};
 pub use readiness::{Latch, Note, Readiness};
-pub use serve::{serve, shutdown_signal};
+pub use signals::shutdown_signal;
 
 /// What a program says about itself and wants logged.
 #[derive(Clone, Debug)]

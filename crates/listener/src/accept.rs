@@ -1,0 +1,292 @@
+//! The accept loop.
+
+use std::{io, pin::pin, sync::Arc, time::Duration};
+
+use axum::{
+    Router,
+    body::Body,
+    extract::Request,
+    http::{
+        StatusCode,
+        header::{CONNECTION, HeaderValue},
+    },
+    response::{IntoResponse, Response},
+};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+
+use crate::{
+    head_timer::{HeadTimer, IDLE_TIMEOUT},
+    peer::Peer,
+};
+
+/// The largest request head, in bytes.
+pub const HEAD_SIZE: usize = 16 * 1024;
+/// How long a request may take, its body included. Longer than a long-polling request waits.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
+/// Sockets of an admin listener.
+const ADMIN_SOCKETS: usize = 128;
+/// Sockets beyond the limit that are told so at once; further ones are closed without a word.
+const REJECTIONS: usize = 64;
+/// How long a client may take to read that there is no place for it.
+const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
+/// How soon to try again after a failure to accept.
+const RETRY: Duration = Duration::from_millis(50);
+/// What a client gets beyond the limit of sockets.
+const FULL: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 5\r\nContent-Type: text/plain\r\nContent-Length: 53\r\n\r\nserver_full: this server has no room; try again later";
+
+/// The bounds of a listener.
+pub struct Settings {
+    /// Sockets that may be open at once.
+    pub sockets: usize,
+    /// Called with each accepted socket, to set its options.
+    pub prepare: Box<dyn Fn(&TcpStream) + Send + Sync>,
+    /// Called for each socket that is closed because there are too many, with whether it is the first since one was accepted.
+    pub on_full: Box<dyn Fn(bool) + Send + Sync>,
+}
+
+impl Settings {
+    /// The bounds of an admin listener: few sockets, of those that are reserved.
+    pub fn admin() -> Self {
+        Self {
+            sockets: ADMIN_SOCKETS,
+            prepare: Box::new(|stream| {
+                // A socket that refuses the option only serves more slowly.
+                let _ = stream.set_nodelay(true);
+            }),
+            on_full: Box::new(|is_first| {
+                if is_first {
+                    tracing::warn!(
+                        sockets = ADMIN_SOCKETS,
+                        "the admin port has as many sockets as it may have; it closes new ones"
+                    );
+                }
+            }),
+        }
+    }
+}
+
+/// Serves `router` until `shutdown` is cancelled and the requests under way are answered.
+///
+/// The extensions of each request have an [`Arc<Peer>`](Peer). Connections that were upgraded (WebSocket) are no longer requests: whoever holds
+/// them ends them.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    settings: Settings,
+    shutdown: CancellationToken,
+) {
+    let permits = Arc::new(Semaphore::new(settings.sockets.min(Semaphore::MAX_PERMITS)));
+    let rejections = Arc::new(Semaphore::new(REJECTIONS));
+    // Dropped with this future, which ends all connections.
+    let mut connections = JoinSet::new();
+    let mut is_full = false;
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            Some(_) = connections.join_next() => continue,
+            () = shutdown.cancelled() => break,
+        };
+        let (stream, address) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) if is_of_the_client(&error) => continue,
+            Err(error) => {
+                tracing::error!(%error, "cannot accept connections; trying again");
+                sleep(RETRY).await;
+                continue;
+            }
+        };
+        let Ok(permit) = permits.clone().try_acquire_owned() else {
+            (settings.on_full)(!is_full);
+            is_full = true;
+            if let Ok(permit) = rejections.clone().try_acquire_owned() {
+                connections.spawn(reject(stream, permit));
+            }
+            continue;
+        };
+        is_full = false;
+        (settings.prepare)(&stream);
+        let peer = Arc::new(Peer::new(address, permit));
+        connections.spawn(connection(stream, peer, router.clone(), shutdown.clone()));
+    }
+    drop(listener);
+    while connections.join_next().await.is_some() {}
+}
+
+/// Tells a client that there is no place for it. Its request is read and dropped: a reset would take the answer away before it is read.
+async fn reject(mut stream: TcpStream, _permit: OwnedSemaphorePermit) {
+    let rejected = async {
+        stream.write_all(FULL).await?;
+        stream.shutdown().await?;
+        let mut request = [0; 1_024];
+        while stream.read(&mut request).await? > 0 {}
+        io::Result::Ok(())
+    };
+    // A client that does not read, or sends for ever, is closed all the same.
+    let _ = timeout(REJECTION_TIMEOUT, rejected).await;
+}
+
+/// Whether the client went away between its SYN and `accept`.
+fn is_of_the_client(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionRefused
+    )
+}
+
+/// Serves the requests of one connection.
+async fn connection(
+    stream: TcpStream,
+    peer: Arc<Peer>,
+    router: Router,
+    shutdown: CancellationToken,
+) {
+    let service = service_fn(move |request: hyper::Request<Incoming>| {
+        let (peer, router) = (peer.clone(), router.clone());
+        async move {
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            Ok::<_, std::convert::Infallible>(answer(router, request).await)
+        }
+    });
+    let serving = http1::Builder::new()
+        .timer(HeadTimer::default())
+        .header_read_timeout(IDLE_TIMEOUT)
+        .max_header_size(HEAD_SIZE)
+        .max_buf_size(2 * HEAD_SIZE)
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
+    let mut serving = pin!(serving);
+    let result = tokio::select! {
+        result = serving.as_mut() => result,
+        () = shutdown.cancelled() => {
+            serving.as_mut().graceful_shutdown();
+            serving.await
+        }
+    };
+    if let Err(error) = result {
+        tracing::debug!(%error, "a connection ended with an error");
+    }
+}
+
+async fn answer(router: Router, request: Request) -> Response {
+    match timeout(REQUEST_TIMEOUT, router.oneshot(request)).await {
+        Ok(Ok(response)) => response,
+        Ok(Err(infallible)) => match infallible {},
+        Err(_) => {
+            let mut response =
+                (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response();
+            // What is left of the request's body is not read.
+            let close = HeaderValue::from_static("close");
+            response.headers_mut().insert(CONNECTION, close);
+            response
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use axum::{Extension, routing::get};
+    use tokio::{sync::Notify, time::timeout};
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(10);
+
+    #[tokio::test]
+    async fn request_under_way_is_answered_before_serving_ends() {
+        let arrived: &'static Notify = Box::leak(Box::default());
+        let answer: &'static Notify = Box::leak(Box::default());
+        let router = Router::new().route(
+            "/",
+            get(async || {
+                arrived.notify_one();
+                answer.notified().await;
+                "late"
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let shutdown = CancellationToken::new();
+        let serving = tokio::spawn(serve(listener, router, Settings::admin(), shutdown.clone()));
+
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        stream.write_all(request).await.expect("sent");
+        timeout(LIMIT, arrived.notified())
+            .await
+            .expect("the request arrives");
+        shutdown.cancel();
+        answer.notify_one();
+
+        let mut response = String::new();
+        let read = stream.read_to_string(&mut response);
+        timeout(LIMIT, read)
+            .await
+            .expect("in time")
+            .expect("an answer");
+        assert!(response.ends_with("late"), "{response}");
+        let served = timeout(LIMIT, serving).await.expect("serving ends");
+        served.expect("no panic");
+    }
+
+    #[test]
+    fn answer_to_a_socket_too_many_is_http() {
+        let text = std::str::from_utf8(FULL).expect("text");
+        let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
+        assert!(
+            head.contains(&format!("Content-Length: {}", body.len())),
+            "{head}"
+        );
+    }
+
+    #[tokio::test]
+    async fn socket_counts_while_somebody_holds_its_peer() {
+        let (peers, mut held) = tokio::sync::mpsc::unbounded_channel();
+        let router = Router::new().route(
+            "/",
+            get(async move |Extension(peer): Extension<Arc<Peer>>| {
+                peers.send(peer).expect("the test runs");
+                "held"
+            }),
+        );
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let settings = Settings {
+            sockets: 1,
+            ..Settings::admin()
+        };
+        let serving = tokio::spawn(serve(listener, router, settings, CancellationToken::new()));
+        assert!(request(address).await.ends_with("held"));
+        assert!(request(address).await.starts_with("HTTP/1.1 503"));
+        drop(held.recv().await.expect("a peer"));
+        let again = async { while !request(address).await.ends_with("held") {} };
+        timeout(LIMIT, again).await.expect("a place is free");
+        serving.abort();
+    }
+
+    async fn request(address: std::net::SocketAddr) -> String {
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let request = b"GET / HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
+        let _ = stream.write_all(request).await;
+        let mut response = String::new();
+        // The server may close the socket before it has read the request.
+        let _ = timeout(LIMIT, stream.read_to_string(&mut response))
+            .await
+            .expect("in time");
+        response
+    }
+}

@@ -1,0 +1,18 @@
+//! Accepts HTTP/1.1 connections within bounds, so that clients that send nothing, or too much, cost little and end.
+//!
+//! - A listener has at most [`Settings::sockets`] open sockets, counted from `accept` until the last holder of the [`Peer`] drops it: a WebSocket
+//!   is still one of them. A client beyond that gets `503` and is closed.
+//! - A client has [`HEAD_TIMEOUT`] for its first request head, and [`IDLE_TIMEOUT`] for each further one, the time between requests included.
+//! - A head has at most [`HEAD_SIZE`] bytes.
+//! - A request is answered within [`REQUEST_TIMEOUT`], its body included, or with `408`. The upgrade to a WebSocket is an answer.
+//! - A failure to accept, as when there are no descriptors left, is logged and tried again.
+
+mod accept;
+mod descriptors;
+mod head_timer;
+mod peer;
+
+pub use accept::{HEAD_SIZE, REQUEST_TIMEOUT, Settings, serve};
+pub use descriptors::{RESERVED, raise_descriptor_limit};
+pub use head_timer::{HEAD_TIMEOUT, IDLE_TIMEOUT};
+pub use peer::Peer;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
-use papo_protocol::ports;
+use papo_protocol::{TrustedProxies, ports};
 use papo_telemetry::LogFormat;
 use serde::de::DeserializeOwned;
 
@@ -126,6 +126,14 @@ pub struct Defaults {
         default_value = "info"
     )]
     pub server_log_filter: String,
+    /// Proxies whose `X-Forwarded-For` the servers trust: networks, addresses, and the words loopback, private and none, separated by commas
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_SERVER_TRUSTED_PROXIES",
+        value_name = "NETWORKS",
+        default_value_t = TrustedProxies::private()
+    )]
+    pub server_trusted_proxies: TrustedProxies,
     /// Secret with an administrator of the broker for rooms that name none
     #[arg(
         long,

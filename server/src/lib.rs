@@ -4,6 +4,7 @@
 //! Socket.IO connection ([`socket`]) that obeys the rules of the [`chat`]. [`room`] is the facade between them, and
 //! [`presence`] knows who is there. The page is [`web`]'s. [`say()`] is a client of it.
 
+mod address;
 mod admin;
 mod backoff;
 pub mod broker;

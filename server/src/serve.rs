@@ -8,14 +8,14 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use axum::{Router, serve::ListenerExt};
+use papo_listener::{RESERVED, raise_descriptor_limit};
 use papo_protocol::Launch;
 use papo_telemetry::{Latch, Readiness, admin_router, shutdown_signal};
 use prometheus_client::registry::Registry;
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
     admin::stats_router, broker::Broker, metrics::Metrics, room::Room, socket::SocketServer,
@@ -55,7 +55,15 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
     greet(&launch, &public, &admin)?;
     let page = web::router(&sockets, launch.web_root.as_ref(), &launch.allow_origin);
     let write_timeout = Duration::from_secs(launch.slow_reader_timeout.into()) + STUCK;
-    tasks.spawn("public listener", serve_public(public, page, write_timeout));
+    tasks.spawn("join queue", sockets.clone().run_join_queue());
+    let public = papo_listener::serve(
+        public,
+        page,
+        public_settings(&launch, &sockets, write_timeout),
+        // It serves until the process ends: members are drained while it does.
+        CancellationToken::new(),
+    );
+    tasks.spawn("public listener", public);
     let operators = admin_router(readiness, Arc::new(registry)).merge(stats_router(
         launch.clone(),
         sockets.clone(),
@@ -63,12 +71,8 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
         broker,
     ));
     let until = tasks.shutdown().clone();
-    tasks.spawn("admin listener", async move {
-        log_end(
-            "admin listener",
-            papo_telemetry::serve(admin, operators, until).await,
-        );
-    });
+    let admin = papo_listener::serve(admin, operators, papo_listener::Settings::admin(), until);
+    tasks.spawn("admin listener", admin);
 
     tokio::select! {
         () = stop => {}
@@ -110,9 +114,34 @@ fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-async fn serve_public(listener: TcpListener, router: Router, write_timeout: Duration) {
-    let listener = listener.tap_io(move |stream| prepare(stream, write_timeout));
-    log_end("public listener", axum::serve(listener, router).await);
+/// Sockets beyond the members': those of clients that load the page, or that are about to be rejected with a reason.
+fn wanted_sockets(connections: u32) -> usize {
+    connections as usize + connections as usize / 10 + 16
+}
+
+fn public_settings<B: Broker>(
+    launch: &Launch,
+    sockets: &Arc<SocketServer<B>>,
+    write_timeout: Duration,
+) -> papo_listener::Settings {
+    let (wanted, allowed) = (
+        wanted_sockets(launch.limits.connections),
+        raise_descriptor_limit(),
+    );
+    if allowed < wanted {
+        warn!(
+            allowed,
+            wanted,
+            reserved = RESERVED,
+            "the limit of file descriptors (ulimit -n) allows fewer sockets than --max-connections needs; raise it, or lower --max-connections"
+        );
+    }
+    let sockets = sockets.clone();
+    papo_listener::Settings {
+        sockets: wanted.min(allowed),
+        prepare: Box::new(move |stream| prepare(stream, write_timeout)),
+        on_full: Box::new(move |is_first| sockets.reject_socket(is_first)),
+    }
 }
 
 /// Sends small packets at once, and lets the kernel drop a client that acknowledges nothing: closing such a connection waits until
@@ -125,12 +154,6 @@ fn prepare(stream: &TcpStream, write_timeout: Duration) {
         .and_then(|()| socket.set_tcp_user_timeout(Some(write_timeout)));
     if let Err(error) = set {
         tracing::debug!(%error, "cannot set the options of a connection");
-    }
-}
-
-fn log_end(listener: &str, result: io::Result<()>) {
-    if let Err(error) = result {
-        error!(listener, %error, "a listener failed");
     }
 }
 

@@ -15,6 +15,16 @@ READY_WITHIN = 60.0
 PORTS = range(10_000, 20_000)
 TRIES = 5
 AMQP = os.environ.get("PAPO_TEST_AMQP")
+# Limits by address that no test reaches: all clients of a test have one address.
+NO_ADDRESS_LIMITS = {
+    "PAPO_ADDRESS_MESSAGES_PER_SECOND": "1000000",
+    "PAPO_ADDRESS_MESSAGE_BURST": "1000000",
+    "PAPO_ADDRESS_BYTES_PER_SECOND": "1073741824",
+    "PAPO_ADDRESS_BYTE_BURST": "1073741824",
+    "PAPO_ADDRESS_CONNECTIONS": "1000000",
+    "PAPO_ADDRESS_CONNECTS_PER_SECOND": "1000000",
+    "PAPO_ADDRESS_CONNECT_BURST": "1000000",
+}
 
 
 def binary() -> str:
@@ -37,7 +47,7 @@ class PapoServer:
             server.port, admin = random.sample(PORTS, 2)
             addresses = ["--listen", f"127.0.0.1:{server.port}", "--admin-listen", f"127.0.0.1:{admin}"]
             quiet = asyncio.subprocess.DEVNULL
-            server.process = await asyncio.create_subprocess_exec(binary(), *addresses, *flags, stdout=quiet, stderr=quiet)
+            server.process = await asyncio.create_subprocess_exec(binary(), *addresses, *flags, stdout=quiet, stderr=quiet, env={**NO_ADDRESS_LIMITS, **os.environ})
             test.addAsyncCleanup(server.kill)
             readyz = f"http://127.0.0.1:{admin}/readyz"
             await until("papo-server is ready", lambda: server.has_ended or server.is_ready(readyz), READY_WITHIN)

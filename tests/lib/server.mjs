@@ -10,6 +10,16 @@ import { lasting, until } from "./wait.mjs";
 /** Ports outside the kernel's ephemeral range and that of tests/rabbitmq, so only another test run can use one. */
 const PORTS = { first: 10_000, count: 10_000 };
 const PORT_WITHIN_MS = 30_000;
+/** Limits by address that no test reaches unless it sets them: all clients of a test have one address. */
+export const NO_ADDRESS_LIMITS = {
+  PAPO_ADDRESS_MESSAGES_PER_SECOND: "1000000",
+  PAPO_ADDRESS_MESSAGE_BURST: "1000000",
+  PAPO_ADDRESS_BYTES_PER_SECOND: "1073741824",
+  PAPO_ADDRESS_BYTE_BURST: "1073741824",
+  PAPO_ADDRESS_CONNECTIONS: "1000000",
+  PAPO_ADDRESS_CONNECTS_PER_SECOND: "1000000",
+  PAPO_ADDRESS_CONNECT_BURST: "1000000",
+};
 
 /** A path within the repository. */
 export const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -72,7 +82,7 @@ export class PapoServer {
     const addresses = ["--listen", `127.0.0.1:${this.port}`, "--admin-listen", `127.0.0.1:${this.adminPort}`];
     // The server serves the page of the tree, not the page that was built into the binary.
     const page = flags.includes("--web-root") ? [] : ["--web-root", root("web")];
-    this.#child = spawn(binary(), [...addresses, ...page, ...flags], { env: { ...process.env, ...this.env }, stdio: ["ignore", "pipe", "pipe"] });
+    this.#child = spawn(binary(), [...addresses, ...page, ...flags], { env: { ...NO_ADDRESS_LIMITS, ...process.env, ...this.env }, stdio: ["ignore", "pipe", "pipe"] });
     const child = this.#child;
     this.#output = "";
     this.#hasClosed = false;

@@ -28,6 +28,8 @@ pub enum Code {
     RateLimited,
     /// The server has its maximum of connections.
     ServerFull,
+    /// The client's address has its maximum of connections.
+    AddressFull,
     /// The server shuts down; connect again to reach another one.
     Draining,
     /// The broker did not confirm in time; the message may be stored or not. Retry with the same id.
@@ -49,6 +51,7 @@ impl Code {
             Self::InvalidName => "invalid_name",
             Self::RateLimited => "rate_limited",
             Self::ServerFull => "server_full",
+            Self::AddressFull => "address_full",
             Self::Draining => "draining",
             Self::Timeout => "timeout",
             Self::Unavailable => "unavailable",

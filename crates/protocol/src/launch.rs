@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Parser;
 
-use crate::{Epoch, Limits, RoomName, limits, ports};
+use crate::{Epoch, Limits, RoomName, TrustedProxies, limits, ports};
 
 /// Serves one chat room: its page, and Socket.IO.
 ///
@@ -39,6 +39,10 @@ pub struct Launch {
         value_delimiter = ','
     )]
     pub allow_origin: Vec<String>,
+
+    /// Proxies whose `X-Forwarded-For` tells the address of a client: networks, addresses, and the words loopback, private and none, separated by commas
+    #[arg(long, env = "PAPO_TRUSTED_PROXIES", value_name = "NETWORKS", default_value_t = Self::default().trusted_proxies)]
+    pub trusted_proxies: TrustedProxies,
 
     /// RabbitMQ to keep the log in: `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS
     #[arg(
@@ -126,6 +130,7 @@ impl Default for Launch {
             web_root: None,
             long_polling: false,
             allow_origin: Vec::new(),
+            trusted_proxies: TrustedProxies::loopback(),
             broker: None,
             broker_credentials: None,
             broker_ca: None,
@@ -163,6 +168,7 @@ impl Launch {
             web_root,
             long_polling,
             allow_origin,
+            trusted_proxies,
             broker,
             broker_credentials,
             broker_ca,
@@ -194,7 +200,12 @@ impl Launch {
             ("PAPO_DECLARE", declare.then(|| "true".to_owned())),
             ("PAPO_EPOCH", epoch.as_ref().map(ToString::to_string)),
             ("PAPO_LOG_FORMAT", log_format.clone()),
+            (
+                "PAPO_ADDRESS_CONNECTIONS",
+                limits.address.connections.map(|count| count.to_string()),
+            ),
         ];
+        let address = &limits.address;
         let always = [
             ("PAPO_LISTEN", listen.to_string()),
             ("PAPO_ADMIN_LISTEN", admin_listen.to_string()),
@@ -211,6 +222,28 @@ impl Launch {
             ("PAPO_MESSAGE_BURST", limits.message_burst.to_string()),
             ("PAPO_MAX_FRAME_SIZE", limits.frame_size.to_string()),
             ("PAPO_MAX_CONNECTIONS", limits.connections.to_string()),
+            ("PAPO_TRUSTED_PROXIES", trusted_proxies.to_string()),
+            (
+                "PAPO_ADDRESS_MESSAGES_PER_SECOND",
+                address.messages_per_second.to_string(),
+            ),
+            (
+                "PAPO_ADDRESS_MESSAGE_BURST",
+                address.message_burst.to_string(),
+            ),
+            (
+                "PAPO_ADDRESS_BYTES_PER_SECOND",
+                address.bytes_per_second.to_string(),
+            ),
+            ("PAPO_ADDRESS_BYTE_BURST", address.byte_burst.to_string()),
+            (
+                "PAPO_ADDRESS_CONNECTS_PER_SECOND",
+                address.connects_per_second.to_string(),
+            ),
+            (
+                "PAPO_ADDRESS_CONNECT_BURST",
+                address.connect_burst.to_string(),
+            ),
             ("PAPO_HISTORY_PAGE", history_page.to_string()),
             ("PAPO_SLOW_READER_TIMEOUT", slow_reader_timeout.to_string()),
             ("PAPO_DRAIN_PERIOD", drain_period.to_string()),
@@ -292,6 +325,7 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+    use crate::limits::AddressLimits;
 
     #[test]
     fn command_line_is_well_formed() {
@@ -324,7 +358,17 @@ mod tests {
                 message_burst: 10,
                 frame_size: 2_048,
                 connections: 12,
+                address: AddressLimits {
+                    messages_per_second: 21,
+                    message_burst: 22,
+                    bytes_per_second: 2_300,
+                    byte_burst: 300_000,
+                    connections: Some(25),
+                    connects_per_second: 26,
+                    connect_burst: 27,
+                },
             },
+            trusted_proxies: "10.0.0.0/8".parse().expect("valid"),
             history_page: 13,
             drain_period: 14,
             publish_timeout: 16,

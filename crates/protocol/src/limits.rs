@@ -30,6 +30,20 @@ pub const MESSAGE_BURST: Bounds = Bounds::new(1, 100_000, 30);
 pub const FRAME_SIZE: Bounds = Bounds::new(1_024, 16_777_216, 65_536);
 /// Connections that one server accepts.
 pub const CONNECTIONS: Bounds = Bounds::new(1, 1_000_000, 10_000);
+/// Messages per second that one address may send on average.
+pub const ADDRESS_MESSAGES_PER_SECOND: Bounds = Bounds::new(1, 1_000_000, 100);
+/// Messages that one address may send at once.
+pub const ADDRESS_MESSAGE_BURST: Bounds = Bounds::new(1, 1_000_000, 300);
+/// Bytes of message texts per second that one address may send on average.
+pub const ADDRESS_BYTES_PER_SECOND: Bounds = Bounds::new(1_024, 1_073_741_824, 65_536);
+/// Bytes of message texts that one address may send at once. At least the longest message: 65,536 characters of 4 bytes.
+pub const ADDRESS_BYTE_BURST: Bounds = Bounds::new(262_144, 1_073_741_824, 1_048_576);
+/// Connections that one address may have to one server. The default is a tenth of [`CONNECTIONS`].
+pub const ADDRESS_CONNECTIONS: Bounds = Bounds::new(1, 1_000_000, 1_000);
+/// New connections per second that one address may open on average.
+pub const ADDRESS_CONNECTS_PER_SECOND: Bounds = Bounds::new(1, 1_000_000, 20);
+/// New connections that one address may open at once.
+pub const ADDRESS_CONNECT_BURST: Bounds = Bounds::new(1, 1_000_000, 200);
 /// Messages in a page of history.
 pub const HISTORY_PAGE: Bounds = Bounds::new(1, 1_000, 50);
 /// How long a connection that reads nothing is kept, in seconds.
@@ -85,6 +99,58 @@ pub struct Limits {
     /// Connections that one server accepts
     #[arg(long = "max-connections", env = "PAPO_MAX_CONNECTIONS", value_name = "N", default_value_t = CONNECTIONS.default, value_parser = CONNECTIONS.parser())]
     pub connections: u32,
+    /// Limits by address
+    #[command(flatten)]
+    pub address: AddressLimits,
+}
+
+/// Limits on what all clients of one address may do together, per server. Many people may share an address (NAT).
+#[derive(Args, Clone, Debug, PartialEq)]
+#[command(next_help_heading = "Limits by address")]
+pub struct AddressLimits {
+    /// Messages per second that one address may send on average
+    #[arg(id = "address-messages-per-second", long = "address-messages-per-second", env = "PAPO_ADDRESS_MESSAGES_PER_SECOND", value_name = "N", default_value_t = ADDRESS_MESSAGES_PER_SECOND.default, value_parser = ADDRESS_MESSAGES_PER_SECOND.parser())]
+    pub messages_per_second: u32,
+    /// Messages that one address may send at once before the average counts
+    #[arg(id = "address-message-burst", long = "address-message-burst", env = "PAPO_ADDRESS_MESSAGE_BURST", value_name = "N", default_value_t = ADDRESS_MESSAGE_BURST.default, value_parser = ADDRESS_MESSAGE_BURST.parser())]
+    pub message_burst: u32,
+    /// Bytes of message texts per second that one address may send on average
+    #[arg(id = "address-bytes-per-second", long = "address-bytes-per-second", env = "PAPO_ADDRESS_BYTES_PER_SECOND", value_name = "BYTES", default_value_t = ADDRESS_BYTES_PER_SECOND.default, value_parser = ADDRESS_BYTES_PER_SECOND.parser())]
+    pub bytes_per_second: u32,
+    /// Bytes of message texts that one address may send at once before the average counts
+    #[arg(id = "address-byte-burst", long = "address-byte-burst", env = "PAPO_ADDRESS_BYTE_BURST", value_name = "BYTES", default_value_t = ADDRESS_BYTE_BURST.default, value_parser = ADDRESS_BYTE_BURST.parser())]
+    pub byte_burst: u32,
+    /// Connections that one address may have; a tenth of --max-connections if not given
+    #[arg(id = "address-connections", long = "address-connections", env = "PAPO_ADDRESS_CONNECTIONS", value_name = "N", value_parser = ADDRESS_CONNECTIONS.parser())]
+    pub connections: Option<u32>,
+    /// New connections per second that one address may open on average
+    #[arg(id = "address-connects-per-second", long = "address-connects-per-second", env = "PAPO_ADDRESS_CONNECTS_PER_SECOND", value_name = "N", default_value_t = ADDRESS_CONNECTS_PER_SECOND.default, value_parser = ADDRESS_CONNECTS_PER_SECOND.parser())]
+    pub connects_per_second: u32,
+    /// New connections that one address may open at once before the average counts
+    #[arg(id = "address-connect-burst", long = "address-connect-burst", env = "PAPO_ADDRESS_CONNECT_BURST", value_name = "N", default_value_t = ADDRESS_CONNECT_BURST.default, value_parser = ADDRESS_CONNECT_BURST.parser())]
+    pub connect_burst: u32,
+}
+
+impl Limits {
+    /// Connections that one address may have.
+    pub fn address_connections(&self) -> u32 {
+        let tenth = (self.connections / 10).max(1);
+        self.address.connections.unwrap_or(tenth)
+    }
+}
+
+impl Default for AddressLimits {
+    fn default() -> Self {
+        Self {
+            messages_per_second: ADDRESS_MESSAGES_PER_SECOND.default,
+            message_burst: ADDRESS_MESSAGE_BURST.default,
+            bytes_per_second: ADDRESS_BYTES_PER_SECOND.default,
+            byte_burst: ADDRESS_BYTE_BURST.default,
+            connections: None,
+            connects_per_second: ADDRESS_CONNECTS_PER_SECOND.default,
+            connect_burst: ADDRESS_CONNECT_BURST.default,
+        }
+    }
 }
 
 impl Default for Limits {
@@ -96,6 +162,7 @@ impl Default for Limits {
             message_burst: MESSAGE_BURST.default,
             frame_size: FRAME_SIZE.default,
             connections: CONNECTIONS.default,
+            address: AddressLimits::default(),
         }
     }
 }

@@ -62,9 +62,23 @@ mod tests {
             ("messageBurst", limits::MESSAGE_BURST),
             ("frameSize", limits::FRAME_SIZE),
             ("connections", limits::CONNECTIONS),
+            (
+                "address/messagesPerSecond",
+                limits::ADDRESS_MESSAGES_PER_SECOND,
+            ),
+            ("address/messageBurst", limits::ADDRESS_MESSAGE_BURST),
+            ("address/bytesPerSecond", limits::ADDRESS_BYTES_PER_SECOND),
+            ("address/byteBurst", limits::ADDRESS_BYTE_BURST),
+            (
+                "address/connectsPerSecond",
+                limits::ADDRESS_CONNECTS_PER_SECOND,
+            ),
+            ("address/connectBurst", limits::ADDRESS_CONNECT_BURST),
         ] {
             let Bounds { min, max, default } = bounds;
-            let property = &schema["properties"][field];
+            let property = field
+                .split('/')
+                .fold(&schema, |schema, field| &schema["properties"][field]);
             assert_eq!(property["minimum"].as_f64(), Some(min.into()), "{field}");
             assert_eq!(property["maximum"].as_f64(), Some(max.into()), "{field}");
             let description = property["description"].as_str().expect("a description");

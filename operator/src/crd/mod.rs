@@ -154,6 +154,43 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::CONNECTIONS.min, max = limits::CONNECTIONS.max))]
     pub connections: Option<u32>,
+    /// Bounds on what all clients of one address may do together, on each server. Many people may share an address (NAT).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub address: Option<AddressLimits>,
+}
+
+/// Bounds on what all clients of one address may do together, on each server. IPv6 addresses count by /64 network.
+#[derive(JsonSchema, Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AddressLimits {
+    /// Messages per second that one address may send on average; 100 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::ADDRESS_MESSAGES_PER_SECOND.min, max = limits::ADDRESS_MESSAGES_PER_SECOND.max))]
+    pub messages_per_second: Option<u32>,
+    /// Messages that one address may send at once before the average counts; 300 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::ADDRESS_MESSAGE_BURST.min, max = limits::ADDRESS_MESSAGE_BURST.max))]
+    pub message_burst: Option<u32>,
+    /// Bytes of message texts per second that one address may send on average; 65536 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::ADDRESS_BYTES_PER_SECOND.min, max = limits::ADDRESS_BYTES_PER_SECOND.max))]
+    pub bytes_per_second: Option<u32>,
+    /// Bytes of message texts that one address may send at once before the average counts; 1048576 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::ADDRESS_BYTE_BURST.min, max = limits::ADDRESS_BYTE_BURST.max))]
+    pub byte_burst: Option<u32>,
+    /// Connections that one address may have; a tenth of `connections` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::ADDRESS_CONNECTIONS.min, max = limits::ADDRESS_CONNECTIONS.max))]
+    pub connections: Option<u32>,
+    /// New connections per second that one address may open on average; 20 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::ADDRESS_CONNECTS_PER_SECOND.min, max = limits::ADDRESS_CONNECTS_PER_SECOND.max))]
+    pub connects_per_second: Option<u32>,
+    /// New connections that one address may open at once before the average counts; 200 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::ADDRESS_CONNECT_BURST.min, max = limits::ADDRESS_CONNECT_BURST.max))]
+    pub connect_burst: Option<u32>,
 }
 
 /// The CEL rule that a frame holds the longest message.

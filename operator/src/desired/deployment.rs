@@ -71,6 +71,7 @@ fn launch(room: &Room, log: &Log) -> Launch {
         broker_credentials: Some(credentials.to_owned()),
         epoch: Some(log.epoch.clone()),
         limits: room.limits.clone(),
+        trusted_proxies: room.pods.trusted_proxies.clone(),
         log_filter: room.pods.log_filter.clone(),
         log_format: Some("json".to_owned()),
         ..Launch::default()

@@ -1,6 +1,9 @@
 //! The limits of a room's clients, within the bounds that `papo_protocol::limits` owns.
 
-use papo_protocol::{Limits, limits as bounds, limits::Bounds};
+use papo_protocol::{
+    Limits, limits as bounds,
+    limits::{AddressLimits, Bounds},
+};
 
 use super::invalid::Invalid;
 use crate::crd;
@@ -14,6 +17,7 @@ pub(super) fn limits(spec: Option<&crd::Limits>) -> Result<Limits, Invalid> {
         message_burst,
         frame_size,
         connections,
+        address,
     } = spec.cloned().unwrap_or_default();
     let message_length = within("messageLength", message_length, bounds::MESSAGE_LENGTH)?;
     // A character takes up to four bytes: a smaller frame could not hold the longest message.
@@ -32,6 +36,56 @@ pub(super) fn limits(spec: Option<&crd::Limits>) -> Result<Limits, Invalid> {
         message_burst: within("messageBurst", message_burst, bounds::MESSAGE_BURST)?,
         frame_size: within("frameSize", frame_size, frame_bounds)?,
         connections: within("connections", connections, bounds::CONNECTIONS)?,
+        address: address_limits(address.unwrap_or_default())?,
+    })
+}
+
+fn address_limits(spec: crd::AddressLimits) -> Result<AddressLimits, Invalid> {
+    let crd::AddressLimits {
+        messages_per_second,
+        message_burst,
+        bytes_per_second,
+        byte_burst,
+        connections,
+        connects_per_second,
+        connect_burst,
+    } = spec;
+    Ok(AddressLimits {
+        messages_per_second: within(
+            "address.messagesPerSecond",
+            messages_per_second,
+            bounds::ADDRESS_MESSAGES_PER_SECOND,
+        )?,
+        message_burst: within(
+            "address.messageBurst",
+            message_burst,
+            bounds::ADDRESS_MESSAGE_BURST,
+        )?,
+        bytes_per_second: within(
+            "address.bytesPerSecond",
+            bytes_per_second,
+            bounds::ADDRESS_BYTES_PER_SECOND,
+        )?,
+        byte_burst: within("address.byteBurst", byte_burst, bounds::ADDRESS_BYTE_BURST)?,
+        connections: connections
+            .map(|count| {
+                within(
+                    "address.connections",
+                    Some(count),
+                    bounds::ADDRESS_CONNECTIONS,
+                )
+            })
+            .transpose()?,
+        connects_per_second: within(
+            "address.connectsPerSecond",
+            connects_per_second,
+            bounds::ADDRESS_CONNECTS_PER_SECOND,
+        )?,
+        connect_burst: within(
+            "address.connectBurst",
+            connect_burst,
+            bounds::ADDRESS_CONNECT_BURST,
+        )?,
     })
 }
 

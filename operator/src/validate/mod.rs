@@ -114,6 +114,7 @@ fn pods(chat_room: &ChatRoom, defaults: &Defaults) -> Pods {
         image_pull_secrets: defaults.server_image_pull_secrets.clone(),
         resources: spec.resources.clone().unwrap_or_default(),
         placement: spec.placement.clone().unwrap_or_default(),
+        trusted_proxies: defaults.server_trusted_proxies.clone(),
         log_filter: defaults.server_log_filter.clone(),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
-use papo_protocol::{Limits, RoomName};
+use papo_protocol::{Limits, RoomName, TrustedProxies};
 
 use crate::{
     config::SecretRef,
@@ -61,6 +61,8 @@ pub struct Pods {
     pub resources: Resources,
     /// Where they may run.
     pub placement: Placement,
+    /// The proxies whose `X-Forwarded-For` they trust.
+    pub trusted_proxies: TrustedProxies,
     /// What they log, in tracing's filter syntax.
     pub log_filter: String,
 }

@@ -7,5 +7,5 @@ mod rejection;
 
 pub use connect_auth::{ConnectAuth, Member, Resume};
 pub use message_request::MessageRequest;
-pub use rate::Rate;
+pub use rate::{Rate, RateLimit, Used};
 pub use rejection::Rejection;

@@ -1,41 +1,73 @@
 //! A rate limit: a number per second on average, and a burst.
 //!
-//! The generic cell rate algorithm (ITU-T I.371): one point in time per connection, no timer.
+//! The generic cell rate algorithm (ITU-T I.371): one point in time per limited party, no timer.
 
 use std::time::{Duration, Instant};
 
-/// A rate limit, and what is used of it.
-#[derive(Clone, Debug)]
-pub struct Rate {
+/// A number per second on average, and a burst.
+#[derive(Clone, Copy, Debug)]
+pub struct RateLimit {
     interval: Duration,
     tolerance: Duration,
-    /// When the whole burst is available again.
-    full_at: Option<Instant>,
 }
 
-impl Rate {
+impl RateLimit {
     /// `per_second` on average, `burst` at once; both at least 1.
     pub fn new(per_second: u32, burst: u32) -> Self {
         let interval = Duration::from_secs(1) / per_second.max(1);
         Self {
             interval,
             tolerance: interval * burst.max(1),
-            full_at: None,
         }
     }
 
-    /// Takes one, or returns how long to wait for it.
-    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
-        let full_at = self.full_at.map_or(now, |at| at.max(now)) + self.interval;
-        let used = full_at - now;
-        if let Some(wait) = used
+    /// Takes so many from what is used, or returns how long to wait for them. More than a burst never pass.
+    pub fn take(self, used: &mut Used, count: u32, now: Instant) -> Result<(), Duration> {
+        let full_at = used.full_at.map_or(now, |at| at.max(now)) + self.interval * count;
+        if let Some(wait) = (full_at - now)
             .checked_sub(self.tolerance)
             .filter(|wait| !wait.is_zero())
         {
             return Err(wait);
         }
-        self.full_at = Some(full_at);
+        used.full_at = Some(full_at);
         Ok(())
+    }
+}
+
+/// What is used of a rate limit.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Used {
+    /// When the whole burst is available again.
+    full_at: Option<Instant>,
+}
+
+impl Used {
+    /// Whether the whole burst is available, as if nothing was ever used.
+    pub fn is_nothing(self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
+    }
+}
+
+/// The rate limit of one party, and what it has used.
+#[derive(Clone, Debug)]
+pub struct Rate {
+    limit: RateLimit,
+    used: Used,
+}
+
+impl Rate {
+    /// `per_second` on average, `burst` at once; both at least 1.
+    pub fn new(per_second: u32, burst: u32) -> Self {
+        Self {
+            limit: RateLimit::new(per_second, burst),
+            used: Used::default(),
+        }
+    }
+
+    /// Takes one, or returns how long to wait for it.
+    pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
+        self.limit.take(&mut self.used, 1, now)
     }
 }
 
@@ -64,6 +96,15 @@ mod tests {
             assert!(rate.take(now).is_err());
         }
         assert_eq!(rate.take(now + Duration::from_secs(1)), Ok(()));
+    }
+
+    #[test]
+    fn more_than_a_burst_never_passes() {
+        let (limit, mut used, now) = (RateLimit::new(10, 3), Used::default(), Instant::now());
+        assert!(limit.take(&mut used, 4, now).is_err());
+        assert_eq!(limit.take(&mut used, 3, now), Ok(()));
+        assert!(!used.is_nothing(now + Duration::from_millis(299)));
+        assert!(used.is_nothing(now + Duration::from_millis(300)));
     }
 
     proptest! {

@@ -1,15 +1,11 @@
 //! Connecting: from a client's CONNECT packet to a member with its initial history and a cursor on the log.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Instant,
-};
+use std::sync::{Arc, atomic::Ordering};
 
 use engineioxide::Str;
 use papo_engineio::{CloseCode, Frame, socketio};
 use papo_protocol::event::Code;
 use serde_json::{Value as Json, json};
-use tokio::time::sleep;
 
 use super::{
     Connection, SocketServer, SocketSink, State, packet, push::push_or_close, session::Session,
@@ -24,25 +20,28 @@ impl<B: Broker> SocketServer<B> {
     /// Answers a CONNECT packet: with CONNECT, the initial history and presence, or with `CONNECT_ERROR`. A second CONNECT packet
     /// on the same connection is ignored.
     pub(super) fn connect(self: &Arc<Self>, auth: Option<Str>, connection: &Arc<Connection>) {
-        {
-            let mut state = connection.state.lock();
-            if !matches!(*state, State::Opened) {
-                return;
-            }
-            *state = State::Connecting;
+        let mut state = connection.state.lock();
+        if !matches!(*state, State::Opened) {
+            return;
         }
-        let (server, connection) = (self.clone(), connection.clone());
-        self.tasks.spawn(async move {
-            if let Err(rejection) = server.admit(auth.as_deref(), &connection).await {
+        let (server, connecting) = (self.clone(), connection.clone());
+        // The task waits for the lock before it changes the state.
+        let task = self.tasks.spawn(async move {
+            if let Err(rejection) = server.admit(auth.as_deref(), &connecting).await {
                 server.metrics.rejected(rejection.code);
-                let mut state = connection.state.lock();
-                if matches!(*state, State::Connecting) {
+                let address = connecting.place.address;
+                server
+                    .bounds
+                    .log(rejection.code, address, &rejection.message);
+                let mut state = connecting.state.lock();
+                if matches!(*state, State::Connecting(_)) {
                     *state = State::Opened;
                 }
                 drop(state);
-                push_or_close(&connection, &packet::connect_error(&rejection));
+                push_or_close(&connecting, &packet::connect_error(&rejection));
             }
         });
+        *state = State::Connecting(task.abort_handle());
     }
 
     async fn admit(
@@ -51,11 +50,12 @@ impl<B: Broker> SocketServer<B> {
         connection: &Arc<Connection>,
     ) -> Result<(), Rejection> {
         self.has_room()?;
+        self.bounds.has_place(&connection.place)?;
         let ConnectAuth { member, resume } =
             ConnectAuth::parse(auth, &self.launch.room, &self.launch.limits)?;
-        self.wait_in_queue().await;
+        self.joins.turn(connection.place.address).await?;
         let (history, membership) = self.room.enter(&member.user, resume.as_ref()).await?;
-        let session = Arc::new(Session::new(member, &self.launch.limits));
+        let session = Arc::new(Session::new(member));
         let sink = SocketSink::new(connection.clone(), session.member.sender.clone());
         let first = [
             socketio::connect(connection.sid.as_str()),
@@ -73,14 +73,6 @@ impl<B: Broker> SocketServer<B> {
             None => connection.close(CloseCode::GoingAway),
         }
         Ok(())
-    }
-
-    /// Joining clients wait here in the order of their CONNECT packets.
-    async fn wait_in_queue(&self) {
-        let mut joins = self.joins.lock().await;
-        while let Err(wait) = joins.take(Instant::now()) {
-            sleep(wait).await;
-        }
     }
 
     fn has_room(&self) -> Result<(), Rejection> {

@@ -9,10 +9,10 @@ use engineioxide::{DisconnectReason, Str, sid::Sid};
 use papo_engineio::{Batch, CloseCode, Frame, Outgoing, Push};
 use papo_protocol::SenderId;
 use parking_lot::Mutex;
-use tokio::sync::mpsc::error::TrySendError;
+use tokio::{sync::mpsc::error::TrySendError, task::AbortHandle};
 use tracing::debug;
 
-use super::{packet::Parser, session::Session};
+use super::{bounds::Place, packet::Parser, session::Session};
 use crate::room::{CloseReason, Membership, Sink, push_each};
 
 /// A socket of engineioxide, with the connection that it carries.
@@ -24,6 +24,8 @@ pub(crate) struct Connection {
     pub(super) parser: Parser,
     pub(super) state: Mutex<State>,
     pub(super) transport: Transport,
+    /// Among the connections of its address.
+    pub(super) place: Place,
 }
 
 /// The transport of its packets.
@@ -39,7 +41,8 @@ pub(super) enum State {
     #[default]
     Opened,
     /// The CONNECT packet has come, and the answer is being prepared.
-    Connecting,
+    /// Ends with the connection.
+    Connecting(AbortHandle),
     /// A member of the room until the membership is dropped, which leaves it.
     Joined(Arc<Session>, Membership<SocketSink>),
     /// The connection has ended.
@@ -47,24 +50,25 @@ pub(super) enum State {
 }
 
 impl Connection {
-    pub(super) fn new(sid: Sid, transport: Transport) -> Arc<Self> {
+    pub(super) fn new(sid: Sid, transport: Transport, place: Place) -> Arc<Self> {
         Arc::new(Self {
             sid,
             parser: Parser::default(),
             state: Mutex::default(),
             transport,
+            place,
         })
     }
 
     /// Whether its CONNECT packet was accepted, or is being answered.
     pub(super) fn has_connected(&self) -> bool {
-        matches!(*self.state.lock(), State::Joined(..) | State::Connecting)
+        matches!(*self.state.lock(), State::Joined(..) | State::Connecting(_))
     }
 
     /// Makes the connection a member's; false, with the membership dropped, when it has ended meanwhile.
     pub(super) fn join(&self, session: Arc<Session>, membership: Membership<SocketSink>) -> bool {
         let mut state = self.state.lock();
-        let is_waiting = matches!(*state, State::Connecting);
+        let is_waiting = matches!(*state, State::Connecting(_));
         if is_waiting {
             *state = State::Joined(session, membership);
         }

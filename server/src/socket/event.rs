@@ -48,6 +48,10 @@ pub(super) fn handle<B: Broker>(
     };
     if let Err(rejection) = handled {
         server.metrics.rejected(rejection.code);
+        let address = connection.place.address;
+        server
+            .bounds
+            .log(rejection.code, address, &rejection.message);
         answer(
             server,
             session,
@@ -67,7 +71,10 @@ fn message<B: Broker>(
 ) -> Result<(), Rejection> {
     server.metrics.received();
     session.may_send()?;
+    let address = connection.place.address;
+    server.bounds.message(&session.member.sender, address)?;
     let MessageRequest { id, text } = MessageRequest::parse(arguments, &server.launch.limits)?;
+    server.bounds.bytes(text.len(), address)?;
     let record = Record {
         id: id.clone(),
         sender: session.member.sender.clone(),

@@ -8,12 +8,14 @@
 //! cannot send `data` with a `CONNECT_ERROR`, handles each event of a socket in a task of its own, so that one sender's
 //! messages lose their order, and encodes a packet again for every socket.
 
+mod bounds;
 pub(crate) mod client;
 mod connect;
 mod connection;
 mod event;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod join_queue;
 mod packet;
 mod push;
 mod session;
@@ -34,22 +36,21 @@ use engineioxide::{
     service::EngineIoService,
 };
 use papo_engineio::{CloseCode, Settings};
-use papo_protocol::{Launch, ports::SOCKET_IO_PATH};
+use papo_protocol::{Launch, event::Code, ports::SOCKET_IO_PATH};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::{broker::Broker, chat::Rate, metrics::Metrics, room::Room};
+use crate::{address::Address, broker::Broker, metrics::Metrics, room::Room};
+use bounds::Bounds;
 use connection::{EngineSocket, State, Transport};
+use join_queue::JoinQueue;
 use packet::{Incoming, Malformed};
 
 pub(crate) use connection::{Connection, SocketSink};
-pub(crate) use websocket::upgrade;
+pub(crate) use websocket::{admit, upgrade};
 
 /// How long a connection may take to send its CONNECT packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many clients may join in a second, and at once; the others wait in a queue. When all clients reconnect at the same time,
-/// present members still get their share of the processor.
-const JOINS: (u32, u32) = (1_000, 200);
 /// Packets that may wait for a client that polls. Messages beyond wait in the log.
 const SOCKET_BUFFER: usize = 512;
 
@@ -61,7 +62,8 @@ pub(crate) struct SocketServer<B: Broker> {
     metrics: Arc<Metrics>,
     connections: AtomicU32,
     draining: AtomicBool,
-    joins: tokio::sync::Mutex<Rate>,
+    joins: JoinQueue,
+    bounds: Bounds,
     tasks: TaskTracker,
 }
 
@@ -72,6 +74,7 @@ impl<B: Broker> SocketServer<B> {
         launch: Arc<Launch>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        let bounds = Bounds::new(&launch.limits);
         let engine_settings = Settings {
             max_payload: launch.limits.frame_size,
             ..Settings::default()
@@ -83,7 +86,8 @@ impl<B: Broker> SocketServer<B> {
             metrics,
             connections: AtomicU32::new(0),
             draining: AtomicBool::new(false),
-            joins: Rate::new(JOINS.0, JOINS.1).into(),
+            joins: JoinQueue::new(),
+            bounds,
             tasks: TaskTracker::new(),
         })
     }
@@ -115,6 +119,22 @@ impl<B: Broker> SocketServer<B> {
         self.tasks.wait().await;
     }
 
+    /// Lets waiting clients join, one after the other, for as long as the server runs.
+    pub(crate) async fn run_join_queue(self: Arc<Self>) {
+        self.joins.run().await;
+    }
+
+    /// Counts a socket that was closed because the server has too many.
+    pub(crate) fn reject_socket(&self, is_first: bool) {
+        self.metrics.rejected(Code::ServerFull);
+        if is_first {
+            tracing::warn!(
+                connections = self.connections(),
+                "the server has as many sockets as it may have; it closes new ones with server_full"
+            );
+        }
+    }
+
     /// Connections that are open.
     pub(crate) fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
@@ -128,9 +148,13 @@ impl<B: Broker> SocketServer<B> {
     fn left(&self, connection: &Connection) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         self.metrics.connections.dec();
-        // Drops the membership, if there is one.
         let before = std::mem::replace(&mut *connection.state.lock(), State::Closed);
-        drop(before);
+        match before {
+            // Nobody waits for the answer any more.
+            State::Connecting(task) => task.abort(),
+            // Leaves the room.
+            State::Joined(..) | State::Opened | State::Closed => {}
+        }
     }
 
     fn receive(
@@ -161,7 +185,7 @@ impl<B: Broker> SocketServer<B> {
     ) {
         let session = match &*connection.state.lock() {
             State::Joined(session, _) => Some(session.clone()),
-            State::Opened | State::Connecting | State::Closed => None,
+            State::Opened | State::Connecting(_) | State::Closed => None,
         };
         match session {
             Some(session) => event::handle(self, &session, arguments, ack, connection),
@@ -172,10 +196,13 @@ impl<B: Broker> SocketServer<B> {
 }
 
 /// The connection that a socket of engineioxide carries.
-fn carried(socket: &Arc<EngineSocket>) -> &Arc<Connection> {
-    socket
-        .data
-        .get_or_init(|| Connection::new(socket.id, Transport::Polling(Arc::downgrade(socket))))
+fn carried<'a>(bounds: &Bounds, socket: &'a Arc<EngineSocket>) -> &'a Arc<Connection> {
+    socket.data.get_or_init(|| {
+        let address = socket.req_parts.extensions.get::<Address>();
+        let place = bounds.open(address.copied().unwrap_or_default());
+        let transport = Transport::Polling(Arc::downgrade(socket));
+        Connection::new(socket.id, transport, place)
+    })
 }
 
 impl<B: Broker> EngineIoHandler for SocketServer<B> {
@@ -183,7 +210,7 @@ impl<B: Broker> EngineIoHandler for SocketServer<B> {
 
     fn on_connect(self: Arc<Self>, socket: Arc<EngineSocket>) {
         self.opened();
-        let connection = carried(&socket).clone();
+        let connection = carried(&self.bounds, &socket).clone();
         self.tasks.spawn(async move {
             let connected = async {
                 tokio::time::sleep(CONNECT_TIMEOUT).await;
@@ -198,16 +225,16 @@ impl<B: Broker> EngineIoHandler for SocketServer<B> {
 
     fn on_disconnect(&self, socket: Arc<EngineSocket>, reason: DisconnectReason) {
         debug!(sid = %socket.id, ?reason, "disconnected");
-        self.left(carried(&socket));
+        self.left(carried(&self.bounds, &socket));
     }
 
     fn on_message(self: &Arc<Self>, text: Str, socket: Arc<EngineSocket>) {
-        let connection = carried(&socket);
+        let connection = carried(&self.bounds, &socket);
         self.receive(connection.parser.text(text), connection);
     }
 
     fn on_binary(self: &Arc<Self>, data: Bytes, socket: Arc<EngineSocket>) {
-        let connection = carried(&socket);
+        let connection = carried(&self.bounds, &socket);
         self.receive(connection.parser.binary(data), connection);
     }
 }

@@ -5,7 +5,7 @@ use std::{
     time::Instant,
 };
 
-use papo_protocol::{Limits, event::Code};
+use papo_protocol::event::Code;
 use parking_lot::Mutex;
 
 use crate::chat::{Member, Rate, Rejection};
@@ -26,15 +26,13 @@ pub(super) struct Session {
 }
 
 struct Rates {
-    messages: Rate,
     history: Rate,
     typing: Rate,
 }
 
 impl Session {
-    pub(super) fn new(member: Member, limits: &Limits) -> Self {
+    pub(super) fn new(member: Member) -> Self {
         let rates = Rates {
-            messages: Rate::new(limits.messages_per_second, limits.message_burst),
             history: Rate::new(HISTORY_RATE.0, HISTORY_RATE.1),
             typing: Rate::new(TYPING_RATE.0, TYPING_RATE.1),
         };
@@ -45,7 +43,7 @@ impl Session {
         }
     }
 
-    /// Whether the member may send a message now.
+    /// Whether the member may have another message pending. The rates of messages are bounds of the sender, not of a connection.
     pub(super) fn may_send(&self) -> Result<(), Rejection> {
         if self.is_busy() {
             return Err(Rejection::new(
@@ -53,7 +51,7 @@ impl Session {
                 format!("{MOST_PENDING} requests are pending; wait for their acknowledgements"),
             ));
         }
-        taken(self.rates.lock().messages.take(Instant::now()))
+        Ok(())
     }
 
     /// Whether the member may request history now.

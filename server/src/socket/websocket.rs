@@ -4,16 +4,54 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
+    http::{StatusCode, header::RETRY_AFTER},
     middleware::Next,
     response::{IntoResponse, Response},
 };
 use engineioxide::sid::Sid;
 use papo_engineio::{CloseCode, Incoming, Message, Upgrade};
+use papo_listener::Peer;
+use papo_protocol::event::Code;
 use tokio::time::timeout;
 use tracing::{debug, error};
 
-use super::{CONNECT_TIMEOUT, Connection, SocketServer, Transport};
-use crate::broker::Broker;
+use super::{CONNECT_TIMEOUT, Connection, SocketServer, Transport, bounds::Place};
+use crate::{address::Address, broker::Broker};
+
+/// Finds the address of the client, and rejects a new session of an address that opens too many.
+pub(crate) async fn admit<B: Broker>(
+    State(server): State<Arc<SocketServer<B>>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let peer = request.extensions().get::<Arc<Peer>>();
+    let address = peer.map_or_else(Address::default, |peer| {
+        let trusted = &server.launch.trusted_proxies;
+        Address::of_client(peer.address().ip(), request.headers(), trusted)
+    });
+    request.extensions_mut().insert(address);
+    if has_session(&request) {
+        return next.run(request).await;
+    }
+    match server.bounds.connect(address) {
+        Ok(()) => next.run(request).await,
+        Err(wait) => {
+            server.metrics.rejected(Code::RateLimited);
+            let message = "too many new connections from your network address";
+            server.bounds.log(Code::RateLimited, address, message);
+            let seconds = wait.as_secs() + 1;
+            let body = format!("rate_limited: {message}; try again in {seconds} s\n");
+            let headers = [(RETRY_AFTER, seconds.to_string())];
+            (StatusCode::TOO_MANY_REQUESTS, headers, body).into_response()
+        }
+    }
+}
+
+/// Whether the request belongs to a session that is open already.
+fn has_session(request: &Request) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|pair| pair.starts_with("sid="))
+}
 
 /// Serves requests for a new WebSocket session. All others, and the upgrade of a polling client, go to engineioxide.
 pub(crate) async fn upgrade<B: Broker>(
@@ -26,7 +64,11 @@ pub(crate) async fn upgrade<B: Broker>(
     }
     match papo_engineio::upgrade(&mut request) {
         Ok((response, upgrade)) => {
-            tokio::spawn(serve(server, upgrade));
+            let address = request.extensions().get::<Address>();
+            let place = server.bounds.open(address.copied().unwrap_or_default());
+            // The connection counts among the sockets of the listener until it ends.
+            let peer = request.extensions_mut().remove::<Arc<Peer>>();
+            tokio::spawn(serve(server, upgrade, place, peer));
             response
         }
         Err(error) => error.response::<String>().into_response(),
@@ -34,7 +76,12 @@ pub(crate) async fn upgrade<B: Broker>(
 }
 
 /// Serves one connection until it is closed.
-async fn serve<B: Broker>(server: Arc<SocketServer<B>>, upgrade: Upgrade) {
+async fn serve<B: Broker>(
+    server: Arc<SocketServer<B>>,
+    upgrade: Upgrade,
+    place: Place,
+    _peer: Option<Arc<Peer>>,
+) {
     let sid = Sid::new();
     let (socket, mut incoming) = match upgrade.open(sid.as_str(), &server.engine_settings).await {
         Ok(opened) => opened,
@@ -43,7 +90,7 @@ async fn serve<B: Broker>(server: Arc<SocketServer<B>>, upgrade: Upgrade) {
         }
         Err(error) => return debug!(%error, "no WebSocket was opened"),
     };
-    let connection = Connection::new(sid, Transport::WebSocket(socket));
+    let connection = Connection::new(sid, Transport::WebSocket(socket), place);
     server.opened();
     let close_code = receive(&server, &connection, &mut incoming).await;
     debug!(%sid, ?close_code, "disconnected");

@@ -21,7 +21,7 @@ use tower_http::services::ServeDir;
 
 use crate::{
     broker::Broker,
-    socket::{SocketServer, upgrade},
+    socket::{SocketServer, admit, upgrade},
 };
 use origin::same_origin;
 use page::Page;
@@ -44,6 +44,7 @@ pub(crate) fn router<B: Broker>(
             sockets.clone(),
             upgrade::<B>,
         ))
+        .layer(middleware::from_fn_with_state(sockets.clone(), admit::<B>))
         .layer(middleware::from_fn_with_state(origins, same_origin));
     let page = match web_root {
         Some(folder) => Router::new().fallback_service(ServeDir::new(folder)),

@@ -162,16 +162,33 @@ pub(crate) struct Server {
 impl Server {
     /// Starts the binary and waits until it is ready.
     pub(crate) async fn start(arguments: &[&str], environment: &[(&str, &str)]) -> Self {
-        let mut child = command(&[
-            "--listen=127.0.0.1:0",
-            "--admin-listen=127.0.0.1:0",
-            "--log-format=json",
-        ])
-        .args(arguments)
-        .envs(environment.iter().copied())
-        .stdout(Stdio::piped())
-        .spawn()
-        .expect("the binary starts");
+        Self::start_as(command(&[]), arguments, environment).await
+    }
+
+    /// As [`Server::start`], with the limits of file descriptors that a shell has set (`ulimit`).
+    pub(crate) async fn start_with_descriptors(ulimit: &str, arguments: &[&str]) -> Self {
+        let mut shell = program("sh");
+        let binary = env!("CARGO_BIN_EXE_papo-server");
+        shell.args(["-c", &format!("{ulimit}; exec \"$0\" \"$@\""), binary]);
+        Self::start_as(shell, arguments, &[]).await
+    }
+
+    async fn start_as(
+        mut command: Command,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+    ) -> Self {
+        let mut child = command
+            .args([
+                "--listen=127.0.0.1:0",
+                "--admin-listen=127.0.0.1:0",
+                "--log-format=json",
+            ])
+            .args(arguments)
+            .envs(environment.iter().copied())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the binary starts");
         let log = child.stderr.take().expect("piped");
         let (address, admin) = tokio::task::spawn_blocking(|| addresses(log))
             .await
@@ -250,14 +267,31 @@ fn addresses(log: ChildStderr) -> (SocketAddr, SocketAddr) {
 
 /// The server's binary, to which arguments can be added.
 pub(crate) fn command(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_papo-server"));
+    let mut command = program(env!("CARGO_BIN_EXE_papo-server"));
+    command.args(arguments);
     command
-        .args(arguments)
+}
+
+fn program(name: &str) -> Command {
+    let mut command = Command::new(name);
+    command
+        .envs(NO_ADDRESS_LIMITS)
         .env_remove("PAPO_LOG_FILTER")
         .stdin(Stdio::null())
         .stderr(Stdio::piped());
     command
 }
+
+/// Limits by address that no test reaches unless it sets them: all clients of a test have one address.
+const NO_ADDRESS_LIMITS: [(&str, &str); 7] = [
+    ("PAPO_ADDRESS_MESSAGES_PER_SECOND", "1000000"),
+    ("PAPO_ADDRESS_MESSAGE_BURST", "1000000"),
+    ("PAPO_ADDRESS_BYTES_PER_SECOND", "1073741824"),
+    ("PAPO_ADDRESS_BYTE_BURST", "1073741824"),
+    ("PAPO_ADDRESS_CONNECTIONS", "1000000"),
+    ("PAPO_ADDRESS_CONNECTS_PER_SECOND", "1000000"),
+    ("PAPO_ADDRESS_CONNECT_BURST", "1000000"),
+];
 
 /// An address on loopback where no program listens: the port of tcpmux (RFC 1078).
 pub(crate) const CLOSED_ADDRESS: &str = "127.0.0.1:1";

@@ -1,5 +1,6 @@
 //! Tests of the server from outside: the broker port, the protocol on the wire, the process.
 
+mod bounds;
 mod conformance;
 mod fixture;
 mod hostile;

@@ -1,0 +1,293 @@
+//! One person with a script: what it gets, and what an honest member beside it notices.
+
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    time::timeout,
+};
+use tokio_tungstenite::{
+    connect_async,
+    tungstenite::{Error, client::IntoClientRequest, http::StatusCode},
+};
+
+use crate::{
+    fixture::{LIMIT, Server, in_time, until},
+    wire::Wire,
+};
+
+/// The default limits by address.
+const DEFAULTS: [&str; 6] = [
+    "--address-messages-per-second=100",
+    "--address-message-burst=300",
+    "--address-bytes-per-second=65536",
+    "--address-byte-burst=1048576",
+    "--address-connects-per-second=20",
+    "--address-connect-burst=200",
+];
+
+async fn server(arguments: &[&str]) -> Server {
+    let arguments: Vec<&str> = DEFAULTS.iter().chain(arguments).copied().collect();
+    Server::start(&arguments, &[]).await
+}
+
+/// Opens a connection through a proxy on this machine, which says that the client has this address.
+async fn open(server: &Server, address: &str) -> Result<Wire, Error> {
+    let url = format!(
+        "ws://{}/socket.io/?EIO=4&transport=websocket",
+        server.address
+    );
+    let mut request = url.into_client_request().expect("valid");
+    let value = address.parse().expect("a header");
+    request.headers_mut().insert("X-Forwarded-For", value);
+    let (socket, _) = connect_async(request).await?;
+    let mut wire = Wire(socket);
+    let packet = wire.receive().await.expect("the engine's handshake");
+    assert!(packet.starts_with('0'), "{packet}");
+    Ok(wire)
+}
+
+async fn join(server: &Server, address: &str, token: &str) -> Wire {
+    let mut wire = open(server, address).await.expect("upgraded");
+    wire.send(&format!("40{}", json!({ "token": token }))).await;
+    wire.event("history").await;
+    wire
+}
+
+#[tokio::test]
+async fn new_connection_of_a_sender_has_no_new_burst() {
+    let server = server(&["--max-messages-per-second=1", "--message-burst=5"]).await;
+    let (mut stored, mut rejected) = (0, 0);
+    for _ in 0..10 {
+        let mut wire = join(&server, "203.0.113.1", "the flooder, who has one token").await;
+        for number in 0..5 {
+            let answer = wire.ask(number, &json!(["message", "x"])).await;
+            stored += u32::from(answer["ok"] == json!(true));
+            rejected += u32::from(answer["code"] == json!("rate_limited"));
+        }
+    }
+    assert_eq!(stored + rejected, 50);
+    // The burst, and one for each second that this took.
+    assert!(stored <= 5 + 20, "{stored} stored");
+    let mut ana = join(&server, "203.0.113.2", "ana, who has another token").await;
+    let answer = ana.ask(1, &json!(["message", "all well?"])).await;
+    assert_eq!(answer["ok"], json!(true));
+}
+
+#[tokio::test]
+async fn many_senders_of_one_address_share_its_bytes() {
+    let server = server(&["--max-message-length=16000"]).await;
+    let text = "x".repeat(15_000);
+    let mut stored = 0;
+    for number in 0..100 {
+        let token = format!("flooder number {number}, with a token of its own");
+        let mut wire = join(&server, "203.0.113.1", &token).await;
+        let answer = wire.ask(1, &json!(["message", text])).await;
+        stored += u32::from(answer["ok"] == json!(true));
+    }
+    // 1 MiB at once are 69 texts; 64 KiB a second are 4 more.
+    assert!((60..=99).contains(&stored), "{stored} stored");
+    let mut ana = join(&server, "203.0.113.2", "ana, who has another token").await;
+    let answer = ana.ask(1, &json!(["message", text])).await;
+    assert_eq!(answer["ok"], json!(true));
+}
+
+#[tokio::test]
+async fn address_that_opens_too_many_connections_gets_429() {
+    let server = Server::start(
+        &[
+            "--address-connects-per-second=1",
+            "--address-connect-burst=20",
+        ],
+        &[],
+    )
+    .await;
+    let mut rejected = None;
+    for number in 0..500 {
+        // What stands left of the right-most untrusted address is invented.
+        let forwarded = format!("198.51.100.{}, 203.0.113.7", number % 250);
+        match open(&server, &forwarded).await {
+            Ok(_) => {}
+            Err(Error::Http(response)) => {
+                rejected = Some(response);
+                break;
+            }
+            Err(error) => panic!("{error}"),
+        }
+    }
+    let response = rejected.expect("a rejection");
+    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+    assert!(response.headers().contains_key("Retry-After"));
+    assert!(open(&server, "203.0.113.2").await.is_ok());
+    let (_, metrics) = server.get("/metrics").await.expect("an answer");
+    assert!(
+        metrics.contains("papo_rejections_total{reason=\"rate_limited\"}"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn address_has_a_share_of_the_connections() {
+    let server = server(&["--max-connections=100", "--address-connections=3"]).await;
+    let mut members = Vec::new();
+    for number in 0..3 {
+        members.push(join(&server, "203.0.113.1", &format!("member {number} of them")).await);
+    }
+    let mut fourth = open(&server, "203.0.113.1").await.expect("upgraded");
+    fourth.send("40").await;
+    let answer = fourth.receive().await.expect("an answer");
+    assert!(answer.contains("address_full"), "{answer}");
+    join(&server, "203.0.113.2", "somebody at another address").await;
+    drop(fourth);
+    members.pop();
+    until("a place is free", async || {
+        let mut wire = open(&server, "203.0.113.1").await.expect("upgraded");
+        wire.send("40").await;
+        let answer = wire.receive().await.expect("an answer");
+        answer.starts_with("40{").then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn school_of_500_behind_one_address_can_chat() {
+    let server = server(&[]).await;
+    let mut pupils = Vec::new();
+    for number in 0..500 {
+        let mut wire = loop {
+            match open(&server, "203.0.113.1").await {
+                Ok(wire) => break wire,
+                // As a client does: it tries again when the server says so.
+                Err(Error::Http(response)) => {
+                    assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
+                    tokio::time::sleep(Duration::from_millis(200)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        };
+        let token = format!("pupil number {number} of this school");
+        wire.send(&format!("40{}", json!({ "token": token }))).await;
+        pupils.push(wire);
+    }
+    for wire in &mut pupils {
+        wire.event("history").await;
+    }
+    for (number, wire) in pupils.iter_mut().enumerate().step_by(10) {
+        let answer = wire
+            .ask(1, &json!(["message", format!("olá {number}")]))
+            .await;
+        assert_eq!(answer["ok"], json!(true), "{answer}");
+    }
+}
+
+/// Reads until the server closes the socket.
+async fn end_of(stream: &mut TcpStream) -> Vec<u8> {
+    let mut all = Vec::new();
+    // A reset is an end too.
+    let read = timeout(LIMIT, stream.read_to_end(&mut all));
+    let _ = read.await.expect("the server closes the socket");
+    all
+}
+
+#[tokio::test]
+async fn silent_and_dripping_sockets_end_on_both_ports() {
+    let server = server(&[]).await;
+    for address in [server.address, server.admin] {
+        let mut silent = TcpStream::connect(address).await.expect("connected");
+        let mut half = TcpStream::connect(address).await.expect("connected");
+        half.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n")
+            .await
+            .expect("sent");
+        let mut dripping = TcpStream::connect(address).await.expect("connected");
+        let drip = async {
+            // One byte of an endless head, until the server has enough.
+            while dripping.write_all(b"x").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+            }
+        };
+        timeout(LIMIT, drip).await.expect("the server closes it");
+        end_of(&mut silent).await;
+        end_of(&mut half).await;
+    }
+    let (status, _) = server.get("/livez").await.expect("an answer");
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn head_has_a_largest_size() {
+    let server = server(&[]).await;
+    for (size, status) in [(10_000, "200"), (20_000, "431"), (1_000_000, "431")] {
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        let head = format!(
+            "GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\nX: {}\r\n\r\n",
+            "x".repeat(size)
+        );
+        // The server may close the socket during the write.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let answer = end_of(&mut stream).await;
+        let answer = String::from_utf8_lossy(&answer);
+        let is_expected = answer.starts_with(&format!("HTTP/1.1 {status}"));
+        assert!(
+            is_expected || size > 100_000 && answer.is_empty(),
+            "{size}: {answer}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn soft_descriptor_limit_is_raised() {
+    let server = Server::start_with_descriptors("ulimit -Sn 64", &[]).await;
+    let mut members = Vec::new();
+    for number in 0..100 {
+        let (mut wire, _) = Wire::join(&server, json!({})).await;
+        let answer = wire.ask(1, &json!(["message", number.to_string()])).await;
+        assert_eq!(answer["ok"], json!(true));
+        members.push(wire);
+    }
+}
+
+#[tokio::test]
+async fn probes_answer_when_descriptors_run_out() {
+    let server = Server::start_with_descriptors("ulimit -n 400", &[]).await;
+    let mut sockets = Vec::new();
+    for _ in 0..500 {
+        sockets.push(TcpStream::connect(server.address).await.expect("connected"));
+    }
+    for probe in ["/livez", "/readyz", "/metrics"] {
+        let (status, _) = in_time(server.get(probe)).await.expect("an answer");
+        assert_eq!(status, 200, "{probe}");
+    }
+    let (_, metrics) = server.get("/metrics").await.expect("an answer");
+    assert!(
+        metrics.contains("papo_rejections_total{reason=\"server_full\"}"),
+        "{metrics}"
+    );
+}
+
+#[tokio::test]
+async fn full_sockets_are_told_and_probes_answer() {
+    // It has 126 sockets: a tenth more than the connections, and 16.
+    let server = server(&["--max-connections=100"]).await;
+    let mut sockets = Vec::new();
+    for _ in 0..150 {
+        sockets.push(TcpStream::connect(server.address).await.expect("connected"));
+    }
+    let mut last = sockets.pop().expect("one");
+    let answer = end_of(&mut last).await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(
+        answer.starts_with("HTTP/1.1 503") && answer.contains("server_full"),
+        "{answer}"
+    );
+    for probe in ["/livez", "/readyz"] {
+        let (status, _) = server.get(probe).await.expect("an answer");
+        assert_eq!(status, 200, "{probe}");
+    }
+    drop(sockets);
+    until("a member can join", async || {
+        open(&server, "203.0.113.1").await.ok()
+    })
+    .await;
+}

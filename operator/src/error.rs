@@ -33,7 +33,7 @@ pub enum BrokerError {
     },
     /// The broker said no.
     #[error("{attempt}: {message}")]
-    Refused {
+    Rejected {
         /// What was attempted.
         attempt: String,
         /// What the broker says.
@@ -52,7 +52,7 @@ impl BrokerError {
             Self::BadSecret { .. } => "SecretInvalid",
             Self::Conflict(_) => "Conflict",
             Self::Unreachable { .. } => "BrokerUnreachable",
-            Self::Refused { .. } => "BrokerRejected",
+            Self::Rejected { .. } => "BrokerRejected",
             Self::Cluster(error) => error.reason(),
         }
     }

@@ -1,6 +1,6 @@
 //! The room's objects on the broker.
 
-use papo_protocol::{RoomName, topology as names};
+use papo_protocol::{RoomName, topology as broker_names};
 
 use crate::validate::{Retention, Room};
 
@@ -51,7 +51,7 @@ const SERVER_NAMED: &str = r"amq\.gen-.*";
 
 /// What a room owns on the broker.
 pub fn topology(room: &Room) -> Topology {
-    let exchange = names::exchange(&room.name);
+    let exchange = broker_names::exchange(&room.name);
     let name = escape(&exchange);
     let log = format!(r"{name}\.log\.[a-z0-9]+");
     Topology {

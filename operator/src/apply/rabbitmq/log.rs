@@ -1,6 +1,6 @@
 //! The room's log: the stream, the policy that bounds it, and its binding to the exchange.
 
-use papo_protocol::{Epoch, topology as names};
+use papo_protocol::{Epoch, topology as broker_names};
 use rabbitmq_http_client::{
     commons::{PaginationParams, PolicyTarget},
     requests::{PolicyParams, QueueParams},
@@ -62,7 +62,7 @@ pub(super) async fn ensure_log(
     recorded: Option<&Epoch>,
 ) -> Result<RoomLog, BrokerError> {
     if let Some(epoch) = recorded {
-        let name = names::log(&topology.room, epoch);
+        let name = broker_names::log(&topology.room, epoch);
         broker.metrics.broker_read();
         let existing = optional(
             "read the log",
@@ -94,7 +94,7 @@ pub(super) async fn ensure_log(
     }
     let epoch = Epoch::from_bits(rand::random());
     // A policy bounds the log, because unlike an argument a policy can change.
-    let stream = names::log_stream(&topology.room, &epoch, None);
+    let stream = broker_names::log_stream(&topology.room, &epoch, None);
     let arguments = stream.arguments.iter();
     let arguments: Map<_, _> = arguments
         .map(|(key, value)| ((*key).to_owned(), json!(value)))
@@ -159,7 +159,7 @@ pub(in crate::apply) fn epoch_of(topology: &Topology, queue: &str) -> Option<Epo
         .strip_prefix(".log.")?
         .parse()
         .ok()?;
-    (names::log(&topology.room, &epoch) == queue).then_some(epoch)
+    (broker_names::log(&topology.room, &epoch) == queue).then_some(epoch)
 }
 
 /// Binds the log to the exchange.
@@ -173,10 +173,9 @@ pub(super) async fn ensure_binding(
         "read the bindings",
         broker.api.list_queue_bindings(broker.vhost(), log).await,
     )?;
-    if bindings
-        .iter()
-        .any(|binding| binding.source == exchange && binding.routing_key == names::MESSAGE_KEY)
-    {
+    if bindings.iter().any(|binding| {
+        binding.source == exchange && binding.routing_key == broker_names::MESSAGE_KEY
+    }) {
         return Ok(());
     }
     broker.metrics.broker_write();
@@ -188,7 +187,7 @@ pub(super) async fn ensure_binding(
                 broker.vhost(),
                 log,
                 exchange,
-                Some(names::MESSAGE_KEY),
+                Some(broker_names::MESSAGE_KEY),
                 None,
             )
             .await,

@@ -12,7 +12,7 @@ mod log;
 mod request;
 mod user;
 
-use papo_protocol::{Epoch, topology as names};
+use papo_protocol::{Epoch, topology as broker_names};
 
 use crate::{apply::outcome::RoomLog, broker::Broker, desired::Topology, error::BrokerError};
 
@@ -43,7 +43,7 @@ pub(crate) async fn apply(
     ensure_exchange(broker, exchange, owner).await?;
     ensure_policy(broker, policy).await?;
     let log = ensure_log(broker, topology, recorded).await?;
-    let queue = names::log(&topology.room, &log.epoch);
+    let queue = broker_names::log(&topology.room, &log.epoch);
     ensure_binding(broker, exchange, &queue).await?;
     ensure_user(broker, user, owner, password).await?;
     ensure_permissions(broker, user).await?;

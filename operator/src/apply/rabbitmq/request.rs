@@ -24,7 +24,7 @@ pub(super) fn done<T>(attempt: &str, result: Result<T, HttpClientError>) -> Resu
                 attempt,
                 message: chain(error),
             },
-            other => BrokerError::Refused {
+            other => BrokerError::Rejected {
                 attempt,
                 message: other.user_message(),
             },

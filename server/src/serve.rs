@@ -136,11 +136,12 @@ fn public_settings<B: Broker>(
             "the limit of file descriptors (ulimit -n) allows fewer sockets than --max-connections needs; raise it, or lower --max-connections"
         );
     }
-    let sockets = sockets.clone();
+    let (counting, rejecting) = (sockets.clone(), sockets.clone());
     papo_listener::Settings {
         sockets: wanted.min(allowed),
         prepare: Box::new(move |stream| prepare(stream, write_timeout)),
-        on_full: Box::new(move |is_first| sockets.reject_socket(is_first)),
+        sockets_of: Box::new(move |peer| counting.sockets_of(peer)),
+        on_full: Box::new(move |peer| rejecting.reject_socket(peer)),
     }
 }
 

@@ -1,6 +1,6 @@
 //! The accept loop.
 
-use std::{io, pin::pin, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use axum::{
     Router,
@@ -26,7 +26,7 @@ use tower::ServiceExt;
 
 use crate::{
     head_timer::{HeadTimer, IDLE_TIMEOUT},
-    peer::Peer,
+    peer::{Peer, Peers},
 };
 
 /// The largest request head, in bytes.
@@ -34,9 +34,11 @@ pub const HEAD_SIZE: usize = 16 * 1024;
 /// How long a request may take, its body included. Longer than a long-polling request waits.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_mins(1);
 /// Sockets of an admin listener.
-const ADMIN_SOCKETS: usize = 128;
+const ADMIN_SOCKETS: usize = 96;
+/// Sockets of an admin listener that one peer may have: one that takes all of its own does not keep the kubelet's probes out.
+const ADMIN_SOCKETS_OF_PEER: usize = 24;
 /// Sockets beyond the limit that are told so at once; further ones are closed without a word.
-const REJECTIONS: usize = 64;
+const REJECTIONS: usize = 32;
 /// How long a client may take to read that there is no place for it.
 const REJECTION_TIMEOUT: Duration = Duration::from_secs(1);
 /// How soon to try again after a failure to accept.
@@ -50,8 +52,10 @@ pub struct Settings {
     pub sockets: usize,
     /// Called with each accepted socket, to set its options.
     pub prepare: Box<dyn Fn(&TcpStream) + Send + Sync>,
-    /// Called for each socket that is closed because there are too many, with whether it is the first since one was accepted.
-    pub on_full: Box<dyn Fn(bool) + Send + Sync>,
+    /// Sockets that this peer may have open at once.
+    pub sockets_of: Box<dyn Fn(SocketAddr) -> usize + Send + Sync>,
+    /// Called for each socket that is closed because there are too many, in all or of its peer.
+    pub on_full: Box<dyn Fn(SocketAddr) + Send + Sync>,
 }
 
 impl Settings {
@@ -63,13 +67,9 @@ impl Settings {
                 // A socket that refuses the option only serves more slowly.
                 let _ = stream.set_nodelay(true);
             }),
-            on_full: Box::new(|is_first| {
-                if is_first {
-                    tracing::warn!(
-                        sockets = ADMIN_SOCKETS,
-                        "the admin port has as many sockets as it may have; it closes new ones"
-                    );
-                }
+            sockets_of: Box::new(|_| ADMIN_SOCKETS_OF_PEER),
+            on_full: Box::new(|peer| {
+                tracing::debug!(%peer, "the admin port has as many sockets as it may have, in all or of this peer");
             }),
         }
     }
@@ -89,7 +89,7 @@ pub async fn serve(
     let rejections = Arc::new(Semaphore::new(REJECTIONS));
     // Dropped with this future, which ends all connections.
     let mut connections = JoinSet::new();
-    let mut is_full = false;
+    let peers = Peers::default();
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -105,17 +105,17 @@ pub async fn serve(
                 continue;
             }
         };
-        let Ok(permit) = permits.clone().try_acquire_owned() else {
-            (settings.on_full)(!is_full);
-            is_full = true;
+        let place = peers.add(address, (settings.sockets_of)(address));
+        let permit = permits.clone().try_acquire_owned().ok();
+        let (Some(place), Some(permit)) = (place, permit) else {
+            (settings.on_full)(address);
             if let Ok(permit) = rejections.clone().try_acquire_owned() {
                 connections.spawn(reject(stream, permit));
             }
             continue;
         };
-        is_full = false;
         (settings.prepare)(&stream);
-        let peer = Arc::new(Peer::new(address, permit));
+        let peer = Arc::new(Peer::new(address, permit, place));
         connections.spawn(connection(stream, peer, router.clone(), shutdown.clone()));
     }
     drop(listener);

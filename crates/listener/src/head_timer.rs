@@ -11,8 +11,9 @@ use hyper_util::rt::TokioTimer;
 
 /// How long a client may take for its first request head, from the moment it was accepted.
 pub const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a client may take for each further request head, from the answer to its last request. A proxy keeps connections for as long.
-pub const IDLE_TIMEOUT: Duration = Duration::from_mins(1);
+/// How long a client may take for each further request head, from the answer to its last request. Longer than proxies keep idle connections
+/// (60 s is common): otherwise the server closes a connection that a proxy is about to use.
+pub const IDLE_TIMEOUT: Duration = Duration::from_secs(75);
 
 /// The timer of one connection: its first deadline is sooner than hyper's setting, [`IDLE_TIMEOUT`].
 #[derive(Debug, Default)]

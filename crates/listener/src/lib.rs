@@ -2,6 +2,7 @@
 //!
 //! - A listener has at most [`Settings::sockets`] open sockets, counted from `accept` until the last holder of the [`Peer`] drops it: a WebSocket
 //!   is still one of them. A client beyond that gets `503` and is closed.
+//! - A peer has at most as many of them as [`Settings::sockets_of`] says.
 //! - A client has [`HEAD_TIMEOUT`] for its first request head, and [`IDLE_TIMEOUT`] for each further one, the time between requests included.
 //! - A head has at most [`HEAD_SIZE`] bytes.
 //! - A request is answered within [`REQUEST_TIMEOUT`], its body included, or with `408`. The upgrade to a WebSocket is an answer.

@@ -22,9 +22,9 @@ pub struct Bounds {
 pub const MESSAGE_LENGTH: Bounds = Bounds::new(1, 65_536, 4_000);
 /// Longest user name, in Unicode characters.
 pub const NAME_LENGTH: Bounds = Bounds::new(1, 256, 40);
-/// Messages per second that one connection may send on average.
+/// Messages per second that one sender may send on average.
 pub const MESSAGES_PER_SECOND: Bounds = Bounds::new(1, 100_000, 10);
-/// Messages that one connection may send at once.
+/// Messages that one sender may send at once.
 pub const MESSAGE_BURST: Bounds = Bounds::new(1, 100_000, 30);
 /// Largest frame or request that a client may send, in bytes.
 pub const FRAME_SIZE: Bounds = Bounds::new(1_024, 16_777_216, 65_536);
@@ -35,11 +35,13 @@ pub const ADDRESS_MESSAGES_PER_SECOND: Bounds = Bounds::new(1, 1_000_000, 100);
 /// Messages that one address may send at once.
 pub const ADDRESS_MESSAGE_BURST: Bounds = Bounds::new(1, 1_000_000, 300);
 /// Bytes of message texts per second that one address may send on average.
-pub const ADDRESS_BYTES_PER_SECOND: Bounds = Bounds::new(1_024, 1_073_741_824, 65_536);
+pub const ADDRESS_BYTES_PER_SECOND: Bounds = Bounds::new(1_024, 100_000_000, 65_536);
 /// Bytes of message texts that one address may send at once. At least the longest message: 65,536 characters of 4 bytes.
 pub const ADDRESS_BYTE_BURST: Bounds = Bounds::new(262_144, 1_073_741_824, 1_048_576);
 /// Connections that one address may have to one server. The default is a tenth of [`CONNECTIONS`].
 pub const ADDRESS_CONNECTIONS: Bounds = Bounds::new(1, 1_000_000, 1_000);
+/// The least default of [`ADDRESS_CONNECTIONS`], however few connections a server accepts: a home has several devices and tabs.
+const ADDRESS_CONNECTIONS_FLOOR: u32 = 20;
 /// New connections per second that one address may open on average.
 pub const ADDRESS_CONNECTS_PER_SECOND: Bounds = Bounds::new(1, 1_000_000, 20);
 /// New connections that one address may open at once.
@@ -87,10 +89,10 @@ pub struct Limits {
     /// Longest user name, in Unicode characters
     #[arg(long = "max-name-length", env = "PAPO_MAX_NAME_LENGTH", value_name = "CHARS", default_value_t = NAME_LENGTH.default, value_parser = NAME_LENGTH.parser())]
     pub name_length: u32,
-    /// Messages per second that one connection may send on average
+    /// Messages per second that one sender may send on average
     #[arg(long = "max-messages-per-second", env = "PAPO_MAX_MESSAGES_PER_SECOND", value_name = "N", default_value_t = MESSAGES_PER_SECOND.default, value_parser = MESSAGES_PER_SECOND.parser())]
     pub messages_per_second: u32,
-    /// Messages that one connection may send at once before the average counts
+    /// Messages that one sender may send at once before the average counts
     #[arg(long = "message-burst", env = "PAPO_MESSAGE_BURST", value_name = "N", default_value_t = MESSAGE_BURST.default, value_parser = MESSAGE_BURST.parser())]
     pub message_burst: u32,
     /// Largest frame or request that a client may send, in bytes
@@ -120,7 +122,7 @@ pub struct AddressLimits {
     /// Bytes of message texts that one address may send at once before the average counts
     #[arg(id = "address-byte-burst", long = "address-byte-burst", env = "PAPO_ADDRESS_BYTE_BURST", value_name = "BYTES", default_value_t = ADDRESS_BYTE_BURST.default, value_parser = ADDRESS_BYTE_BURST.parser())]
     pub byte_burst: u32,
-    /// Connections that one address may have; a tenth of --max-connections if not given
+    /// Connections that one address may have; a tenth of --max-connections, but at least 20, if not given
     #[arg(id = "address-connections", long = "address-connections", env = "PAPO_ADDRESS_CONNECTIONS", value_name = "N", value_parser = ADDRESS_CONNECTIONS.parser())]
     pub connections: Option<u32>,
     /// New connections per second that one address may open on average
@@ -134,7 +136,7 @@ pub struct AddressLimits {
 impl Limits {
     /// Connections that one address may have.
     pub fn address_connections(&self) -> u32 {
-        let tenth = (self.connections / 10).max(1);
+        let tenth = (self.connections / 10).max(ADDRESS_CONNECTIONS_FLOOR);
         self.address.connections.unwrap_or(tenth)
     }
 }

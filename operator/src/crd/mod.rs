@@ -138,11 +138,11 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::NAME_LENGTH.min, max = limits::NAME_LENGTH.max))]
     pub name_length: Option<u32>,
-    /// Messages per second that one connection may send on average; 10 if not given.
+    /// Messages per second that one sender may send on average; 10 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::MESSAGES_PER_SECOND.min, max = limits::MESSAGES_PER_SECOND.max))]
     pub messages_per_second: Option<u32>,
-    /// Messages that one connection may send at once before the average counts; 30 if not given.
+    /// Messages that one sender may send at once before the average counts; 30 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::MESSAGE_BURST.min, max = limits::MESSAGE_BURST.max))]
     pub message_burst: Option<u32>,
@@ -179,7 +179,7 @@ pub struct AddressLimits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::ADDRESS_BYTE_BURST.min, max = limits::ADDRESS_BYTE_BURST.max))]
     pub byte_burst: Option<u32>,
-    /// Connections that one address may have; a tenth of `connections` if not given.
+    /// Connections that one address may have; a tenth of `connections`, but at least 20, if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::ADDRESS_CONNECTIONS.min, max = limits::ADDRESS_CONNECTIONS.max))]
     pub connections: Option<u32>,

@@ -23,6 +23,9 @@ const SWEEP: usize = 1_024;
 /// Log lines about rejections, per second and at once.
 const LOGGED: (u32, u32) = (1, 20);
 
+/// Longest message of such a log line, in characters.
+const LOGGED_LENGTH: usize = 200;
+
 /// All bounds of one server.
 pub(super) struct Bounds {
     sender_messages: Rates<SenderId>,
@@ -100,6 +103,8 @@ impl Bounds {
             return;
         }
         let not_logged = self.not_logged.swap(0, Ordering::Relaxed);
+        // It may quote what the client has sent.
+        let message: String = message.chars().take(LOGGED_LENGTH).collect();
         tracing::info!(code = code.as_str(), %address, message, not_logged, "rejected");
     }
 }

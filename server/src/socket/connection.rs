@@ -65,6 +65,11 @@ impl Connection {
         matches!(*self.state.lock(), State::Joined(..) | State::Connecting(_))
     }
 
+    /// Whether it is a member's.
+    pub(super) fn has_joined(&self) -> bool {
+        matches!(*self.state.lock(), State::Joined(..))
+    }
+
     /// Makes the connection a member's; false, with the membership dropped, when it has ended meanwhile.
     pub(super) fn join(&self, session: Arc<Session>, membership: Membership<SocketSink>) -> bool {
         let mut state = self.state.lock();

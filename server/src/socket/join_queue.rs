@@ -5,7 +5,7 @@
 //! rejects.
 
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering},
@@ -13,7 +13,6 @@ use std::{
     time::Instant,
 };
 
-use indexmap::IndexMap;
 use papo_protocol::event::Code;
 use parking_lot::Mutex;
 use tokio::{
@@ -41,8 +40,9 @@ pub(super) struct JoinQueue {
 
 struct Turns {
     rate: Rate,
-    by_address: IndexMap<Address, VecDeque<oneshot::Sender<()>>>,
-    next: usize,
+    by_address: HashMap<Address, VecDeque<oneshot::Sender<()>>>,
+    /// The addresses of `by_address`, the next one first.
+    ring: VecDeque<Address>,
 }
 
 /// A place in the queue, until it is dropped.
@@ -63,8 +63,8 @@ impl JoinQueue {
         Self {
             turns: Mutex::new(Turns {
                 rate: Rate::new(per_second, burst),
-                by_address: IndexMap::new(),
-                next: 0,
+                by_address: HashMap::new(),
+                ring: VecDeque::new(),
             }),
             waiting: Arc::default(),
             is_waiting: Notify::new(),
@@ -87,7 +87,7 @@ impl JoinQueue {
                 return Ok(());
             }
             let (turn, comes) = oneshot::channel();
-            turns.by_address.entry(address).or_default().push_back(turn);
+            turns.wait(address, turn);
             comes
         };
         self.is_waiting.notify_one();
@@ -131,21 +131,27 @@ impl JoinQueue {
 
 impl Turns {
     fn next(&mut self) -> Option<oneshot::Sender<()>> {
-        while !self.by_address.is_empty() {
-            let index = self.next % self.by_address.len();
-            let (_, waiting) = self.by_address.get_index_mut(index)?;
+        while let Some(address) = self.ring.pop_front() {
+            let waiting = self.by_address.get_mut(&address)?;
             let turn = std::iter::from_fn(|| waiting.pop_front()).find(|turn| !turn.is_closed());
             if waiting.is_empty() {
-                // The last address takes this index.
-                self.by_address.swap_remove_index(index);
+                self.by_address.remove(&address);
             } else {
-                self.next = index + 1;
+                self.ring.push_back(address);
             }
             if turn.is_some() {
                 return turn;
             }
         }
         None
+    }
+
+    fn wait(&mut self, address: Address, turn: oneshot::Sender<()>) {
+        let waiting = self.by_address.entry(address).or_default();
+        if waiting.is_empty() {
+            self.ring.push_back(address);
+        }
+        waiting.push_back(turn);
     }
 }
 
@@ -203,6 +209,23 @@ mod tests {
             "{before} clients of another address came first"
         );
         running.abort();
+    }
+
+    #[tokio::test]
+    async fn addresses_join_in_the_order_of_their_arrival() {
+        let (queue, mut joining) = crowded(0);
+        for last in 1..=50 {
+            join(&queue, &mut joining, last);
+            tokio::task::yield_now().await;
+        }
+        let mut order = Vec::new();
+        let mut turns = queue.turns.lock();
+        while let Some(address) = turns.ring.front().copied() {
+            turns.next().expect("a client waits");
+            order.push(address);
+        }
+        let expected: Vec<Address> = (1..=50).map(address).collect();
+        assert_eq!(order, expected);
     }
 
     #[tokio::test]

@@ -23,6 +23,7 @@ mod websocket;
 
 use std::{
     fmt,
+    net::SocketAddr,
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
@@ -51,6 +52,10 @@ pub(crate) use websocket::{admit, upgrade};
 
 /// How long a connection may take to send its CONNECT packet.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many of these times a connection may wait for the answer to its CONNECT packet.
+const CONNECT_PERIODS: u32 = 12;
+/// Sockets that one peer may have beyond its connections, to load the page.
+const PAGE_SOCKETS: usize = 64;
 /// Packets that may wait for a client that polls. Messages beyond wait in the log.
 const SOCKET_BUFFER: usize = 512;
 
@@ -124,15 +129,19 @@ impl<B: Broker> SocketServer<B> {
         self.joins.run().await;
     }
 
-    /// Counts a socket that was closed because the server has too many.
-    pub(crate) fn reject_socket(&self, is_first: bool) {
+    /// Counts a socket that was closed because the server, or its peer, has too many.
+    pub(crate) fn reject_socket(&self, peer: SocketAddr) {
         self.metrics.rejected(Code::ServerFull);
-        if is_first {
-            tracing::warn!(
-                connections = self.connections(),
-                "the server has as many sockets as it may have; it closes new ones with server_full"
-            );
+        let message = "the server has as many sockets as it may have, in all or of this peer";
+        self.bounds.log(Code::ServerFull, peer.ip().into(), message);
+    }
+
+    /// Sockets that one peer may have: a proxy brings those of many clients.
+    pub(crate) fn sockets_of(&self, peer: SocketAddr) -> usize {
+        if self.launch.trusted_proxies.contains(peer.ip()) {
+            return usize::MAX;
         }
+        self.launch.limits.address_connections() as usize + PAGE_SOCKETS
     }
 
     /// Connections that are open.

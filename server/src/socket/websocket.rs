@@ -15,7 +15,7 @@ use papo_protocol::event::Code;
 use tokio::time::timeout;
 use tracing::{debug, error};
 
-use super::{CONNECT_TIMEOUT, Connection, SocketServer, Transport, bounds::Place};
+use super::{CONNECT_PERIODS, CONNECT_TIMEOUT, Connection, SocketServer, Transport, bounds::Place};
 use crate::{address::Address, broker::Broker};
 
 /// Finds the address of the client, and rejects a new session of an address that opens too many.
@@ -32,6 +32,10 @@ pub(crate) async fn admit<B: Broker>(
     request.extensions_mut().insert(address);
     if has_session(&request) {
         return next.run(request).await;
+    }
+    if !papo_engineio::is_session_request(&request) {
+        // engineioxide keeps the extensions of the request that opens a polling session, but not its socket.
+        request.extensions_mut().remove::<Arc<Peer>>();
     }
     match server.bounds.connect(address) {
         Ok(()) => next.run(request).await,
@@ -106,16 +110,23 @@ async fn receive<B: Broker>(
     incoming: &mut Incoming,
 ) -> CloseCode {
     // On the heap only while it runs: a task keeps the size of its largest state for as long as it lives.
-    let closed = Box::pin(timeout(
-        CONNECT_TIMEOUT,
-        receive_all(server, connection, incoming),
-    ))
-    .await;
-    match closed {
-        Ok(close_code) => close_code,
-        Err(_) if !connection.has_connected() => CloseCode::GoingAway,
-        Err(_) => receive_all(server, connection, incoming).await,
+    for _ in 0..CONNECT_PERIODS {
+        let closed = Box::pin(timeout(
+            CONNECT_TIMEOUT,
+            receive_all(server, connection, incoming),
+        ))
+        .await;
+        match closed {
+            Ok(close_code) => return close_code,
+            Err(_) if connection.has_joined() => {
+                return receive_all(server, connection, incoming).await;
+            }
+            // Its turn to join has not come yet, or the past is read for it.
+            Err(_) if connection.has_connected() => {}
+            Err(_) => break,
+        }
     }
+    CloseCode::GoingAway
 }
 
 async fn receive_all<B: Broker>(

@@ -291,3 +291,21 @@ async fn full_sockets_are_told_and_probes_answer() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn peer_that_is_no_proxy_has_a_share_of_the_sockets() {
+    let server = server(&["--trusted-proxies=none", "--address-connections=5"]).await;
+    let mut sockets = Vec::new();
+    for _ in 0..80 {
+        sockets.push(TcpStream::connect(server.address).await.expect("connected"));
+    }
+    let mut last = sockets.pop().expect("one");
+    let answer = end_of(&mut last).await;
+    let answer = String::from_utf8_lossy(&answer);
+    assert!(answer.starts_with("HTTP/1.1 503"), "{answer}");
+    drop(sockets);
+    until("a socket is free", async || {
+        open(&server, "203.0.113.1").await.ok()
+    })
+    .await;
+}

@@ -17,7 +17,7 @@ TARGET = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", "target")) / "release"
 PYTHON = os.environ.get("PAPO_BENCH_PYTHON", "python3")
 # High limits, so that the measurement finds the limits of the program.
 PAPO = ["--log-filter", "warn", "--max-connections", "20000", "--max-messages-per-second", "100000", "--message-burst", "100000",
-        "--address-messages-per-second", "1000000", "--address-message-burst", "1000000", "--address-bytes-per-second", "1073741824",
+        "--address-messages-per-second", "1000000", "--address-message-burst", "1000000", "--address-bytes-per-second", "100000000",
         "--address-byte-burst", "1073741824", "--address-connections", "1000000", "--address-connects-per-second", "1000000",
         "--address-connect-burst", "1000000",
         "--drain-period", "1"]

@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    net::{IpAddr, Ipv4Addr},
 };
 
 use axum::http::HeaderMap;
@@ -11,7 +11,7 @@ use papo_protocol::TrustedProxies;
 /// The header in which each proxy appends the address of its peer. It is no standard; RFC 7239 describes it.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The address of a client. IPv6 addresses of one /64 network are one address, because a single host usually has such a network.
+/// The address of a client, or its network as [`papo_listener::network`] counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Address(IpAddr);
 
@@ -62,13 +62,7 @@ impl Default for Address {
 
 impl From<IpAddr> for Address {
     fn from(address: IpAddr) -> Self {
-        Self(match address.to_canonical() {
-            IpAddr::V4(address) => address.into(),
-            IpAddr::V6(address) => {
-                let [a, b, c, d, ..] = address.segments();
-                Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
-            }
-        })
+        Self(papo_listener::network(address))
     }
 }
 

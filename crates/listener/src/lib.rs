@@ -16,4 +16,4 @@ mod peer;
 pub use accept::{HEAD_SIZE, REQUEST_TIMEOUT, Settings, serve};
 pub use descriptors::{RESERVED, raise_descriptor_limit};
 pub use head_timer::{HEAD_TIMEOUT, IDLE_TIMEOUT};
-pub use peer::Peer;
+pub use peer::{Peer, network};

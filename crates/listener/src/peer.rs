@@ -32,7 +32,7 @@ impl Peer {
     }
 }
 
-/// Open sockets by network address. IPv6 addresses of one /64 network count as one.
+/// Open sockets by [`network`].
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
@@ -77,7 +77,9 @@ impl Drop for Place {
     }
 }
 
-fn network(address: IpAddr) -> IpAddr {
+/// The network that counts as one peer: an IPv4 address (also one that is mapped to IPv6), or the /64 network of an IPv6 address, because a single
+/// host usually has such a network.
+pub fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(address) => address.into(),
         IpAddr::V6(address) => {

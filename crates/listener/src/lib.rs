@@ -5,7 +5,8 @@
 //! - A peer has at most as many of them as [`Settings::sockets_of`] says.
 //! - A client has [`HEAD_TIMEOUT`] for its first request head, and [`IDLE_TIMEOUT`] for each further one, the time between requests included.
 //! - A head has at most [`HEAD_SIZE`] bytes.
-//! - A request is answered within [`REQUEST_TIMEOUT`], its body included, or with `408`. The upgrade to a WebSocket is an answer.
+//! - A request with its body is answered within [`REQUEST_TIMEOUT`], or with `408`. The upgrade to a WebSocket is an answer. The time to read an
+//!   answer has no limit here: the kernel drops a client that acknowledges nothing.
 //! - A failure to accept, as when there are no descriptors left, is logged and tried again.
 
 mod accept;

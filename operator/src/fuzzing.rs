@@ -57,12 +57,14 @@ fn check(room: &Room) {
         password: "password".to_owned(),
         ca: None,
     };
-    let children = desired::children(room, Some(&log));
-    let Desired::Object(deployment) = children.deployment else {
-        panic!("the log is known");
+    let children = desired::children(room, Some(&credentials), Some(&log));
+    let (Desired::Object(deployment), Desired::Object(secret)) =
+        (children.deployment, children.secret)
+    else {
+        panic!("the log and the credentials are known");
     };
     let objects = [
-        serde_json::to_value(desired::secret(room, &credentials)),
+        serde_json::to_value(&secret),
         serde_json::to_value(&deployment),
         serde_json::to_value(&children.service),
         serde_json::to_value(&children.network_policy),

@@ -111,11 +111,11 @@ async fn attempt(
                 Duration::ZERO
             }
         };
-        let duration = spec
+        let patience = spec
             .lease_duration_seconds
             .and_then(|seconds| u64::try_from(seconds).ok())
             .map_or(election.duration, Duration::from_secs);
-        if unchanged < duration {
+        if unchanged < patience {
             return Ok(Err(holder));
         }
     }

@@ -28,7 +28,7 @@ use papo_protocol::Launch;
 
 pub use say::{Say, say};
 
-/// Serves until asked to stop by SIGTERM or SIGINT, or until a task of the server ends by itself.
+/// Serves until told to stop by SIGTERM or SIGINT, or until a task of the server ends by itself.
 pub async fn run(launch: Launch) -> anyhow::Result<()> {
     if launch.broker.is_some() {
         let broker = RabbitMq::connect(&launch).await.context("cannot start")?;

@@ -31,7 +31,7 @@ const NOT_SENT: u32 = 64 * 1024;
 /// is longer so that the server can first close the connection with a reason.
 const STUCK: Duration = Duration::from_secs(30);
 
-/// Serves until asked to stop (`Ok`), or until a task ends by itself.
+/// Serves until told to stop (`Ok`), or until a task ends by itself.
 pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Result<()> {
     let stop = shutdown_signal().context("cannot listen for signals")?;
     let public = listen(launch.listen, "--listen")?;

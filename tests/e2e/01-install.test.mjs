@@ -72,7 +72,7 @@ describe("the release", () => {
 
   test("an upgrade keeps the broker's password and restarts no pod", async () => {
     const before = await identities(NAME);
-    await install("--set", "commonLabels.upgraded=yes", "--set", "operator.logFilter=debug");
+    await install("--set", "commonLabels.upgraded=yes", "--set", "operator.log=debug");
     assert.deepEqual(await identities(NAME), before);
     await ready(NAME);
     await install();

@@ -2,7 +2,7 @@
 
 use std::{fmt::Debug, hash::Hash, sync::Arc};
 
-use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
 use kube::{
     Api, Resource, ResourceExt,
     api::{DeleteParams, Patch, PatchParams, Preconditions},
@@ -49,13 +49,15 @@ impl Target<'_> {
     /// Makes the room's children as they should be. One that fails does not keep the others from being written.
     ///
     /// Returns the servers as they are now: the cache may lag behind what was just written, and what it says of them would be about their
-    /// former spec.
+    /// former spec. `live_secret` is the Secret as it is now, because no cache holds Secrets.
     pub(super) async fn apply(
         &self,
         cache: &Cache,
         children: Children,
+        live_secret: Option<Secret>,
     ) -> (Option<Arc<Deployment>>, Vec<ClusterError>) {
         let Children {
+            secret,
             deployment,
             service,
             network_policy,
@@ -64,7 +66,12 @@ impl Target<'_> {
             http_route,
         } = children;
         let (mut servers, mut results) = (None, Vec::new());
-        // First, so that the policy protects the servers from their start.
+        // The servers' pods mount the Secret, and the policy protects them from their start.
+        if let Desired::Object(secret) = secret {
+            let api = cache.secrets.api(self.room.name.namespace());
+            let written = self.write(&api, &cache.secrets, live_secret.as_ref(), &*secret);
+            results.push(written.await.map(drop));
+        }
         results.push(
             self.ensure(&cache.network_policies, network_policy)
                 .await

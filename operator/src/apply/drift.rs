@@ -18,7 +18,7 @@ pub(super) fn stamp(desired: &mut Value) {
     desired["metadata"]["annotations"][APPLIED_ANNOTATION] = Value::String(digest);
 }
 
-/// Whether `live` has every field of `desired` with an equal value.
+/// Whether everything in `desired` is so in `live`. What the API server or others have added does not matter.
 pub(super) fn covers(live: &Value, desired: &Value) -> bool {
     match (live, desired) {
         (Value::Object(live), Value::Object(desired)) => {

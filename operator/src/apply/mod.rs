@@ -8,6 +8,7 @@ mod outcome;
 mod pods;
 pub(crate) mod rabbitmq;
 
+use k8s_openapi::api::core::v1::Secret;
 use papo_protocol::Epoch;
 
 use crate::{
@@ -21,17 +22,32 @@ use crate::{
 
 use children::Target;
 pub use outcome::{LogOrigin, Observed, Outcome};
-use rabbitmq::Password;
+
+/// What the children are made of, besides the room.
+#[derive(Default)]
+struct Inputs {
+    /// The room's Secret as it is now.
+    live_secret: Option<Secret>,
+    /// What it should hold; `None` if it cannot be known.
+    credentials: Option<Credentials>,
+    /// Where the servers find their log; `None` if there is none yet, or its broker is not known.
+    log: Option<Log>,
+}
 
 /// Makes a room as it should be. `recorded` is the epoch that the last status names.
 pub async fn apply(clients: &Clients, room: &Room, recorded: Option<Epoch>) -> Outcome {
-    let (broker, log) = match clients.broker(&room.broker).await {
+    let (broker, inputs) = match clients.broker(&room.broker).await {
         Ok(broker) => apply_broker(clients, room, &broker, recorded.clone()).await,
-        Err(error) => (Err(error), None),
+        Err(error) => (Err(error), Inputs::default()),
     };
-    let children = desired::children(room, log.as_ref());
+    let Inputs {
+        live_secret,
+        credentials,
+        log,
+    } = inputs;
+    let children = desired::children(room, credentials.as_ref(), log.as_ref());
     let target = target(clients, room);
-    let (applied, failures) = target.apply(&clients.cache, children).await;
+    let (applied, failures) = target.apply(&clients.cache, children, live_secret).await;
     let (namespace, name) = (room.name.namespace(), names::child(&room.name));
     let cache = &clients.cache;
     let deployment = applied.or_else(|| cache.deployments.get(namespace, &name));
@@ -48,65 +64,60 @@ pub async fn apply(clients: &Clients, room: &Room, recorded: Option<Epoch>) -> O
     }
 }
 
-/// Makes the room's Secret and its objects on the broker as they should be, and returns where the servers find their log.
 async fn apply_broker(
     clients: &Clients,
     room: &Room,
     broker: &Broker,
     recorded: Option<Epoch>,
-) -> (Result<LogOrigin, BrokerError>, Option<Log>) {
-    let found = match ensure_secret(clients, room, broker).await {
-        Ok(password) => {
+) -> (Result<LogOrigin, BrokerError>, Inputs) {
+    let (live_secret, credentials, found) = match read_secret(clients, room, broker).await {
+        Ok((live, credentials)) => {
             let topology = desired::topology(room);
-            let work = rabbitmq::apply(broker, &topology, &password, recorded.as_ref());
-            broker.attempt(work).await
+            let work = rabbitmq::apply(broker, &topology, &credentials.password, recorded.as_ref());
+            let found = broker.attempt(work).await;
+            (live, Some(credentials), found)
         }
-        Err(error) => Err(error.into()),
+        Err(error) => (None, None, Err(error.into())),
     };
     let (origin, epoch) = match found {
         Ok(log) => (Ok(log.origin), Some(log.epoch)),
         // A broker that does not answer for a while must not keep the servers from being scaled or updated.
         Err(error) => (Err(error), recorded),
     };
-    let log = epoch.map(|epoch| Log {
-        broker: broker.settings().url().clone(),
-        private_ca: broker.settings().ca().is_some(),
-        epoch,
-    });
-    (origin, log)
+    let inputs = Inputs {
+        live_secret,
+        credentials,
+        log: epoch.map(|epoch| Log {
+            broker: broker.settings().url().clone(),
+            private_ca: broker.settings().ca().is_some(),
+            epoch,
+        }),
+    };
+    (origin, inputs)
 }
 
-/// Makes the room's Secret as it should be, and returns the password in it. A password is drawn once: when there is none.
-///
-/// The broker gets the password only after it is stored: a Secret that the API server rejects must not change the password of servers that run.
-async fn ensure_secret(
+/// The room's Secret as it is now, and what it should hold. A password is drawn once: when there is none.
+async fn read_secret(
     clients: &Clients,
     room: &Room,
     broker: &Broker,
-) -> Result<Password, ClusterError> {
+) -> Result<(Option<Secret>, Credentials), ClusterError> {
     let kind = &clients.cache.secrets;
-    let api = kind.api(room.name.namespace());
     let target = target(clients, room);
-    let live = target.get(&api, kind).await?;
+    let live = target.get(&kind.api(room.name.namespace()), kind).await?;
     if let Some(live) = &live {
         target.check_owner(kind, live)?;
     }
-    let stored = live
+    let password = live
         .as_ref()
         .and_then(|secret| secret.data.as_ref()?.get(PASSWORD_KEY))
         .and_then(|bytes| String::from_utf8(bytes.0.clone()).ok())
         .filter(|password| !password.is_empty());
-    let is_new = stored.is_none();
     let credentials = Credentials {
-        password: stored.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>())),
+        password: password.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>())),
         ca: broker.settings().ca().map(str::to_owned),
     };
-    let secret = desired::secret(room, &credentials);
-    target.write(&api, kind, live.as_ref(), &secret).await?;
-    Ok(Password {
-        text: credentials.password,
-        is_new,
-    })
+    Ok((live, credentials))
 }
 
 fn target<'a>(clients: &'a Clients, room: &'a Room) -> Target<'a> {

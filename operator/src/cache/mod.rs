@@ -3,7 +3,7 @@
 //! Only objects that bear the operator's label are watched. Secrets are not: the operator reads those that a room names, so that it
 //! need not be allowed to list all Secrets.
 //!
-//! The operator serves all rooms even if it cannot watch a kind. Rooms that need the kind say so in a condition ([`Unwatched`]), all
+//! A kind that the operator cannot watch keeps no room from being served. Rooms that need the kind say so in a condition ([`Unwatched`]), all
 //! rooms are reconciled as soon as the watch works, and `/readyz` and a metric name the kind meanwhile.
 
 mod reporter;

@@ -45,7 +45,7 @@ pub enum Error {
     #[error("cannot write the ChatRoom: {}", answer::message(.0))]
     Room(#[from] kube::Error),
     /// The reconcile took longer than [`TIMEOUT`].
-    #[error("the reconcile did not finish within {} s", TIMEOUT.as_secs())]
+    #[error("not finished after {} s", TIMEOUT.as_secs())]
     TimedOut,
     /// The watches have ended.
     #[error("the operator is stopping")]

@@ -1,9 +1,9 @@
 //! The deletion of a room: first its servers end, then its broker is cleared, then the finalizer is removed. Kubernetes' garbage collection
 //! removes everything else.
 //!
-//! Each step has a time limit, so that the deletion always ends. Servers are waited for during their grace period and [`SERVERS_MARGIN`]. A broker that cannot be cleared is
+//! The steps end in any order. Servers are waited for during their grace period and [`SERVERS_MARGIN`]. A broker that cannot be cleared is
 //! tried until the room has been deleted for [`Context::cleanup_timeout`], so that a broker that is being restarted is cleared. After that, or at
-//! once if the broker's Secret is gone, the operator removes the finalizer, and an event names what may be left on the broker.
+//! once if the broker's Secret is gone, the room goes, and an event names what may be left on the broker.
 
 use std::time::Duration;
 
@@ -62,7 +62,7 @@ pub(super) async fn finalize(chat_room: &ChatRoom, context: &Context) -> Result<
     context.clients.metrics.cluster_write();
     answer::optional(finalizers::remove(&context.clients.client, chat_room).await)?;
     tracing::info!(
-        room = %format!("{}/{}", chat_room.namespace().unwrap_or_default(), chat_room.name_any()),
+        room = chat_room.name_any(),
         "removed the finalizer of a deleted room"
     );
     Ok(Action::await_change())
@@ -104,7 +104,7 @@ fn deleted_for(chat_room: &ChatRoom) -> Duration {
         .unwrap_or_default()
 }
 
-/// Deletes the servers, so that they close their connections and store what they have acknowledged, and returns whether to wait for them.
+/// Deletes the servers, so that they close their connections and store what they have acknowledged, and tells whether to wait for them.
 /// Servers are not waited for beyond their grace period and a margin, whatever the API server answers.
 async fn are_servers_ending(room: &Room, context: &Context, age: Duration) -> Result<bool, Error> {
     let is_late = age >= Launch::default().grace_period() + SERVERS_MARGIN;

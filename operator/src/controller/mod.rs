@@ -97,7 +97,7 @@ pub async fn run(
         latch: readiness.latch(scope.named("progress")),
         metrics: metrics.clone(),
     };
-    // A task of its own: a controller that hangs must not keep the watchdog from reporting it.
+    // A task of its own: a controller that hangs must not keep it from saying so.
     let watchdog = tokio::spawn(watchdog.run(context.progress.clone()));
     let reporter = |kind| scope.reporter(kind, readiness, &metrics);
     let Writers {
@@ -134,11 +134,7 @@ pub async fn run(
         });
     tokio::select! {
         () = controller => {}
-        ended = AbortOnDropHandle::new(watchdog) => {
-            if let Err(error) = ended {
-                tracing::error!(%error, "the watchdog ended");
-            }
-        }
+        _ = AbortOnDropHandle::new(watchdog) => {}
     }
 }
 

@@ -105,7 +105,7 @@ fn epoch_of(last: &ChatRoomStatus) -> Option<Epoch> {
     last.epoch.as_ref()?.parse().ok()
 }
 
-/// The first failure that a retry may fix. A kind that the cluster does not have, or that the operator may not watch, needs no retry: its
+/// The first failure that a retry may mend. A kind that the cluster does not have, or that the operator may not watch, needs no retry: its
 /// rooms are reconciled when its watch works.
 fn retryable_failure(outcome: &apply::Outcome) -> Option<String> {
     let broker = outcome.broker.as_ref().err().map(ToString::to_string);
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn unwatched_kind_is_retried_only_if_it_was_not_listed() {
+    fn unwatched_kind_is_no_failure_to_retry_unless_it_may_pass() {
         for (reason, is_retried) in [
             (Unwatched::KindMissing, false),
             (Unwatched::Forbidden("no".to_owned()), false),

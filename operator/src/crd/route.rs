@@ -22,7 +22,7 @@ pub struct Ingress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub class_name: Option<String>,
-    /// Annotations of the Ingress, such as what its controller needs for WebSockets. They are added to the operator's defaults, and override them.
+    /// Annotations of the Ingress, such as what its controller wants for WebSockets. They are added to the operator's defaults, and win.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::annotations")]
     pub annotations: Option<BTreeMap<String, String>>,

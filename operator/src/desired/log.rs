@@ -9,6 +9,6 @@ pub struct Log {
     pub broker: BrokerUrl,
     /// Whether the room's Secret holds the broker's certificate authority.
     pub private_ca: bool,
-    /// The epoch of the log.
+    /// Which life of the log.
     pub epoch: Epoch,
 }

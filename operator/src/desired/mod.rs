@@ -13,15 +13,14 @@ mod secret;
 mod service;
 mod topology;
 
+use crate::{names, validate::Room};
 use k8s_openapi::api::{
     apps::v1::Deployment,
-    core::v1::Service,
+    core::v1::{Secret, Service},
     networking::v1::{Ingress, NetworkPolicy},
     policy::v1::PodDisruptionBudget,
 };
 use kube::core::DynamicObject;
-
-use crate::{names, validate::Room};
 
 pub use deployment::deployment;
 pub use http_route::{http_route, resource as http_route_resource};
@@ -34,17 +33,17 @@ pub use service::{CHAT_SERVICE_PORT, service};
 pub use topology::{LogPolicy, Topology, User, topology};
 
 /// A room's objects in the cluster. What is `None` should not exist, and is removed if it does.
-///
-/// The Secret is not among them: it is written before the broker gets the password in it, and the others after the broker has a log.
 #[derive(Clone, Debug)]
 pub struct Children {
+    /// The credentials of the servers; `Unknown` while it cannot be known what they should be.
+    pub secret: Desired<Secret>,
     /// The servers; `Unknown` while there is no log to point them at.
     pub deployment: Desired<Deployment>,
     /// Their address.
     pub service: Service,
-    /// Which connections to the servers are allowed.
+    /// Who may talk to them.
     pub network_policy: NetworkPolicy,
-    /// How many servers may be evicted at once.
+    /// How many may go at once.
     pub pod_disruption_budget: Option<PodDisruptionBudget>,
     /// The route from outside the cluster through an ingress controller.
     pub ingress: Option<Ingress>,
@@ -68,8 +67,9 @@ impl<K> Desired<K> {
 }
 
 /// A room's objects in the cluster.
-pub fn children(room: &Room, log: Option<&Log>) -> Children {
+pub fn children(room: &Room, credentials: Option<&Credentials>, log: Option<&Log>) -> Children {
     Children {
+        secret: Desired::of(credentials.map(|credentials| secret(room, credentials))),
         deployment: Desired::of(log.map(|log| deployment(room, log))),
         service: service(room),
         network_policy: network_policy(room),

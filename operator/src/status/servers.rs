@@ -53,7 +53,7 @@ pub(super) fn available(
         &status,
         pods,
         "Starting",
-        format!("{answering} of {} servers are available", room.replicas),
+        format!("{answering} of {} servers answer", room.replicas),
     )
 }
 

@@ -22,6 +22,5 @@ async fn operator_that_dies_after_any_write_converges_after_a_restart() {
         fixture.restart(i64::MAX);
         fixture.settle().await;
         assert_eq!(fixture.everything(), expected, "after {survived} writes");
-        assert!(fixture.is_password_set(), "after {survived} writes");
     }
 }

@@ -1,4 +1,4 @@
-//! The deletion of a room, each of whose steps has a time limit.
+//! The deletion of a room, whose steps end in any order.
 
 use papo_operator::config::Namespaces;
 use serde_json::{Value, json};
@@ -51,7 +51,7 @@ async fn deleted_room_leaves_nothing_on_the_broker() {
 }
 
 #[tokio::test]
-async fn retained_log_is_continued_by_a_room_of_its_name() {
+async fn retained_log_is_continued_by_the_next_room_of_the_name() {
     let mut fixture = deleted(json!({"deletionPolicy": "Retain"}), 0).await;
     let epoch = fixture.cluster.status()["epoch"].clone();
     fixture.reconcile().await.expect("a reconcile");
@@ -142,23 +142,22 @@ async fn remove_finalizers_keeps_finalizers_of_others() {
             .push(json!("others/theirs"));
     });
     let before = fixture.broker.all();
-    let remove = |namespace: &str| {
+    let release = |namespace: &str| {
         let client = fixture.cluster.client();
         let namespaces = Namespaces {
             watch_namespaces: vec![namespace.to_owned()],
         };
         async move { papo_operator::remove_finalizers::remove_finalizers(&client, &namespaces).await }
     };
-    assert_eq!(remove("elsewhere").await.expect("nothing to do"), 0);
-    assert_eq!(remove("").await.expect("all namespaces"), 1);
+    assert_eq!(release("elsewhere").await.expect("nothing to do"), 0);
+    assert_eq!(release("").await.expect("all namespaces"), 1);
     let left = &fixture.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"];
     assert_eq!(left, &json!(["others/theirs"]));
     assert_eq!(fixture.broker.all(), before);
     assert_an_event_was_written(&fixture);
     fixture.reconcile().await.expect("an operator is back");
-    let finalizers =
-        fixture.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"].to_string();
-    assert!(finalizers.contains("papo.chat/broker"), "{finalizers}");
+    let held = fixture.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"].to_string();
+    assert!(held.contains("papo.chat/broker"), "{held}");
 }
 
 #[tokio::test]
@@ -190,10 +189,10 @@ async fn plain_404_for_the_servers_does_not_clear_the_broker() {
 }
 
 #[tokio::test]
-async fn undeletable_servers_delay_cleanup_until_grace_ends() {
+async fn servers_that_cannot_be_deleted_are_waited_for_until_their_grace_period_ends() {
     for (seconds_ago, is_waiting) in [(0, true), (600, false)] {
         let mut fixture = deleted(json!({}), seconds_ago).await;
-        fixture.cluster.reject(DEPLOYMENT, 500, "cannot delete");
+        fixture.cluster.refuse(DEPLOYMENT, 500, "cannot delete");
         let result = fixture.reconcile().await;
         assert_eq!(result.is_err(), is_waiting, "{seconds_ago} s: {result:?}");
         let is_there = fixture.cluster.get(ROOM).is_some();

@@ -46,21 +46,22 @@ fn render(chat_room: &ChatRoom) -> String {
         ca: None,
     };
     let desired::Children {
+        secret,
         deployment,
         service,
         network_policy,
         pod_disruption_budget,
         ingress,
         http_route,
-    } = desired::children(&room, Some(&log));
-    let Desired::Object(deployment) = deployment else {
-        panic!("the log is known");
+    } = desired::children(&room, Some(&credentials), Some(&log));
+    let (Desired::Object(secret), Desired::Object(deployment)) = (secret, deployment) else {
+        panic!("the credentials and the log are known");
     };
     let mut documents = vec![
         document(&*deployment),
         document(&service),
         document(&network_policy),
-        document(&desired::secret(&room, &credentials)),
+        document(&*secret),
     ];
     documents.extend(pod_disruption_budget.as_ref().map(document));
     documents.extend(ingress.as_ref().map(document));

@@ -162,13 +162,13 @@ async fn operator_ends_when_its_lease_is_taken() {
 }
 
 #[tokio::test]
-async fn operator_ends_before_a_lease_it_cannot_renew_expires() {
+async fn operator_that_cannot_renew_ends_before_the_lease_expires() {
     let fixture = Fixture::new(room(json!({}))).await;
     let operator = Operator::start(&fixture.cluster, "a").await;
     until_held_by(&fixture.cluster, "a").await;
     fixture
         .cluster
-        .reject(LEASE, 500, "the API server is on fire");
+        .refuse(LEASE, 500, "the API server is on fire");
     let error = operator
         .end(LEASE_DURATION)
         .await
@@ -250,7 +250,7 @@ async fn standby_waits_for_the_lease_of_a_dead_leader_to_expire() {
 #[tokio::test]
 async fn missing_definition_is_waited_for_and_named() {
     let fixture = Fixture::new(room(json!({}))).await;
-    fixture.cluster.reject_kind("chatrooms", 404);
+    fixture.cluster.refuse_kind("chatrooms", 404);
     let operator = Operator::start(&fixture.cluster, "a").await;
     until("it says what it waits for", async || {
         operator.get("/readyz").await.is_some_and(|answer| {
@@ -311,7 +311,7 @@ async fn unwatched_kind_is_reported_by_the_rooms_that_need_it() {
         ),
     ] {
         let fixture = Fixture::new(room(json!({}))).await;
-        fixture.cluster.reject_kind(kind, code);
+        fixture.cluster.refuse_kind(kind, code);
         let needy = put_room(&fixture.cluster, "needy", spec);
         let operator = Operator::start(&fixture.cluster, "a").await;
         until("the room that needs it says so", async || {
@@ -343,7 +343,7 @@ async fn unwatched_kind_is_reported_by_the_rooms_that_need_it() {
 #[tokio::test]
 async fn unwatched_kind_shows_in_readyz_and_metrics_of_a_ready_operator() {
     let fixture = Fixture::new(room(json!({}))).await;
-    fixture.cluster.reject_kind("httproutes", 404);
+    fixture.cluster.refuse_kind("httproutes", 404);
     let operator = Operator::start(&fixture.cluster, "a").await;
     until_deployed(&fixture.cluster, "geral").await;
     until("the probe names the kind", async || {
@@ -373,7 +373,7 @@ async fn unwatched_kind_shows_in_readyz_and_metrics_of_a_ready_operator() {
 async fn kind_that_cannot_be_listed_keeps_no_room_from_being_served() {
     let fixture = Fixture::new(room(json!({}))).await;
     for kind in ["httproutes", "ingresses", "poddisruptionbudgets"] {
-        fixture.cluster.reject_kind(kind, 503);
+        fixture.cluster.refuse_kind(kind, 503);
     }
     let needy = put_room(
         &fixture.cluster,
@@ -402,7 +402,7 @@ async fn rooms_of_an_unwatched_kind_are_reconciled_when_its_watch_works() {
         json!({"gateway": {"parentRefs": [{"name": "public"}]}}),
     ))
     .await;
-    fixture.cluster.reject_kind("httproutes", 404);
+    fixture.cluster.refuse_kind("httproutes", 404);
     // The resync is an hour away: only the watch can be the reason.
     let operator = Operator::start_with(&fixture.cluster, "a", &["--resync-period", "3600"]).await;
     until("the room says what is missing", async || {
@@ -430,7 +430,7 @@ async fn rooms_of_an_unwatched_kind_are_reconciled_when_its_watch_works() {
 #[tokio::test]
 async fn kind_that_may_be_listed_and_later_watched_recovers() {
     let fixture = Fixture::new(room(json!({}))).await;
-    fixture.cluster.reject_watch("services");
+    fixture.cluster.refuse_watch("services");
     let operator = Operator::start(&fixture.cluster, "a").await;
     let note = "watch of Service: services is forbidden";
     until("the probe names the kind", async || {
@@ -450,7 +450,7 @@ async fn kind_that_may_be_listed_and_later_watched_recovers() {
 #[tokio::test]
 async fn leader_that_cannot_watch_rooms_is_not_ready() {
     let fixture = Fixture::new(room(json!({}))).await;
-    fixture.cluster.reject_watch("chatrooms");
+    fixture.cluster.refuse_watch("chatrooms");
     let operator = Operator::start(&fixture.cluster, "a").await;
     until("the probe says so", async || {
         let ready = operator.get("/readyz").await.unwrap_or_default();

@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::Rejection;
+use super::{Rejection, name::name};
 
 /// Who connects, and from where in the log the client resumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct ConnectAuth {
 }
 
 /// A member of the room as other members see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Public identity. Derived from the client's secret token, so that no client can use another's.
     pub sender: SenderId,
@@ -59,7 +59,7 @@ impl ConnectAuth {
         let sender = sender(auth.token.as_deref(), room)?;
         let user = auth
             .name
-            .map_or_else(|| Ok(visitor(&sender)), |name| checked_name(&name, limits))?;
+            .map_or_else(|| Ok(visitor(&sender)), |text| checked_name(&text, limits))?;
         let resume = resume(auth.epoch.as_ref(), auth.offset.as_ref());
         Ok(Self {
             member: Member { sender, user },
@@ -100,16 +100,9 @@ fn visitor(sender: &SenderId) -> UserName {
         .expect("letters, a dash and hexadecimal digits")
 }
 
-fn checked_name(name: &str, limits: &Limits) -> Result<UserName, Rejection> {
-    let most = limits.name_length as usize;
-    if name.trim().chars().count() > most {
-        return Err(Rejection::new(
-            Code::InvalidName,
-            format!("a name has at most {most} characters"),
-        ));
-    }
-    name.parse()
-        .map_err(|invalid| Rejection::new(Code::InvalidName, format!("{invalid}")))
+fn checked_name(text: &str, limits: &Limits) -> Result<UserName, Rejection> {
+    name(text, limits.name_length as usize)
+        .map_err(|invalid| Rejection::new(Code::InvalidName, invalid.to_string()))
 }
 
 fn resume(epoch: Option<&Value>, offset: Option<&Value>) -> Option<Resume> {

@@ -54,8 +54,9 @@ impl<B: Broker> SocketServer<B> {
         let ConnectAuth { member, resume } =
             ConnectAuth::parse(auth, &self.launch.room, &self.launch.limits)?;
         self.wait_in_queue().await;
-        let (history, membership) = self.room.enter(&member.user, resume.as_ref()).await?;
-        let session = Arc::new(Session::new(member, &self.launch.limits));
+        let (history, membership) = self.room.enter(member, resume.as_ref()).await?;
+        let session = Session::new(membership.member().clone(), &self.launch.limits);
+        let session = Arc::new(session);
         let sink = SocketSink::new(connection.clone(), session.member.sender.clone());
         let first = [
             socketio::connect(connection.sid.as_str()),

@@ -23,14 +23,13 @@ use exchange::{ensure_exchange, exchange_info, owner_of};
 pub(super) use log::{check_log, epoch_of};
 use log::{ensure_binding, ensure_log, ensure_policy, logs};
 use request::done;
-pub(super) use user::Password;
-use user::{ensure_permissions, ensure_user};
+use user::{ensure_permissions, ensure_user, password_hash};
 
 /// Makes the room's objects on the broker as they should be, and returns the room's log.
 pub(crate) async fn apply(
     broker: &Broker,
     topology: &Topology,
-    password: &Password,
+    password: &str,
     recorded: Option<&Epoch>,
 ) -> Result<RoomLog, BrokerError> {
     let Topology {
@@ -45,7 +44,7 @@ pub(crate) async fn apply(
     let log = ensure_log(broker, topology, recorded).await?;
     let queue = names::log(&topology.room, &log.epoch);
     ensure_binding(broker, exchange, &queue).await?;
-    ensure_user(broker, user, owner, password).await?;
+    ensure_user(broker, user, &password_hash(owner, password)).await?;
     ensure_permissions(broker, user).await?;
     Ok(log)
 }

@@ -10,34 +10,25 @@ use crate::{broker::Broker, desired::User, error::BrokerError};
 
 /// The password as RabbitMQ stores it. RabbitMQ's salt has four bytes. Ours are the first of the owner, so that hashes can be compared; a random
 /// password needs no better salt.
-fn password_hash(owner: &str, password: &str) -> String {
+pub(super) fn password_hash(owner: &str, password: &str) -> String {
     let salt: Vec<u8> = owner.bytes().chain(*b"papo").take(4).collect();
     base64_encoded_salted_password_hash_sha256(&salt, password)
 }
 
-/// The password of the room's servers.
-pub(crate) struct Password {
-    pub(crate) text: String,
-    /// It was drawn just now, so the user cannot have it yet.
-    pub(crate) is_new: bool,
-}
-
-/// Makes the user have this password. `owner` is the `metadata.uid` of the room.
+/// Makes the user have this password.
 pub(super) async fn ensure_user(
     broker: &Broker,
     user: &User,
-    owner: &str,
-    password: &Password,
+    hash: &str,
 ) -> Result<(), BrokerError> {
-    let hash = password_hash(owner, &password.text);
     broker.metrics.broker_read();
     let existing = optional("read the user", broker.api.get_user(&user.name).await)?;
-    // RabbitMQ 4.4 does not show the hash: then a user that exists has the password, unless the password is new.
-    let has_password = existing.is_some_and(|existing| match existing.password_hash {
-        Some(existing) => existing.as_str() == hash,
-        None => !password.is_new,
-    });
-    if has_password {
+    // A broker may not show the hash: then the user's password is taken to be the right one.
+    if existing.is_some_and(|existing| {
+        existing
+            .password_hash
+            .is_none_or(|existing| existing.as_str() == hash)
+    }) {
         return Ok(());
     }
     broker.metrics.broker_write();
@@ -45,7 +36,7 @@ pub(super) async fn ensure_user(
         "set the user",
         broker
             .api
-            .create_user(&UserParams::new(&user.name, &hash, ""))
+            .create_user(&UserParams::new(&user.name, hash, ""))
             .await,
     )
 }

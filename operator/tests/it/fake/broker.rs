@@ -39,8 +39,6 @@ struct Inside {
     writes: Vec<String>,
     requests: usize,
     down: bool,
-    /// As RabbitMQ 4.4.
-    hides_hashes: bool,
 }
 
 impl Broker {
@@ -133,11 +131,6 @@ impl Broker {
         self.inside(|inside| inside.down = down);
     }
 
-    /// From now on users are shown without their password hashes.
-    pub(crate) fn hide_password_hashes(&self) {
-        self.inside(|inside| inside.hides_hashes = true);
-    }
-
     fn inside<T>(&self, use_it: impl FnOnce(&mut Inside) -> T) -> T {
         use_it(&mut self.state.lock().expect("no panic"))
     }
@@ -202,15 +195,7 @@ fn one(inside: &mut Inside, method: &Method, kind: &str, name: &str, mut body: V
     let key = (kind.to_owned(), name.to_owned());
     match *method {
         Method::GET => match inside.objects.get(&key) {
-            Some(object) => {
-                let mut object = object.clone();
-                if inside.hides_hashes
-                    && let Some(fields) = object.as_object_mut()
-                {
-                    fields.remove("password_hash");
-                }
-                Json(object).into_response()
-            }
+            Some(object) => Json(object).into_response(),
             None => StatusCode::NOT_FOUND.into_response(),
         },
         Method::DELETE if inside.remove(kind, name) => StatusCode::NO_CONTENT.into_response(),

@@ -29,11 +29,11 @@ struct State {
     objects: BTreeMap<String, Value>,
     writes: Vec<String>,
     requests: usize,
-    rejections: BTreeMap<String, (u16, String)>,
+    refusals: BTreeMap<String, (u16, String)>,
     /// What was last applied to an object: a field that is not applied again goes.
     applied: BTreeMap<String, Value>,
     /// Kinds, by their plurals, that may be listed but not watched.
-    rejected_watches: BTreeSet<String>,
+    refused_watches: BTreeSet<String>,
     /// Paths whose requests get no answer.
     held: BTreeSet<String>,
     /// Paths that are answered by a proxy which does not know them.
@@ -41,7 +41,7 @@ struct State {
     /// How many requests the proxy has answered.
     hidden_requests: usize,
     /// Kinds, by their plurals, that are not there or may not be used.
-    rejected_kinds: BTreeMap<String, u16>,
+    refused_kinds: BTreeMap<String, u16>,
 }
 
 impl Cluster {
@@ -109,17 +109,17 @@ impl Cluster {
         }
         if is_watch(uri)
             && let Some(kind) = state
-                .rejected_watches
+                .refused_watches
                 .iter()
                 .find(|kind| path.split('/').any(|step| step == kind.as_str()))
         {
             return recorded::forbidden(path, kind);
         }
-        let rejected = state
-            .rejected_kinds
+        let refused = state
+            .refused_kinds
             .iter()
             .find(|(kind, _)| path.split('/').any(|step| step == kind.as_str()));
-        match rejected {
+        match refused {
             Some((_, 404)) => return recorded::missing_group(),
             Some((kind, 403)) => return recorded::forbidden(path, kind),
             Some((_, code)) => return recorded::unavailable(*code),
@@ -127,7 +127,7 @@ impl Cluster {
         }
         if *method != Method::GET {
             state.writes.push(format!("{method} {path}"));
-            if let Some((code, message)) = state.rejections.get(key) {
+            if let Some((code, message)) = state.refusals.get(key) {
                 return (*code, failure(*code, "Invalid", message));
             }
         }
@@ -218,20 +218,20 @@ impl Cluster {
     }
 
     /// From now on the API server says 404 (it does not have the kind), 403 (the operator may not use it) or 5xx.
-    pub(crate) fn reject_kind(&self, plural: &str, code: u16) {
+    pub(crate) fn refuse_kind(&self, plural: &str, code: u16) {
         let mut state = self.state.lock().expect("no panic");
-        state.rejected_kinds.insert(plural.to_owned(), code);
+        state.refused_kinds.insert(plural.to_owned(), code);
     }
 
     /// From now on the kind may be listed but not watched.
-    pub(crate) fn reject_watch(&self, plural: &str) {
+    pub(crate) fn refuse_watch(&self, plural: &str) {
         let mut state = self.state.lock().expect("no panic");
-        state.rejected_watches.insert(plural.to_owned());
+        state.refused_watches.insert(plural.to_owned());
     }
 
     pub(crate) fn accept_watch(&self, plural: &str) {
         let mut state = self.state.lock().expect("no panic");
-        state.rejected_watches.remove(plural);
+        state.refused_watches.remove(plural);
     }
 
     /// From now on requests for this path get no answer at all.
@@ -263,7 +263,7 @@ impl Cluster {
 
     pub(crate) fn accept_kind(&self, plural: &str) {
         let mut state = self.state.lock().expect("no panic");
-        state.rejected_kinds.remove(plural);
+        state.refused_kinds.remove(plural);
     }
 
     /// Changes an object as a user would.
@@ -274,17 +274,17 @@ impl Cluster {
         self.put(path, object);
     }
 
-    /// Rejects every write of an object.
-    pub(crate) fn reject(&self, path: &str, code: u16, message: &str) {
+    /// Refuses every write of an object.
+    pub(crate) fn refuse(&self, path: &str, code: u16, message: &str) {
         self.state
             .lock()
             .expect("no panic")
-            .rejections
+            .refusals
             .insert(path.to_owned(), (code, message.to_owned()));
     }
 
     pub(crate) fn accept(&self, path: &str) {
-        self.state.lock().expect("no panic").rejections.remove(path);
+        self.state.lock().expect("no panic").refusals.remove(path);
     }
 
     /// All objects of a kind that bear the operator's label.

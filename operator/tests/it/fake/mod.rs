@@ -12,7 +12,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use k8s_openapi::ByteString;
 use kube::{
     core::DynamicObject,
     runtime::{
@@ -30,7 +29,6 @@ use papo_operator::{
     crd::ChatRoom,
     metrics::Metrics,
 };
-use rabbitmq_http_client::password_hashing::base64_encoded_salted_password_hash_sha256;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
@@ -149,19 +147,6 @@ impl Fixture {
         fill::<DynamicObject>(&mut http_routes.writer, &self.cluster, "httproutes");
     }
 
-    /// Whether the broker's user has the password that the room's Secret has.
-    pub(crate) fn is_password_set(&self) -> bool {
-        let secret = self.cluster.get(ROOM_SECRET).expect("the room's Secret");
-        let password: ByteString =
-            serde_json::from_value(secret["data"]["password"].clone()).expect("base64");
-        let password = String::from_utf8(password.0).expect("text");
-        let user = self.broker.get("users", "papo.team.geral").expect("a user");
-        let hash = user["password_hash"].as_str().expect("a hash");
-        // RabbitMQ's salted SHA-256 in base64; the salt is the first four bytes of the room's uid and of "papo".
-        let salt: Vec<u8> = b"u-1papo"[..4].to_vec();
-        hash == base64_encoded_salted_password_hash_sha256(&salt, &password)
-    }
-
     /// Every object, without random values and versions.
     pub(crate) fn everything(&self) -> Value {
         let epoch = self.cluster.status()["epoch"]
@@ -177,9 +162,6 @@ impl Fixture {
 
 /// Path of the broker's Secret.
 pub(crate) const BROKER_SECRET: &str = "/api/v1/namespaces/papo/secrets/broker";
-
-/// Path of the room's Secret.
-pub(crate) const ROOM_SECRET: &str = "/api/v1/namespaces/team/secrets/chat-geral";
 
 /// Path of the room.
 pub(crate) const ROOM: &str = "/apis/papo.chat/v1alpha1/namespaces/team/chatrooms/geral";

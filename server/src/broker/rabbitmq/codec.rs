@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn foreign_message_keeps_its_offset_and_has_no_record() {
+    fn foreign_message_keeps_its_offset_without_sample_record() {
         let whole = properties(&sample_record("x"), None);
         let cases = [
             delivered(BasicProperties::default(), b"hello", Some(3)),

@@ -187,7 +187,8 @@ async fn slow_reader_is_closed_and_resumes_without_a_gap() {
         "--message-burst=100000",
     ])
     .await;
-    let (mut stalled, history) = Wire::join(&server, json!({ "token": "stalled" })).await;
+    let (mut stalled, history) =
+        Wire::join(&server, json!({ "token": "the stalled reader" })).await;
     let (mut ana, _) = Wire::join(&server, json!({})).await;
     let text = "x".repeat(3_900);
     let mut sent = 0_u64;
@@ -218,7 +219,8 @@ async fn slow_reader_is_closed_and_resumes_without_a_gap() {
         seen += u64::from(packet.starts_with(r#"42["message""#));
     }
     assert!(seen < sent, "it was closed before it had everything");
-    let auth = json!({ "token": "stalled", "epoch": history["epoch"], "offset": seen - 1 });
+    let auth =
+        json!({ "token": "the stalled reader", "epoch": history["epoch"], "offset": seen - 1 });
     let (mut again, rest) = Wire::join(&server, auth).await;
     assert_eq!(rest["recovered"], json!(true));
     let missed = rest["messages"].as_array().expect("messages");

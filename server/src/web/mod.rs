@@ -27,9 +27,14 @@ use origin::same_origin;
 use page::Page;
 
 /// The page runs no inline code, loads nothing from other hosts and cannot be framed. A WebSocket to its own host is `'self'`
-/// (CSP level 3).
+/// (CSP level 3). No text becomes code or markup: the page has no Trusted Types policy, which could make an exception.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-     manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+     manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
+/// What the page may not use, so that no script that got into it could: it uses none of the browser's devices.
+const PERMISSIONS_POLICY: &str = "accelerometer=(), autoplay=(), camera=(), display-capture=(), encrypted-media=(), fullscreen=(), \
+     geolocation=(), gyroscope=(), hid=(), idle-detection=(), magnetometer=(), microphone=(), midi=(), payment=(), \
+     picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), xr-spatial-tracking=()";
 
 /// The page from `web_root`, or the one built in, and Socket.IO.
 pub(crate) fn router<B: Broker>(
@@ -77,8 +82,16 @@ async fn file(
 }
 
 async fn with_security_headers(mut response: Response) -> Response {
-    let headers: [(HeaderName, &'static str); 3] = [
+    let headers: [(HeaderName, &'static str); 5] = [
         (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("permissions-policy"),
+            PERMISSIONS_POLICY,
+        ),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
     ];

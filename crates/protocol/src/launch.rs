@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Parser;
 
-use crate::{Epoch, Limits, RoomName, limits, ports};
+use crate::{Epoch, HostPattern, Limits, RoomName, limits, ports};
 
 /// Serves one chat room: its page, and Socket.IO.
 ///
@@ -39,6 +39,15 @@ pub struct Launch {
         value_delimiter = ','
     )]
     pub allow_origin: Vec<String>,
+    /// Accept requests for these hosts only, besides IP addresses and `localhost`; repeat or separate by commas, `*.DOMAIN` for all
+    /// below it. Without this flag every host is accepted, also that of another site which resolves to this server
+    #[arg(
+        long,
+        env = "PAPO_ALLOW_HOST",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    pub allow_host: Vec<HostPattern>,
 
     /// RabbitMQ to keep the log in: `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS
     #[arg(
@@ -120,12 +129,14 @@ impl Default for Launch {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], ports::CHAT)),
-            admin_listen: SocketAddr::from(([0, 0, 0, 0], ports::ADMIN)),
+            // Whoever reaches it learns about the room: by default only this machine can.
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], ports::ADMIN)),
             room: RoomName::new("default", "geral").expect("a constant that is a valid name"),
             title: None,
             web_root: None,
             long_polling: false,
             allow_origin: Vec::new(),
+            allow_host: Vec::new(),
             broker: None,
             broker_credentials: None,
             broker_ca: None,
@@ -163,6 +174,7 @@ impl Launch {
             web_root,
             long_polling,
             allow_origin,
+            allow_host,
             broker,
             broker_credentials,
             broker_ca,
@@ -180,11 +192,14 @@ impl Launch {
         } = self;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let origins = (!allow_origin.is_empty()).then(|| allow_origin.join(","));
+        let hosts: Vec<String> = allow_host.iter().map(ToString::to_string).collect();
+        let hosts = (!hosts.is_empty()).then(|| hosts.join(","));
         let optional = [
             ("PAPO_TITLE", title.clone()),
             ("PAPO_WEB_ROOT", path(web_root)),
             ("PAPO_LONG_POLLING", long_polling.then(|| "true".to_owned())),
             ("PAPO_ALLOW_ORIGIN", origins),
+            ("PAPO_ALLOW_HOST", hosts),
             (
                 "PAPO_BROKER",
                 broker.as_ref().map(|url| url.as_str().to_owned()),
@@ -313,6 +328,9 @@ mod tests {
                 "https://a.example".to_owned(),
                 "https://b.example".to_owned(),
             ],
+            allow_host: ["a.example", "*.b.example"]
+                .map(|host| host.parse().expect("valid"))
+                .to_vec(),
             broker: Some("amqp://mq:5672/%2f".parse().expect("valid")),
             broker_credentials: Some("/etc/papo".into()),
             broker_ca: Some("/etc/ca.crt".into()),

@@ -7,6 +7,7 @@ mod epoch;
 pub mod event;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod host;
 mod launch;
 pub mod limits;
 pub mod ports;
@@ -15,6 +16,7 @@ mod room;
 pub mod topology;
 
 pub use epoch::{Epoch, InvalidEpoch};
+pub use host::{HostPattern, InvalidHostPattern};
 pub use launch::{BrokerUrl, InvalidBrokerUrl, Launch};
 pub use limits::Limits;
 pub use record::{InvalidMessageId, InvalidUserName, MessageId, Record, SenderId, UserName};

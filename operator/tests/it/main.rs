@@ -6,5 +6,6 @@ mod deletion;
 mod fake;
 mod fields;
 mod golden;
+mod hosts;
 mod process;
 mod reconcile;

@@ -1,9 +1,10 @@
 //! The public HTTP router: the page, and Socket.IO beside it. A browser loads nothing from anywhere else.
 
+mod host;
 mod origin;
 mod page;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -16,13 +17,14 @@ use axum::{
     response::Response,
     routing::get,
 };
-use papo_protocol::ports::SOCKET_IO_PATH;
+use papo_protocol::{Launch, ports::SOCKET_IO_PATH};
 use tower_http::services::ServeDir;
 
 use crate::{
     broker::Broker,
     socket::{SocketServer, upgrade},
 };
+use host::known_host;
 use origin::same_origin;
 use page::Page;
 
@@ -36,13 +38,10 @@ const PERMISSIONS_POLICY: &str = "accelerometer=(), autoplay=(), camera=(), disp
      geolocation=(), gyroscope=(), hid=(), idle-detection=(), magnetometer=(), microphone=(), midi=(), payment=(), \
      picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), xr-spatial-tracking=()";
 
-/// The page from `web_root`, or the one built in, and Socket.IO.
-pub(crate) fn router<B: Broker>(
-    sockets: &Arc<SocketServer<B>>,
-    web_root: Option<&PathBuf>,
-    allow_origin: &[String],
-) -> Router {
-    let origins = Arc::new(allow_origin.to_vec());
+/// The page from `--web-root`, or the one built in, and Socket.IO.
+pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch) -> Router {
+    let origins = Arc::new(launch.allow_origin.clone());
+    let hosts = Arc::new(launch.allow_host.clone());
     let socket_io = Router::new()
         .fallback_service(sockets.service())
         .layer(middleware::from_fn_with_state(
@@ -50,7 +49,7 @@ pub(crate) fn router<B: Broker>(
             upgrade::<B>,
         ))
         .layer(middleware::from_fn_with_state(origins, same_origin));
-    let page = match web_root {
+    let page = match &launch.web_root {
         Some(folder) => Router::new().fallback_service(ServeDir::new(folder)),
         None => Router::new()
             .route("/", get(index))
@@ -63,6 +62,7 @@ pub(crate) fn router<B: Broker>(
         .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
         .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))
         .merge(page)
+        .layer(middleware::from_fn_with_state(hosts, known_host))
 }
 
 fn socket_io_route(service: &Router) -> axum::routing::MethodRouter {

@@ -7,6 +7,7 @@ globalThis.navigator ??= { language: "pt-BR" };
 const load = (name) => import(`../../web/static/js/${name}.js`);
 const { initials, hue, length, segments } = await load("text");
 const { Timeline } = await load("timeline");
+const { Scrollback } = await load("scrollback");
 const { Outbox } = await load("outbox");
 const { Presence } = await load("presence");
 const { Unread } = await load("unread");
@@ -105,6 +106,25 @@ function outboxWith(answers) {
 }
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 const states = ({ entries }) => entries.map(({ state }) => state);
+
+test("a rejected jump to the end is repeated until it succeeds", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const timeline = begun(page(1, 700));
+  const answers = [{ ok: false, code: "rate_limited" }, { ok: false, code: "unavailable" }, { ok: true, epoch: "e", messages: page(651, 700), more: true }];
+  const requests = [];
+  const scrollback = new Scrollback(timeline, async (request) => (requests.push(request), answers.shift()), () => {});
+  scrollback.bound(false);
+  assert.ok(timeline.detached);
+  const done = scrollback.newest();
+  let finished = false;
+  done.then(() => (finished = true));
+  for (let turn = 0; turn < 100 && !finished; turn += 1) {
+    await new Promise(setImmediate);
+    t.mock.timers.tick(100);
+  }
+  assert.deepEqual(requests, Array(3).fill({ before: 701, limit: 50 }));
+  assert.deepEqual([timeline.detached, offsets(timeline)[0]], [false, 651]);
+});
 
 test("the outbox sends in order, only while connected", async () => {
   const { outbox, sent } = outboxWith([]);

@@ -26,6 +26,10 @@ pub const NAME_LENGTH: Bounds = Bounds::new(1, 256, 40);
 pub const MESSAGES_PER_SECOND: Bounds = Bounds::new(1, 100_000, 10);
 /// Messages that one connection may send at once.
 pub const MESSAGE_BURST: Bounds = Bounds::new(1, 100_000, 30);
+/// Requests for history per second that one sender may make on average.
+pub const HISTORY_PER_SECOND: Bounds = Bounds::new(1, 100_000, 2);
+/// Requests for history that one sender may make at once.
+pub const HISTORY_BURST: Bounds = Bounds::new(1, 100_000, 10);
 /// Largest frame or request that a client may send, in bytes.
 pub const FRAME_SIZE: Bounds = Bounds::new(1_024, 16_777_216, 65_536);
 /// Connections that one server accepts.
@@ -79,6 +83,12 @@ pub struct Limits {
     /// Messages that one connection may send at once before the average counts
     #[arg(long = "message-burst", env = "PAPO_MESSAGE_BURST", value_name = "N", default_value_t = MESSAGE_BURST.default, value_parser = MESSAGE_BURST.parser())]
     pub message_burst: u32,
+    /// Requests for history per second that one sender may make on average; to resume before the recent messages is one
+    #[arg(long, env = "PAPO_HISTORY_PER_SECOND", value_name = "N", default_value_t = HISTORY_PER_SECOND.default, value_parser = HISTORY_PER_SECOND.parser())]
+    pub history_per_second: u32,
+    /// Requests for history that one sender may make at once before the average counts
+    #[arg(long, env = "PAPO_HISTORY_BURST", value_name = "N", default_value_t = HISTORY_BURST.default, value_parser = HISTORY_BURST.parser())]
+    pub history_burst: u32,
     /// Largest frame or request that a client may send, in bytes
     #[arg(long = "max-frame-size", env = "PAPO_MAX_FRAME_SIZE", value_name = "BYTES", default_value_t = FRAME_SIZE.default, value_parser = FRAME_SIZE.parser())]
     pub frame_size: u32,
@@ -94,6 +104,8 @@ impl Default for Limits {
             name_length: NAME_LENGTH.default,
             messages_per_second: MESSAGES_PER_SECOND.default,
             message_burst: MESSAGE_BURST.default,
+            history_per_second: HISTORY_PER_SECOND.default,
+            history_burst: HISTORY_BURST.default,
             frame_size: FRAME_SIZE.default,
             connections: CONNECTIONS.default,
         }

@@ -146,6 +146,14 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::MESSAGE_BURST.min, max = limits::MESSAGE_BURST.max))]
     pub message_burst: Option<u32>,
+    /// Requests for history per second that one sender may make on average; 2 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::HISTORY_PER_SECOND.min, max = limits::HISTORY_PER_SECOND.max))]
+    pub history_per_second: Option<u32>,
+    /// Requests for history that one sender may make at once before the average counts; 10 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::HISTORY_BURST.min, max = limits::HISTORY_BURST.max))]
+    pub history_burst: Option<u32>,
     /// Largest frame a client may send, in bytes; 65536 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::FRAME_SIZE.min, max = limits::FRAME_SIZE.max))]

@@ -12,6 +12,8 @@ pub(super) fn limits(spec: Option<&crd::Limits>) -> Result<Limits, Invalid> {
         name_length,
         messages_per_second,
         message_burst,
+        history_per_second,
+        history_burst,
         frame_size,
         connections,
     } = spec.cloned().unwrap_or_default();
@@ -30,6 +32,12 @@ pub(super) fn limits(spec: Option<&crd::Limits>) -> Result<Limits, Invalid> {
             bounds::MESSAGES_PER_SECOND,
         )?,
         message_burst: within("messageBurst", message_burst, bounds::MESSAGE_BURST)?,
+        history_per_second: within(
+            "historyPerSecond",
+            history_per_second,
+            bounds::HISTORY_PER_SECOND,
+        )?,
+        history_burst: within("historyBurst", history_burst, bounds::HISTORY_BURST)?,
         frame_size: within("frameSize", frame_size, frame_bounds)?,
         connections: within("connections", connections, bounds::CONNECTIONS)?,
     })

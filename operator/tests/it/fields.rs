@@ -31,6 +31,8 @@ fn table() -> Vec<(&'static str, Value, Value)> {
         ("limits.nameLength", json!(10), none()),
         ("limits.messagesPerSecond", json!(3), none()),
         ("limits.messageBurst", json!(4), none()),
+        ("limits.historyPerSecond", json!(6), none()),
+        ("limits.historyBurst", json!(7), none()),
         ("limits.frameSize", json!(100_000), none()),
         ("limits.connections", json!(5), none()),
         ("image", json!("mine"), none()),

@@ -4,6 +4,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Position;
+
 /// One message as the log holds it. The offset is not part of it: the log assigns it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -17,6 +19,9 @@ pub struct Record {
     pub text: String,
     /// When the server received it, in milliseconds since the Unix epoch.
     pub at: i64,
+    /// The end of the log as the server saw it when it received the message: the duplicate window before it had no record of this
+    /// message. `None` if the server had not read that part of the log.
+    pub since: Option<Position>,
 }
 
 /// A message's id: 1 to [`MessageId::MAX`] printable ASCII characters.

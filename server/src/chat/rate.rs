@@ -24,6 +24,11 @@ impl Rate {
         }
     }
 
+    /// Whether the whole burst is available.
+    pub fn is_full(&self, now: Instant) -> bool {
+        self.full_at.is_none_or(|at| at <= now)
+    }
+
     /// Takes one, or returns how long to wait for it.
     pub fn take(&mut self, now: Instant) -> Result<(), Duration> {
         let full_at = self.full_at.map_or(now, |at| at.max(now)) + self.interval;

@@ -2,7 +2,7 @@
 
 use papo_protocol::UserName;
 
-use super::{InitialHistory, Room};
+use super::{InitialHistory, Requester, Room};
 use crate::{
     broker::Broker,
     chat::{Rejection, Resume},
@@ -27,9 +27,10 @@ impl<B: Broker, S: Sink> Room<B, S> {
         &self,
         user: &UserName,
         resume: Option<&Resume>,
+        requester: Requester,
     ) -> Result<(InitialHistory, Membership<S>), Rejection> {
         let reader = self.reader_guards.acquire();
-        let history = self.initial_history(resume).await?;
+        let history = self.initial_history(resume, requester).await?;
         let membership = Membership {
             id: MemberId::next(),
             fanout: self.fanout.clone(),

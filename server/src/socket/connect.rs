@@ -7,12 +7,13 @@ use std::{
 
 use engineioxide::Str;
 use papo_engineio::{CloseCode, Frame, socketio};
-use papo_protocol::event::Code;
+use papo_protocol::{Position, event::Code};
 use serde_json::{Value as Json, json};
 use tokio::time::sleep;
 
 use super::{
-    Connection, SocketServer, SocketSink, State, packet, push::push_or_close, session::Session,
+    Connection, SocketServer, SocketSink, State, packet, push::push_or_close, requester,
+    session::Session,
 };
 use crate::{
     broker::Broker,
@@ -33,7 +34,10 @@ impl<B: Broker> SocketServer<B> {
         }
         let (server, connection) = (self.clone(), connection.clone());
         self.tasks.spawn(async move {
-            if let Err(rejection) = server.admit(auth.as_deref(), &connection).await {
+            let admitted = server.admit(auth.as_deref(), &connection);
+            // Waiting and reading for the client end with the connection.
+            let admitted = connection.ended.run_until_cancelled(admitted).await;
+            if let Some(Err(rejection)) = admitted {
                 server.metrics.rejected(rejection.code);
                 let mut state = connection.state.lock();
                 if matches!(*state, State::Connecting) {
@@ -54,7 +58,15 @@ impl<B: Broker> SocketServer<B> {
         let ConnectAuth { member, resume } =
             ConnectAuth::parse(auth, &self.launch.room, &self.launch.limits)?;
         self.wait_in_queue().await;
-        let (history, membership) = self.room.enter(&member.user, resume.as_ref()).await?;
+        if resume
+            .as_ref()
+            .is_some_and(|resume| self.room.is_past(resume))
+        {
+            self.may_read(&member.sender)?;
+        }
+        let requester = requester(&member.sender);
+        let entered = self.room.enter(&member.user, resume.as_ref(), requester);
+        let (history, membership) = entered.await?;
         let session = Arc::new(Session::new(member, &self.launch.limits));
         let sink = SocketSink::new(connection.clone(), session.member.sender.clone());
         let first = [
@@ -62,13 +74,19 @@ impl<B: Broker> SocketServer<B> {
             self.history(&history, &session.member),
             self.room.presence(),
         ];
+        let sent = Position {
+            epoch: history.epoch.clone(),
+            offset: history.cursor,
+        };
+        // The messages are in the packet: they must not take memory for as long as the client catches up.
+        drop(history);
         if !connection.join(session, membership) {
             return Ok(());
         }
         for packet in first {
             push_or_close(connection, &packet);
         }
-        match self.room.catch_up(&history, &sink).await {
+        match self.room.catch_up(sent, &sink, requester).await {
             Some(cursor) => connection.deliver(sink, cursor),
             None => connection.close(CloseCode::GoingAway),
         }

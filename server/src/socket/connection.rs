@@ -10,6 +10,7 @@ use papo_engineio::{Batch, CloseCode, Frame, Outgoing, Push};
 use papo_protocol::SenderId;
 use parking_lot::Mutex;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{packet::Parser, session::Session};
@@ -24,6 +25,8 @@ pub(crate) struct Connection {
     pub(super) parser: Parser,
     pub(super) state: Mutex<State>,
     pub(super) transport: Transport,
+    /// Cancelled when the connection has ended: what is done only for its client stops.
+    pub(super) ended: CancellationToken,
 }
 
 /// The transport of its packets.
@@ -53,6 +56,7 @@ impl Connection {
             parser: Parser::default(),
             state: Mutex::default(),
             transport,
+            ended: CancellationToken::new(),
         })
     }
 

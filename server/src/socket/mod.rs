@@ -17,15 +17,18 @@ pub(crate) mod fuzzing;
 mod packet;
 mod push;
 mod session;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 use std::{
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -34,11 +37,16 @@ use engineioxide::{
     service::EngineIoService,
 };
 use papo_engineio::{CloseCode, Settings};
-use papo_protocol::{Launch, ports::SOCKET_IO_PATH};
+use papo_protocol::{Launch, SenderId, ports::SOCKET_IO_PATH};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::{broker::Broker, chat::Rate, metrics::Metrics, room::Room};
+use crate::{
+    broker::Broker,
+    chat::{Rate, Rates, Rejection},
+    metrics::Metrics,
+    room::{Requester, Room},
+};
 use connection::{EngineSocket, State, Transport};
 use packet::{Incoming, Malformed};
 
@@ -62,6 +70,7 @@ pub(crate) struct SocketServer<B: Broker> {
     connections: AtomicU32,
     draining: AtomicBool,
     joins: tokio::sync::Mutex<Rate>,
+    history: parking_lot::Mutex<Rates<SenderId>>,
     tasks: TaskTracker,
 }
 
@@ -72,8 +81,10 @@ impl<B: Broker> SocketServer<B> {
         launch: Arc<Launch>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
+        let limits = &launch.limits;
+        let history = Rates::new(limits.history_per_second, limits.history_burst);
         let engine_settings = Settings {
-            max_payload: launch.limits.frame_size,
+            max_payload: limits.frame_size,
             ..Settings::default()
         };
         Arc::new(Self {
@@ -84,6 +95,7 @@ impl<B: Broker> SocketServer<B> {
             connections: AtomicU32::new(0),
             draining: AtomicBool::new(false),
             joins: Rate::new(JOINS.0, JOINS.1).into(),
+            history: history.into(),
             tasks: TaskTracker::new(),
         })
     }
@@ -120,6 +132,12 @@ impl<B: Broker> SocketServer<B> {
         self.connections.load(Ordering::Relaxed)
     }
 
+    /// Whether a sender may read the history now, through any of its connections.
+    fn may_read(&self, sender: &SenderId) -> Result<(), Rejection> {
+        let mut history = self.history.lock();
+        session::taken(history.take(sender.clone(), Instant::now()))
+    }
+
     fn opened(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.metrics.connections.inc();
@@ -128,6 +146,7 @@ impl<B: Broker> SocketServer<B> {
     fn left(&self, connection: &Connection) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         self.metrics.connections.dec();
+        connection.ended.cancel();
         // Drops the membership, if there is one.
         let before = std::mem::replace(&mut *connection.state.lock(), State::Closed);
         drop(before);
@@ -169,6 +188,13 @@ impl<B: Broker> SocketServer<B> {
             None => connection.close(CloseCode::ProtocolError),
         }
     }
+}
+
+/// Who reads the past, for the turns of the room.
+fn requester(sender: &SenderId) -> Requester {
+    let mut hasher = DefaultHasher::new();
+    sender.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The connection that a socket of engineioxide carries.

@@ -282,3 +282,23 @@ async fn connects_are_served_at_a_bounded_rate() {
     let least = Duration::from_millis((STORM - 200).into());
     assert!(began.elapsed() >= least, "{:?}", began.elapsed());
 }
+
+#[tokio::test]
+async fn history_requests_of_a_sender_are_limited() {
+    let server = server(&["--history-per-second=1", "--history-burst=4"]).await;
+    let (mut ana, _) = Wire::join(&server, json!({ "token": "ana" })).await;
+    let (mut again, _) = Wire::join(&server, json!({ "token": "ana" })).await;
+    let (mut rui, _) = Wire::join(&server, json!({ "token": "rui" })).await;
+    let mut codes = Vec::new();
+    for number in 0..3 {
+        for wire in [&mut ana, &mut again] {
+            let answer = wire.ask(number, &json!(["history", {}])).await;
+            codes.push(answer["code"].as_str().map(str::to_owned));
+        }
+    }
+    let limited = Some("rate_limited".to_owned());
+    assert_eq!(codes[..4], vec![None; 4]);
+    assert!(codes[4..].contains(&limited), "{codes:?}");
+    let other = rui.ask(1, &json!(["history", {}])).await;
+    assert_eq!(other["ok"], json!(true));
+}

@@ -3,6 +3,7 @@
 mod conformance;
 mod fixture;
 mod hostile;
+mod past;
 mod process;
 mod proxy;
 mod rabbitmq;

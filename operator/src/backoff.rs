@@ -69,6 +69,12 @@ impl Failures {
             .remove(uid);
     }
 
+    /// How often a room has failed in a row.
+    pub(crate) fn count(&self, uid: &str) -> u32 {
+        let failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.get(uid).copied().unwrap_or_default()
+    }
+
     /// Counts a failure of a room, and returns the delay before the next attempt.
     pub(crate) fn next_delay(&self, uid: &str) -> Duration {
         let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -13,6 +13,7 @@ mod pods;
 mod route;
 mod schema;
 mod status;
+mod stored;
 
 use kube::{CustomResource, KubeSchema};
 use papo_protocol::limits;
@@ -24,6 +25,7 @@ pub use pods::{ImagePullPolicy, Placement, Resources};
 pub use route::{Gateway, Ingress, ParentRef};
 pub use schema::IntOrText;
 pub use status::{ChatRoomStatus, condition};
+pub use stored::{StoredRoom, Unreadable};
 
 /// The plural and group under which the API server knows the resource.
 pub const CRD_NAME: &str = "chatrooms.papo.chat";

@@ -45,11 +45,15 @@ fn table() -> Vec<(&'static str, Value, Value)> {
             json!([{"maxSkew": 2, "topologyKey": "rack", "whenUnsatisfiable": "DoNotSchedule"}]),
             none(),
         ),
-        ("placement.priorityClassName", json!("high"), none()),
+        ("placement.priorityClassName", json!("chat"), none()),
         ("ingress", json!({}), none()),
         ("ingress.host", json!("sala.example"), ingress()),
         ("ingress.className", json!("nginx"), ingress()),
-        ("ingress.annotations", json!({"a": "b"}), ingress()),
+        (
+            "ingress.annotations",
+            json!({"projectcontour.io/websocket-routes": "/"}),
+            ingress(),
+        ),
         ("ingress.tlsSecretName", json!("cert"), ingress()),
         ("gateway", gateway()["gateway"].clone(), none()),
         (

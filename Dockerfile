@@ -22,6 +22,7 @@ USER 65532:65532
 
 FROM base AS server
 COPY --from=build /out/papo-server /papo-server
+# 5001 has probes and metrics, for this container alone unless PAPO_ADMIN_LISTEN says otherwise (the operator sets it).
 EXPOSE 5000 5001
 ENTRYPOINT ["/papo-server"]
 

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -56,26 +56,45 @@ impl Backoff for WatchBackoff {
     fn reset(&mut self) {}
 }
 
-/// How often rooms have failed in a row, by the `metadata.uid` of the room.
+/// The failures of rooms in a row, by the `metadata.uid` of the room.
 #[derive(Default)]
-pub struct Failures(Mutex<HashMap<String, u32>>);
+pub struct Failures(Mutex<HashMap<String, InARow>>);
+
+struct InARow {
+    count: u32,
+    first: Instant,
+}
 
 impl Failures {
     /// Forgets the failures of a room.
     pub(crate) fn reset(&self, uid: &str) {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(uid);
+        self.lock().remove(uid);
+    }
+
+    /// How long ago the first failure in a row was; zero without one.
+    pub(crate) fn age(&self, uid: &str) -> Duration {
+        let failures = self.lock();
+        failures
+            .get(uid)
+            .map(|failures| failures.first.elapsed())
+            .unwrap_or_default()
     }
 
     /// Counts a failure of a room, and returns the delay before the next attempt.
     pub(crate) fn next_delay(&self, uid: &str) -> Duration {
-        let mut failures = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = failures.entry(uid.to_owned()).or_default();
-        let delay = delay(*count, LONGEST_OF_ROOM);
-        *count = count.saturating_add(1);
+        let mut failures = self.lock();
+        let failures = failures.entry(uid.to_owned()).or_insert_with(|| InARow {
+            count: 0,
+            first: Instant::now(),
+        });
+        let delay = delay(failures.count, LONGEST_OF_ROOM);
+        failures.count = failures.count.saturating_add(1);
         delay
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, InARow>> {
+        // Nothing panics while it is held.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -7,7 +7,10 @@ use papo_protocol::{TrustedProxies, ports};
 use papo_telemetry::LogFormat;
 use serde::de::DeserializeOwned;
 
-use crate::crd::{ImagePullPolicy, ParentRef};
+use crate::{
+    broker::HostPattern,
+    crd::{ImagePullPolicy, ParentRef},
+};
 
 /// Papo's operator: makes chat rooms of `ChatRoom` resources.
 #[derive(Parser, Clone, Debug)]
@@ -65,6 +68,9 @@ pub struct Run {
     /// Defaults of rooms
     #[command(flatten)]
     pub defaults: Defaults,
+    /// Bounds on the rooms' brokers
+    #[command(flatten)]
+    pub broker_bounds: BrokerBounds,
     /// Leader election
     #[command(flatten)]
     pub lease: Lease,
@@ -141,7 +147,7 @@ pub struct Defaults {
         value_name = "NAMESPACE/NAME"
     )]
     pub broker_secret: Option<SecretRef>,
-    /// Domain of rooms with a route but without a host of their own: room `geral` becomes geral.DOMAIN
+    /// Domain of rooms with a route but without a host of their own: room `geral` of namespace `team` becomes geral-team.DOMAIN
     #[arg(long, env = "PAPO_OPERATOR_DOMAIN", value_name = "DOMAIN")]
     pub domain: Option<String>,
     /// Class of the rooms' Ingresses; the cluster's default if not given
@@ -166,6 +172,76 @@ pub struct Defaults {
         default_value = "[]"
     )]
     pub gateway_parent_refs: Json<Vec<ParentRef>>,
+    /// What rooms may set of what concerns others
+    #[command(flatten)]
+    pub allowed: Allowed,
+}
+
+/// What rooms may set although it concerns others: annotations command the ingress controller, and priority classes evict other pods.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "What rooms may set")]
+pub struct Allowed {
+    /// Annotation that rooms may set on their Ingress: a key, or `PREFIX/*`; repeat or separate by commas. Those of --ingress-annotations are
+    /// not affected
+    #[arg(
+        id = "allow-ingress-annotation",
+        long = "allow-ingress-annotation",
+        env = "PAPO_OPERATOR_ALLOW_INGRESS_ANNOTATIONS",
+        value_name = "KEY",
+        value_delimiter = ',',
+        default_value = HARMLESS_ANNOTATIONS
+    )]
+    pub ingress_annotations: Vec<String>,
+    /// Priority class that rooms may give their pods; repeat or separate by commas. None if not given
+    #[arg(
+        id = "allow-priority-class",
+        long = "allow-priority-class",
+        env = "PAPO_OPERATOR_ALLOW_PRIORITY_CLASSES",
+        value_name = "CLASS",
+        value_delimiter = ','
+    )]
+    pub priority_classes: Vec<String>,
+}
+
+/// What WebSockets need of ingress controllers: to be forwarded (Contour), and time-outs longer than the pause between two heartbeats. None of
+/// them changes where requests go, or adds configuration in the controller's language.
+const HARMLESS_ANNOTATIONS: &str = "haproxy-ingress.github.io/timeout-tunnel,haproxy.org/timeout-tunnel,\
+nginx.ingress.kubernetes.io/proxy-read-timeout,nginx.ingress.kubernetes.io/proxy-send-timeout,\
+projectcontour.io/response-timeout,projectcontour.io/websocket-routes";
+
+impl Allowed {
+    /// Whether a room may set this annotation on its Ingress.
+    pub fn has_ingress_annotation(&self, key: &str) -> bool {
+        self.ingress_annotations
+            .iter()
+            .any(|allowed| match allowed.strip_suffix('*') {
+                Some(prefix) if prefix.ends_with('/') => key.starts_with(prefix),
+                _ => key == allowed,
+            })
+    }
+
+    /// Whether a room may give its pods this priority class.
+    pub fn has_priority_class(&self, class: &str) -> bool {
+        self.priority_classes.iter().any(|allowed| class == allowed)
+    }
+}
+
+/// Bounds on the rooms' brokers: a room's Secret may name any host.
+#[derive(Args, Clone, Debug)]
+#[command(next_help_heading = "Bounds on brokers")]
+pub struct BrokerBounds {
+    /// Host that rooms may name in the Secret of their broker: a name, an address, or `*.SUFFIX` for all names below it; repeat or separate by
+    /// commas. Any host if not given. The broker of --broker-secret is always allowed
+    #[arg(
+        long = "allow-broker-host",
+        env = "PAPO_OPERATOR_ALLOW_BROKER_HOSTS",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    pub allow_broker_hosts: Vec<HostPattern>,
+    /// Time that all requests to a broker for one reconcile of a room may take together, in seconds
+    #[arg(long, env = "PAPO_OPERATOR_BROKER_TIMEOUT", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=120))]
+    pub broker_timeout: u32,
 }
 
 /// Leader election: of several operators, the one that holds the Lease reconciles rooms.
@@ -274,6 +350,39 @@ mod tests {
         for bad in ["", "papo", "/x", "x/", "a/b/c"] {
             assert_eq!(bad.parse::<SecretRef>(), Err(InvalidSecretRef), "{bad:?}");
         }
+    }
+
+    #[test]
+    fn annotations_are_allowed_by_key_or_by_prefix() {
+        let allowed = Allowed {
+            ingress_annotations: vec![
+                "a.example/x".to_owned(),
+                "b.example/*".to_owned(),
+                "*".to_owned(),
+            ],
+            ..Allowed::default()
+        };
+        for (key, expected) in [
+            ("a.example/x", true),
+            ("a.example/xy", false),
+            ("b.example/anything", true),
+            ("b.example.evil/x", false),
+            ("c", false),
+        ] {
+            assert_eq!(allowed.has_ingress_annotation(key), expected, "{key}");
+        }
+    }
+
+    #[test]
+    fn default_annotations_are_a_list_of_keys() {
+        let cli = Cli::parse_from(["papo-operator", "run", "--server-image", "papo-server"]);
+        let Command::Run(run) = cli.command else {
+            panic!("run was asked for");
+        };
+        let allowed = run.defaults.allowed;
+        assert!(allowed.has_ingress_annotation("projectcontour.io/websocket-routes"));
+        assert!(!allowed.has_ingress_annotation("nginx.ingress.kubernetes.io/server-snippet"));
+        assert!(!allowed.has_priority_class("system-cluster-critical"));
     }
 
     #[test]

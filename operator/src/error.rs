@@ -2,6 +2,7 @@
 
 use crate::{
     answer::{self, Answer},
+    broker::Bound,
     cache::Unwatched,
     config::SecretRef,
 };
@@ -9,6 +10,9 @@ use crate::{
 /// The broker's side.
 #[derive(Debug, thiserror::Error)]
 pub enum BrokerError {
+    /// The room's spec cannot be read where it names its broker.
+    #[error("this operator cannot read spec.broker")]
+    Unknown,
     /// The broker's Secret is not there.
     #[error("Secret {0} does not exist")]
     NoSecret(SecretRef),
@@ -23,12 +27,12 @@ pub enum BrokerError {
     /// An object is there already, and it is somebody else's or of another kind.
     #[error("{0}")]
     Conflict(String),
-    /// The broker did not answer.
+    /// The broker did not answer in time. Our words, as in all errors of a broker: its Secret may name any host.
     #[error("{attempt}: {message}")]
     Unreachable {
         /// What was attempted.
         attempt: String,
-        /// What the client says.
+        /// Why there is no answer.
         message: String,
     },
     /// The broker said no.
@@ -36,8 +40,31 @@ pub enum BrokerError {
     Rejected {
         /// What was attempted.
         attempt: String,
-        /// What the broker says.
+        /// The status code, and what it means.
         message: String,
+    },
+    /// The broker sends more than the operator reads.
+    #[error("{attempt}: {bound}")]
+    OverBound {
+        /// What was attempted.
+        attempt: String,
+        /// The bound.
+        bound: Bound,
+    },
+    /// Other rooms of brokers of the same namespace take up all that the operator does for it at once.
+    #[error(
+        "the operator is at work for as many rooms of this namespace's brokers as it may be at once; it tries again"
+    )]
+    Busy,
+    /// The administrator of the operator does not allow this broker.
+    #[error(
+        "Secret {secret}: rooms may not use the broker {host}; the chart's value operator.allowedBrokerHosts (--allow-broker-host) lists the hosts that they may use"
+    )]
+    NotAllowed {
+        /// The Secret.
+        secret: SecretRef,
+        /// The host that it names.
+        host: String,
     },
     /// The API server, about one of the Secrets.
     #[error(transparent)]
@@ -48,11 +75,15 @@ impl BrokerError {
     /// The condition's reason.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Unknown => "Invalid",
             Self::NoSecret(_) => "SecretNotFound",
             Self::BadSecret { .. } => "SecretInvalid",
             Self::Conflict(_) => "Conflict",
             Self::Unreachable { .. } => "BrokerUnreachable",
             Self::Rejected { .. } => "BrokerRejected",
+            Self::OverBound { .. } => "BrokerLimitExceeded",
+            Self::Busy => "BrokerBusy",
+            Self::NotAllowed { .. } => "BrokerNotAllowed",
             Self::Cluster(error) => error.reason(),
         }
     }

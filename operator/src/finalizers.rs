@@ -6,7 +6,10 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::{crd::ChatRoom, names};
+use crate::{
+    crd::{ChatRoom, StoredRoom},
+    names,
+};
 
 /// Whether the room has our finalizer.
 pub(crate) fn has(chat_room: &ChatRoom) -> bool {
@@ -39,7 +42,8 @@ async fn write(
     finalizers: &[String],
 ) -> Result<(), kube::Error> {
     let namespace = chat_room.namespace().unwrap_or_default();
-    let api: Api<ChatRoom> = Api::namespaced(client.clone(), &namespace);
+    // The answer holds the spec too, which may be unreadable.
+    let api: Api<StoredRoom> = Api::namespaced(client.clone(), &namespace);
     let version = chat_room.resource_version();
     let patch = json!({"metadata": {"finalizers": finalizers, "resourceVersion": version}});
     let params = PatchParams {

@@ -17,7 +17,7 @@ use serde_json::Value;
 use crate::{
     broker::Settings,
     config::Defaults,
-    crd::ChatRoom,
+    crd::{ChatRoom, StoredRoom},
     desired::{self, Credentials, Desired, Log},
     validate::{Room, validate},
 };
@@ -29,9 +29,14 @@ pub(crate) const SEPARATOR: u8 = 0x1e;
 
 /// A `ChatRoom` as the API server hands it over.
 pub fn chat_room(data: &[u8]) {
-    let Ok(chat_room) = serde_json::from_slice::<ChatRoom>(data) else {
+    let Ok(stored) = serde_json::from_slice::<StoredRoom>(data) else {
         return;
     };
+    let chat_room = stored.room;
+    if !stored.unreadable.is_empty() {
+        assert!(serde_json::from_slice::<ChatRoom>(data).is_err());
+        return;
+    }
     let defaults = Defaults {
         server_image: "papo-server".to_owned(),
         broker_secret: Some("papo/broker".parse().expect("valid")),

@@ -29,6 +29,7 @@ pub mod names;
 pub mod progress;
 mod quantity;
 pub mod remove_finalizers;
+pub mod rooms;
 mod run;
 pub mod status;
 pub mod validate;

@@ -22,6 +22,11 @@ struct Access {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Bound {
+    bound: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Watch {
     kind: String,
     namespace: String,
@@ -40,6 +45,7 @@ pub struct Metrics {
     duration: Histogram,
     cluster_writes: Counter,
     broker_requests: Family<Access, Counter>,
+    broker_bounds: Family<Bound, Counter>,
     leader: Gauge,
     watched_kinds: Family<Watch, Gauge>,
     rooms_waiting: Family<Scope, Gauge>,
@@ -56,6 +62,7 @@ impl Default for Metrics {
             ]),
             cluster_writes: Counter::default(),
             broker_requests: Family::default(),
+            broker_bounds: Family::default(),
             leader: Gauge::default(),
             watched_kinds: Family::default(),
             rooms_waiting: Family::default(),
@@ -89,6 +96,11 @@ impl Metrics {
             "broker_requests",
             "Requests to brokers, by access",
             self.broker_requests.clone(),
+        );
+        registry.register(
+            "broker_bounds_exceeded",
+            "Work on brokers that a bound has ended: pages and answer_size of an answer, time of a room, slots of a namespace",
+            self.broker_bounds.clone(),
         );
         registry.register(
             "leader",
@@ -158,6 +170,10 @@ impl Metrics {
         self.broker_requests
             .get_or_create(&Access { access: "write" })
             .inc();
+    }
+
+    pub(crate) fn broker_bound(&self, bound: &'static str) {
+        self.broker_bounds.get_or_create(&Bound { bound }).inc();
     }
 
     pub(crate) fn leads(&self, leads: bool) {

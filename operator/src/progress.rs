@@ -8,7 +8,11 @@ use std::{
 use kube::{Resource, runtime::reflector::Store};
 use papo_telemetry::Latch;
 
-use crate::{crd::ChatRoom, finalizers, metrics::Metrics};
+use crate::{
+    crd::{ChatRoom, StoredRoom},
+    finalizers,
+    metrics::Metrics,
+};
 
 /// How often the waiting rooms are counted, at least.
 const INTERVAL: Duration = Duration::from_secs(5);
@@ -38,7 +42,7 @@ impl Progress {
 /// Watches for a stall, and where it reports one.
 pub(crate) struct Watchdog {
     /// The rooms of one scope.
-    pub(crate) rooms: Store<ChatRoom>,
+    pub(crate) rooms: Store<StoredRoom>,
     /// The namespace of the scope; empty for all.
     pub(crate) namespace: String,
     /// How long rooms may wait without any reconcile finishing.
@@ -58,7 +62,7 @@ impl Watchdog {
                 .rooms
                 .state()
                 .iter()
-                .filter(|room| is_waiting(room))
+                .filter(|stored| is_waiting(&stored.room))
                 .count();
             let lasts = stall.lasts(waiting, progress.last(), Instant::now());
             self.show(waiting, lasts.is_some_and(|lasts| lasts > self.limit));

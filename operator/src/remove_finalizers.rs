@@ -8,7 +8,13 @@ use kube::{
     runtime::events::{Event, EventType, Recorder, Reporter},
 };
 
-use crate::{answer::Answer, clients, config::Namespaces, crd::ChatRoom, finalizers, names};
+use crate::{
+    answer::Answer,
+    clients,
+    config::Namespaces,
+    crd::{ChatRoom, StoredRoom},
+    finalizers, names,
+};
 
 /// Removes our finalizer from all rooms of these namespaces, or from all there are if none is given. Returns how many rooms had it.
 pub async fn remove_finalizers(
@@ -35,9 +41,12 @@ async fn rooms_with_finalizer(
 ) -> Result<Vec<ChatRoom>, kube::Error> {
     let mut found = Vec::new();
     for namespace in namespaces.each() {
-        let api: Api<ChatRoom> = clients::api(client, namespace);
+        let api: Api<StoredRoom> = clients::api(client, namespace);
         match api.list(&ListParams::default()).await {
-            Ok(rooms) => found.extend(rooms.items.into_iter().filter(finalizers::has)),
+            Ok(rooms) => {
+                let rooms = rooms.items.into_iter().map(|stored| stored.room);
+                found.extend(rooms.filter(finalizers::has));
+            }
             // The definition was deleted first, and all rooms with it.
             Err(error) if Answer::of(&error).is_missing() => {}
             Err(error) => return Err(error),

@@ -20,14 +20,15 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     answer::{self, Answer},
     backoff::Failures,
-    broker::Brokers,
+    broker::{Brokers, Policy},
     clients::{self, Clients},
     config::{self, Run},
     controller::{self, Context, Scope},
-    crd::{CRD_NAME, ChatRoom},
+    crd::{CRD_NAME, StoredRoom},
     lease::{self, Election, Leadership},
     metrics::Metrics,
     names,
+    rooms::Rooms,
 };
 
 /// How often to look for the definition of the resource.
@@ -110,7 +111,7 @@ fn election(lease: &config::Lease, client: &Client) -> Election {
 
 /// Waits for somebody to install the definition of the resource, and says so.
 async fn wait_for_crd(settings: &Run, client: &Client, crd: &Latch) {
-    let api: Api<ChatRoom> = clients::api(client, settings.namespaces.each()[0]);
+    let api: Api<StoredRoom> = clients::api(client, settings.namespaces.each()[0]);
     loop {
         match api.list(&ListParams::default().limit(1)).await {
             Ok(_) => return crd.ready(),
@@ -134,12 +135,17 @@ fn start_controllers(
     readiness: &Readiness,
     shutdown: &CancellationToken,
 ) {
-    for namespace in settings.namespaces.each() {
-        let scope = Scope {
-            namespace: namespace.map(str::to_owned),
-            concurrency: settings.concurrency,
-            stall_timeout: Duration::from_secs(settings.stall_timeout.into()),
-        };
+    let rooms = Rooms::default();
+    let scope = |namespace: Option<&str>| Scope {
+        namespace: namespace.map(str::to_owned),
+        concurrency: settings.concurrency,
+        stall_timeout: Duration::from_secs(settings.stall_timeout.into()),
+        rooms: rooms.add_scope(),
+    };
+    // All of them before the first is reconciled: whether a host is free is a question to all rooms.
+    let scopes: Vec<Scope> = settings.namespaces.each().into_iter().map(scope).collect();
+    for scope in scopes {
+        let rooms = rooms.clone();
         let (client, metrics, readiness, settings, shutdown) = (
             client.clone(),
             metrics.clone(),
@@ -157,11 +163,12 @@ fn start_controllers(
                 clients: Clients {
                     client: client.clone(),
                     cache,
-                    brokers: Brokers::default(),
+                    brokers: Brokers::new(broker_policy(&settings)),
                     metrics,
                 },
                 resync: Duration::from_secs(settings.resync_period.into()),
                 cleanup_timeout: Duration::from_secs(settings.cleanup_timeout.into()),
+                rooms,
                 defaults: settings.defaults,
                 failures: Failures::default(),
                 progress: Arc::default(),
@@ -169,5 +176,16 @@ fn start_controllers(
             controller::run(scope, client.clone(), context, &readiness, shutdown).await;
             Ok(())
         });
+    }
+}
+
+fn broker_policy(settings: &Run) -> Policy {
+    let bounds = &settings.broker_bounds;
+    let hosts = bounds.allow_broker_hosts.iter();
+    Policy {
+        concurrency: settings.concurrency.into(),
+        timeout: Duration::from_secs(bounds.broker_timeout.into()),
+        allowed_hosts: hosts.filter(|host| !host.is_empty()).cloned().collect(),
+        default_secret: settings.defaults.broker_secret.clone(),
     }
 }

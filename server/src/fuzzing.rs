@@ -10,7 +10,10 @@
 
 use papo_protocol::Limits;
 
-use crate::chat::ConnectAuth;
+use crate::chat::{
+    ConnectAuth,
+    name::{InvalidName, looks, name},
+};
 
 pub use crate::{
     broker::rabbitmq::fuzzing::{delivery, epochs},
@@ -38,6 +41,25 @@ pub fn connect_auth(data: &[u8]) {
     assert!(member.sender.as_str().len() == 24 && member.sender.as_str().chars().all(hexadecimal));
 }
 
+/// A display name, and what it looks like.
+pub fn names(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let most = Limits::default().name_length as usize;
+    match name(text, most) {
+        Ok(accepted) => {
+            assert_eq!(name(accepted.as_str(), most).as_ref(), Ok(&accepted));
+            assert!((1..=most).contains(&accepted.as_str().chars().count()));
+            let is_blank = |c: char| c.is_control() || c == '\u{2800}';
+            assert!(!accepted.as_str().contains(is_blank));
+            assert_eq!(looks(&accepted), looks(&accepted.clone()));
+        }
+        Err(InvalidName::Length(limit)) => assert_eq!(limit, most),
+        Err(invalid) => assert!(invalid.to_string().contains("name")),
+    }
+}
+
 #[cfg(test)]
 #[path = "../../tests/fuzz/replay.rs"]
 mod replay;
@@ -54,6 +76,11 @@ mod tests {
     #[test]
     fn connect_auth_of_the_corpus_pass() {
         replay("connect_auth", connect_auth);
+    }
+
+    #[test]
+    fn names_of_the_corpus_pass() {
+        replay("names", names);
     }
 
     #[test]

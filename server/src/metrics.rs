@@ -29,6 +29,12 @@ const SECONDS: [f64; 14] = [
 pub(crate) struct Metrics {
     /// Open connections, members or not.
     pub(crate) connections: Gauge,
+    /// Reads of the past that run.
+    pub(crate) past_reads: Gauge,
+    /// Reads of the past that wait for a turn.
+    pub(crate) past_reads_waiting: Gauge,
+    past_reads_rejected: Counter,
+    past_records_read: Counter,
     broker_up: Gauge,
     duplicates: Counter,
     received: Counter,
@@ -46,6 +52,10 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             connections: Gauge::default(),
+            past_reads: Gauge::default(),
+            past_reads_waiting: Gauge::default(),
+            past_reads_rejected: Counter::default(),
+            past_records_read: Counter::default(),
             broker_up: Gauge::default(),
             duplicates: Counter::default(),
             received: Counter::default(),
@@ -62,6 +72,26 @@ impl Metrics {
             "connections",
             "Open connections",
             metrics.connections.clone(),
+        );
+        papo.register(
+            "past_reads",
+            "Reads of the log before the window that run",
+            metrics.past_reads.clone(),
+        );
+        papo.register(
+            "past_reads_waiting",
+            "Reads of the log before the window that wait for others",
+            metrics.past_reads_waiting.clone(),
+        );
+        papo.register(
+            "past_reads_rejected",
+            "Reads of the log before the window that were rejected because too many wait",
+            metrics.past_reads_rejected.clone(),
+        );
+        papo.register(
+            "past_records_read",
+            "Records before the window that were read from the broker again",
+            metrics.past_records_read.clone(),
         );
         papo.register(
             "broker_up",
@@ -141,6 +171,22 @@ impl Metrics {
     /// The broker takes messages, or does not.
     pub(crate) fn broker_up(&self, is_up: bool) {
         self.broker_up.set(i64::from(is_up));
+    }
+
+    /// A read of the past was rejected.
+    pub(crate) fn past_read_rejected(&self) {
+        self.past_reads_rejected.inc();
+    }
+
+    /// So many records of the past were read from the broker.
+    pub(crate) fn past_records_read(&self, records: usize) {
+        self.past_records_read.inc_by(records as u64);
+    }
+
+    /// How many records of the past were read from the broker.
+    #[cfg(test)]
+    pub(crate) fn past_records(&self) -> u64 {
+        self.past_records_read.get()
     }
 
     /// A duplicate was found in the log.

@@ -53,7 +53,7 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
     );
     let sockets = SocketServer::new(room.clone(), launch.clone(), metrics);
     greet(&launch, &public, &admin)?;
-    let page = web::router(&sockets, launch.web_root.as_ref(), &launch.allow_origin);
+    let page = web::router(&sockets, &launch);
     let write_timeout = Duration::from_secs(launch.slow_reader_timeout.into()) + STUCK;
     tasks.spawn("join queue", sockets.clone().run_join_queue());
     let public = papo_listener::serve(

@@ -90,6 +90,9 @@ is "tolerations of another effect" own_tolerations 2 --set 'operator.tolerations
 is "own tolerations of a lost node" own_tolerations 1 --set 'operator.tolerations[0].key=node.kubernetes.io/unreachable,operator.tolerations[0].operator=Exists'
 is "tolerations of everything" own_tolerations 0 --set 'operator.tolerations[0].operator=Exists'
 
+rejects "a broker host with a comma" --set-json 'operator.allowedBrokerHosts=["a,b"]'
+rejects "an annotation key with a space" --set-json 'operator.allowedIngressAnnotations=["a b"]'
+rejects "a priority class that is no name" --set-json 'operator.allowedPriorityClasses=["A"]'
 rejects "a misspelt key" --set rabbitmq.enbled=false
 rejects "a misspelt key at the top" --set opertor.replicas=1
 rejects "text for a number" --set-string operator.replicas=one

@@ -38,7 +38,7 @@ for (const [where, start] of rooms) {
     test("a resumed member gets exactly the missed messages, in order", async (t) => {
       const { servers, here, there } = await start(t);
       const proxy = await Proxy.to(servers.at(-1).port, { test: t });
-      const [ana, bia] = [await join(t, here), await join(t, proxy.url, { token: "b" })];
+      const [ana, bia] = [await join(t, here), await join(t, proxy.url, { token: "the secret of Bia" })];
       await ana.say("antes");
       await bia.sees("antes");
       proxy.cut();

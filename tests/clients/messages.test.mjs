@@ -6,6 +6,9 @@ import { describe, test } from "node:test";
 import { numbered } from "../lib/member.mjs";
 import { join, rooms } from "./room.mjs";
 
+/** Secrets of two people: at least 16 characters. */
+const [SECRET, OTHER] = ["a secret of one person", "a secret of another one"];
+
 for (const [where, start] of rooms) {
   describe(where, () => {
     test("a bare text reaches everybody, its sender included", async (t) => {
@@ -34,7 +37,7 @@ for (const [where, start] of rooms) {
 
     test("a retry with the same id is shown once", async (t) => {
       const { here, there } = await start(t);
-      const [ana, bia] = [await join(t, here, { token: "t1" }), await join(t, there, { token: "t2" })];
+      const [ana, bia] = [await join(t, here, { token: SECRET }), await join(t, there, { token: OTHER })];
       const first = await ana.ask("message", { text: "uma vez", id: "x" });
       const again = await ana.ask("message", { text: "uma vez", id: "x" });
       assert.deepEqual(again, first);
@@ -49,7 +52,7 @@ for (const [where, start] of rooms) {
 
     test("a retry through another connection is shown once", async (t) => {
       const { here, there } = await start(t);
-      const [phone, laptop] = [await join(t, here, { token: "t1" }), await join(t, there, { token: "t1" })];
+      const [phone, laptop] = [await join(t, here, { token: SECRET }), await join(t, there, { token: SECRET })];
       const first = await phone.ask("message", { text: "uma vez", id: "x" });
       const again = await laptop.ask("message", { text: "uma vez", id: "x" });
       assert.equal(again.offset, first.offset);
@@ -84,10 +87,10 @@ for (const [where, start] of rooms) {
     test("a token gives the same sender on every server", async (t) => {
       const { here, there } = await start(t);
       const you = async (url, auth) => (await join(t, url, auth)).histories[0].you;
-      const ana = await you(here, { name: "Ana", token: "s3cr3t" });
+      const ana = await you(here, { name: "Ana", token: SECRET });
       assert.equal(ana.user, "Ana");
-      assert.equal((await you(there, { name: "Ana na rua", token: "s3cr3t" })).sender, ana.sender);
-      assert.notEqual((await you(here, { name: "Ana", token: "other" })).sender, ana.sender);
+      assert.equal((await you(there, { name: "Ana na rua", token: SECRET })).sender, ana.sender);
+      assert.notEqual((await you(here, { name: "Ana", token: OTHER })).sender, ana.sender);
       assert.notEqual((await you(here, { name: "Ana" })).sender, ana.sender);
       assert.notEqual((await you(here, { name: "Ana", token: ana.sender })).sender, ana.sender, "the public sender does not work as a token");
       const eva = await join(t, here, { name: "Eva" });

@@ -80,9 +80,11 @@ test("an invalid name or token is rejected with a code", async (t) => {
     [{ name: "   " }, "invalid_name"],
     [{ name: "Anastácia" }, "invalid_name"],
     [{ name: "A\u202ena" }, "invalid_name"],
+    [{ name: "A\u2800na" }, "invalid_name"],
     [{ name: 7 }, "bad_request"],
     [{ token: {} }, "bad_request"],
-    [{ token: "x".repeat(1_000) }, "bad_request"],
+    [{ token: "x".repeat(1_000) }, "invalid_token"],
+    [{ token: "fifteen letters" }, "invalid_token"],
   ]) {
     const data = await rejection(t, here, auth);
     assert.deepEqual([data?.code, typeof data?.message], [code, "string"], JSON.stringify(auth));

@@ -108,13 +108,13 @@ class SingleServer(unittest.IsolatedAsyncioTestCase):
 
     async def test_a_resumed_member_gets_exactly_the_missed_messages(self):
         here, there = await room(self)
-        ana, bia = await Client.join(self, here), await Client.join(self, there, {"token": "b"})
+        ana, bia = await Client.join(self, here), await Client.join(self, there, {"token": "the secret of Bia"})
         await ana.say(["antes"])
         seen = await bia.sees("antes")
         await bia.socket.disconnect()
         await ana.say(numbered(200))
         await ana.say(["depois"])
-        position = {"token": "b", "epoch": bia.histories[0]["epoch"], "offset": seen["offset"]}
+        position = {"token": "the secret of Bia", "epoch": bia.histories[0]["epoch"], "offset": seen["offset"]}
         back = await Client.join(self, here, position)
         self.assertTrue(back.histories[0]["recovered"])
         missed = lambda: texts(back.histories[0]["messages"]) + back.texts

@@ -188,9 +188,9 @@ describe("repair", () => {
     const { data } = await get("secret", `${RELEASE}-rabbitmq-default-user`, SYSTEM);
     const secret = (password) => ({ apiVersion: "v1", kind: "Secret", metadata: { name: "senha" }, data: { ...data, password } });
     await apply(secret(Buffer.from("wrong").toString("base64")), room("senha", { broker: { secretName: "senha" } }));
-    await until("BrokerReady quotes the broker", async () => {
+    await until("BrokerReady says what the broker answered", async () => {
       const broken = await condition("senha", "BrokerReady");
-      return broken?.reason === "BrokerRejected" && /401|not_authorized|Unauthorized/i.test(broken.message);
+      return broken?.reason === "BrokerRejected" && /answered 401: the Secret's user or password is wrong/.test(broken.message);
     });
     await apply(secret(data.password));
     await ready("senha");

@@ -1,12 +1,14 @@
 // Tests of the page's pure modules, without a browser.
 
 import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
 globalThis.navigator ??= { language: "pt-BR" };
 const load = (name) => import(`../../web/static/js/${name}.js`);
-const { initials, hue, length, segments } = await load("text");
+const { initials, hue, length, segments, splitMark } = await load("text");
 const { Timeline } = await load("timeline");
+const { Scrollback } = await load("scrollback");
 const { Outbox } = await load("outbox");
 const { Presence } = await load("presence");
 const { Unread } = await load("unread");
@@ -40,8 +42,57 @@ test("links end where the address ends", () => {
 
 test("initials, hues and lengths hold for every script", () => {
   assert.deepEqual(["Ana Souza", "bia", "李雷", "João da Silva", "...", "👩 x"].map(initials), ["AS", "B", "李", "JS", ".", "X"]);
-  assert.ok([..."abcdefgh"].every((sender) => hue(sender) >= 0 && hue(sender) < 12));
   assert.equal(length("çé👋"), 3);
+});
+
+test("senders have many hues", () => {
+  const senders = Array.from({ length: 5_000 }, (_, n) => (n * 2_654_435_761).toString(16).padStart(24, "0"));
+  const hues = senders.map(hue);
+  assert.ok(hues.every((degrees) => degrees >= 0 && degrees < 360));
+  assert.ok(new Set(hues).size > 300, `${new Set(hues).size} hues`);
+});
+
+/** The relative luminance of a colour in OKLCH, with channels outside sRGB cut off as browsers do (CSS Color 4, WCAG 2.2). */
+function luminance(lightness, chroma, degrees) {
+  const [a, b] = [Math.cos, Math.sin].map((of) => chroma * of((degrees * Math.PI) / 180));
+  const [l, m, s] = [[0.3963377774, 0.2158037573], [-0.1055613458, -0.0638541728], [-0.0894841775, -1.291485548]].map(([x, y]) => (lightness + x * a + y * b) ** 3);
+  const linear = [
+    4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s,
+    -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s,
+    -0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s,
+  ].map((channel) => Math.min(1, Math.max(0, channel)));
+  return luminanceOf(linear);
+}
+
+const luminanceOf = ([red, green, blue]) => 0.2126 * red + 0.7152 * green + 0.0722 * blue;
+
+function luminanceOfHex(colour) {
+  const channels = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255);
+  return luminanceOf(channels.map((channel) => (channel <= 0.04045 ? channel / 12.92 : ((channel + 0.055) / 1.055) ** 2.4)));
+}
+
+test("avatars and authors of every hue have the contrast of WCAG AA in both themes", () => {
+  const style = readFileSync(new URL("../../web/static/style.css", import.meta.url), "utf8");
+  const [light, dark] = style.split("@media (prefers-color-scheme: dark)");
+  const variable = (name, theme) => new RegExp(`--${name}: ([^;]+);`).exec(theme)?.[1];
+  const chroma = (rule) => Number(new RegExp(`oklch\\(var\\(--${rule}\\) ([0-9.]+) `).exec(style)[1]);
+  const contrast = (one, other) => (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
+  for (const [name, theme] of Object.entries({ light, dark })) {
+    const value = (key) => variable(key, theme) ?? variable(key, light);
+    for (let degrees = 0; degrees < 360; degrees += 1) {
+      const avatar = luminance(Number(value("hue-light")), chroma("hue-light"), degrees);
+      assert.ok(contrast(avatar, 1) >= 4.5, `${name}: white on the avatar of hue ${degrees}: ${contrast(avatar, 1)}`);
+      const author = luminance(Number(value("author-light")), chroma("author-light"), degrees);
+      const bubble = contrast(author, luminanceOfHex(value("raised")));
+      assert.ok(bubble >= 4.5, `${name}: author of hue ${degrees}: ${bubble}`);
+    }
+  }
+});
+
+test("a mark is split from its name", () => {
+  for (const [user, name, mark] of [["Ana #3f9a", "Ana", " #3f9a"], ["Ana", "Ana", ""], ["#3f9a", "#3f9a", ""], ["Ana #3F9A", "Ana #3F9A", ""], ["Ana #oi", "Ana #oi", ""], ["Ana #3f9a #bbbbcccc", "Ana #3f9a", " #bbbbcccc"]]) {
+    assert.deepEqual(splitMark(user), { name, mark });
+  }
 });
 
 test("days are today, yesterday, or a date", () => {
@@ -105,6 +156,25 @@ function outboxWith(answers) {
 }
 const settled = () => new Promise((resolve) => setImmediate(resolve));
 const states = ({ entries }) => entries.map(({ state }) => state);
+
+test("a rejected jump to the end is repeated until it succeeds", async (t) => {
+  t.mock.timers.enable({ apis: ["setTimeout"] });
+  const timeline = begun(page(1, 700));
+  const answers = [{ ok: false, code: "rate_limited" }, { ok: false, code: "unavailable" }, { ok: true, epoch: "e", messages: page(651, 700), more: true }];
+  const requests = [];
+  const scrollback = new Scrollback(timeline, async (request) => (requests.push(request), answers.shift()), () => {});
+  scrollback.bound(false);
+  assert.ok(timeline.detached);
+  const done = scrollback.newest();
+  let finished = false;
+  done.then(() => (finished = true));
+  for (let turn = 0; turn < 100 && !finished; turn += 1) {
+    await new Promise(setImmediate);
+    t.mock.timers.tick(100);
+  }
+  assert.deepEqual(requests, Array(3).fill({ before: 701, limit: 50 }));
+  assert.deepEqual([timeline.detached, offsets(timeline)[0]], [false, 651]);
+});
 
 test("the outbox sends in order, only while connected", async () => {
   const { outbox, sent } = outboxWith([]);

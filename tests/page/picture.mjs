@@ -13,10 +13,10 @@ const PHONE = { width: 360, height: 620 };
 
 test("draws docs/page.png", async (t) => {
   const server = await PapoServer.start(t, "--title", "Papo da firma");
-  const rui = await Member.join(server.url, { name: "Rui Álvares", token: "rui" }, { test: t });
+  const rui = await Member.join(server.url, { name: "Rui Álvares", token: "the secret of Rui" }, { test: t });
   await Member.join(server.url, "Carla", { test: t });
-  const ana = await enter(t, server, { name: "Ana Souza", token: "ana" }, { viewport: DESKTOP });
-  const bia = await enter(t, server, { name: "Bia", token: "bia" }, { viewport: PHONE, colorScheme: "dark" });
+  const ana = await enter(t, server, { name: "Ana Souza", token: "the secret of Ana" }, { viewport: DESKTOP });
+  const bia = await enter(t, server, { name: "Bia", token: "the secret of Bia" }, { viewport: PHONE, colorScheme: "dark" });
   const turns = [
     [bia, "Alguém tem o link da reunião de hoje?"],
     [rui, "Está aqui: https://example.org/reuniao"],

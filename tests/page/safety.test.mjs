@@ -48,29 +48,52 @@ test("links are clickable and safe", async (t) => {
 
 test("the policy forbids inline and foreign code", async (t) => {
   const server = await PapoServer.start(t);
-  const policy = (await fetch(server.url)).headers.get("content-security-policy") ?? "";
+  const { headers } = await fetch(server.url);
+  const policy = headers.get("content-security-policy") ?? "";
   assert.doesNotMatch(policy, /unsafe/);
   assert.match(policy, /default-src|script-src/);
+  assert.equal(headers.get("cross-origin-opener-policy"), "same-origin");
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const violated = await ana.page.evaluate(async () => {
     const violated = [];
     document.addEventListener("securitypolicyviolation", ({ effectiveDirective }) => violated.push(effectiveDirective));
-    const add = (tag, attributes, text = "") => document.body.append(Object.assign(document.createElement(tag), attributes, { textContent: text }));
-    add("script", {}, "document.body.dataset.inline = 1");
-    add("script", { src: "data:text/javascript,document.body.dataset.foreign=1" });
-    add("style", {}, "body { display: none }");
-    const button = document.createElement("button");
-    button.setAttribute("onclick", "document.body.dataset.handler = 1");
-    document.body.append(button);
-    button.click();
+    const style = document.createElement("style");
+    style.textContent = "body { display: none }";
+    document.body.append(style);
     const end = Date.now() + 30_000;
-    while (violated.length < 4 && Date.now() < end) await new Promise(requestAnimationFrame);
-    return violated.sort();
+    while (violated.length < 1 && Date.now() < end) await new Promise(requestAnimationFrame);
+    return violated;
   });
-  assert.deepEqual(violated, ["script-src-attr", "script-src-elem", "script-src-elem", "style-src-elem"]);
+  assert.deepEqual(violated, ["style-src-elem"]);
+  // Text becomes code or markup nowhere: Trusted Types throw before the rest of the policy would block it.
+  const thrown = await ana.page.evaluate(() => {
+    const sinks = {
+      script: () => (document.createElement("script").textContent = "document.body.dataset.inline = 1"),
+      source: () => (document.createElement("script").src = "data:text/javascript,document.body.dataset.foreign=1"),
+      handler: () => document.body.setAttribute("onclick", "document.body.dataset.handler = 1"),
+      markup: () => (document.createElement("div").innerHTML = "<b>x</b>"),
+      policy: () => trustedTypes.createPolicy("own", { createHTML: (text) => text }),
+    };
+    return Object.keys(sinks).filter((name) => {
+      try {
+        sinks[name]();
+        return false;
+      } catch (error) {
+        return error instanceof TypeError;
+      }
+    });
+  });
+  assert.deepEqual(thrown, ["script", "source", "handler", "markup", "policy"]);
   const { inline, foreign, handler } = await ana.page.evaluate(() => ({ ...document.body.dataset }));
   assert.deepEqual([inline, foreign, handler], [undefined, undefined, undefined]);
   assert.notEqual(await ana.page.evaluate(() => getComputedStyle(document.body).display), "none");
+});
+
+test("the page may use no device of the browser", async (t) => {
+  const server = await PapoServer.start(t);
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
+  const allowed = await ana.page.evaluate(() => ["camera", "microphone", "geolocation", "usb"].filter((feature) => document.featurePolicy.allowsFeature(feature)));
+  assert.deepEqual(allowed, []);
 });
 
 test("the browser's console stays free of errors", async (t) => {

@@ -90,6 +90,22 @@ test("a rejected name is asked for again with the reason", async (t) => {
   await ana.sees("pronto", "sent");
 });
 
+test("a name that looks like another member's gets a mark", async (t) => {
+  const server = await PapoServer.start(t);
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
+  // With a Cyrillic letter.
+  const eva = await ChatWindow.open(t, server.url, { name: "Аna" });
+  await eva.until(() => /^Аna #[0-9a-f]{4}$/.test(document.getElementById("name-words").textContent));
+  await eva.say("sou a Ana");
+  const author = (await ana.sees("sou a Ana")).locator(".author");
+  assert.match(await author.textContent(), /^Аna #[0-9a-f]{4}$/);
+  assert.match(await author.locator(".mark").textContent(), /^ #[0-9a-f]{4}$/);
+  await ana.until(() => document.querySelectorAll(".person-name .mark").length === 1);
+  const twin = await ChatWindow.open(t, server.url, { context: ana.context });
+  await twin.connection("connected");
+  assert.equal(await twin.page.textContent("#name-words"), "Ana", "the same person in another window");
+});
+
 test("a dismissed name dialog gives a guest name", async (t) => {
   const server = await PapoServer.start(t);
   const window = await ChatWindow.open(t, server.url);

@@ -24,6 +24,8 @@ pub enum Code {
     InvalidId,
     /// Not a valid name.
     InvalidName,
+    /// Too short or too long a token.
+    InvalidToken,
     /// Faster than the limit.
     RateLimited,
     /// The server has its maximum of connections.
@@ -49,6 +51,7 @@ impl Code {
             Self::TextTooLong => "text_too_long",
             Self::InvalidId => "invalid_id",
             Self::InvalidName => "invalid_name",
+            Self::InvalidToken => "invalid_token",
             Self::RateLimited => "rate_limited",
             Self::ServerFull => "server_full",
             Self::AddressFull => "address_full",

@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Parser;
 
-use crate::{Epoch, Limits, RoomName, TrustedProxies, limits, ports};
+use crate::{Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports};
 
 /// Serves one chat room: its page, and Socket.IO.
 ///
@@ -39,6 +39,15 @@ pub struct Launch {
         value_delimiter = ','
     )]
     pub allow_origin: Vec<String>,
+    /// Accept requests for these hosts only, besides IP addresses and `localhost`; repeat or separate by commas, `*.DOMAIN` for all
+    /// below it. Without this flag every host is accepted, also that of another site which resolves to this server
+    #[arg(
+        long,
+        env = "PAPO_ALLOW_HOST",
+        value_name = "HOST",
+        value_delimiter = ','
+    )]
+    pub allow_host: Vec<HostPattern>,
 
     /// Proxies whose `X-Forwarded-For` tells the address of a client: networks, addresses, and the words loopback, private and none, separated by commas
     #[arg(long, env = "PAPO_TRUSTED_PROXIES", value_name = "NETWORKS", default_value_t = Self::default().trusted_proxies)]
@@ -124,12 +133,14 @@ impl Default for Launch {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([0, 0, 0, 0], ports::CHAT)),
-            admin_listen: SocketAddr::from(([0, 0, 0, 0], ports::ADMIN)),
+            // Whoever reaches it learns about the room: by default only this machine can.
+            admin_listen: SocketAddr::from(([127, 0, 0, 1], ports::ADMIN)),
             room: RoomName::new("default", "geral").expect("a constant that is a valid name"),
             title: None,
             web_root: None,
             long_polling: false,
             allow_origin: Vec::new(),
+            allow_host: Vec::new(),
             trusted_proxies: TrustedProxies::loopback(),
             broker: None,
             broker_credentials: None,
@@ -168,6 +179,7 @@ impl Launch {
             web_root,
             long_polling,
             allow_origin,
+            allow_host,
             trusted_proxies,
             broker,
             broker_credentials,
@@ -186,11 +198,14 @@ impl Launch {
         } = self;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let origins = (!allow_origin.is_empty()).then(|| allow_origin.join(","));
+        let hosts: Vec<String> = allow_host.iter().map(ToString::to_string).collect();
+        let hosts = (!hosts.is_empty()).then(|| hosts.join(","));
         let optional = [
             ("PAPO_TITLE", title.clone()),
             ("PAPO_WEB_ROOT", path(web_root)),
             ("PAPO_LONG_POLLING", long_polling.then(|| "true".to_owned())),
             ("PAPO_ALLOW_ORIGIN", origins),
+            ("PAPO_ALLOW_HOST", hosts),
             (
                 "PAPO_BROKER",
                 broker.as_ref().map(|url| url.as_str().to_owned()),
@@ -200,12 +215,7 @@ impl Launch {
             ("PAPO_DECLARE", declare.then(|| "true".to_owned())),
             ("PAPO_EPOCH", epoch.as_ref().map(ToString::to_string)),
             ("PAPO_LOG_FORMAT", log_format.clone()),
-            (
-                "PAPO_ADDRESS_CONNECTIONS",
-                limits.address.connections.map(|count| count.to_string()),
-            ),
         ];
-        let address = &limits.address;
         let always = [
             ("PAPO_LISTEN", listen.to_string()),
             ("PAPO_ADMIN_LISTEN", admin_listen.to_string()),
@@ -213,37 +223,7 @@ impl Launch {
             ("PAPO_PUBLISH_TIMEOUT", publish_timeout.to_string()),
             ("PAPO_RETENTION_BYTES", retention_bytes.to_string()),
             ("PAPO_READER_IDLE_TIMEOUT", reader_idle_timeout.to_string()),
-            ("PAPO_MAX_MESSAGE_LENGTH", limits.message_length.to_string()),
-            ("PAPO_MAX_NAME_LENGTH", limits.name_length.to_string()),
-            (
-                "PAPO_MAX_MESSAGES_PER_SECOND",
-                limits.messages_per_second.to_string(),
-            ),
-            ("PAPO_MESSAGE_BURST", limits.message_burst.to_string()),
-            ("PAPO_MAX_FRAME_SIZE", limits.frame_size.to_string()),
-            ("PAPO_MAX_CONNECTIONS", limits.connections.to_string()),
             ("PAPO_TRUSTED_PROXIES", trusted_proxies.to_string()),
-            (
-                "PAPO_ADDRESS_MESSAGES_PER_SECOND",
-                address.messages_per_second.to_string(),
-            ),
-            (
-                "PAPO_ADDRESS_MESSAGE_BURST",
-                address.message_burst.to_string(),
-            ),
-            (
-                "PAPO_ADDRESS_BYTES_PER_SECOND",
-                address.bytes_per_second.to_string(),
-            ),
-            ("PAPO_ADDRESS_BYTE_BURST", address.byte_burst.to_string()),
-            (
-                "PAPO_ADDRESS_CONNECTS_PER_SECOND",
-                address.connects_per_second.to_string(),
-            ),
-            (
-                "PAPO_ADDRESS_CONNECT_BURST",
-                address.connect_burst.to_string(),
-            ),
             ("PAPO_HISTORY_PAGE", history_page.to_string()),
             ("PAPO_SLOW_READER_TIMEOUT", slow_reader_timeout.to_string()),
             ("PAPO_DRAIN_PERIOD", drain_period.to_string()),
@@ -252,7 +232,8 @@ impl Launch {
         let given = optional
             .into_iter()
             .filter_map(|(name, value)| Some((name, value?)));
-        always.into_iter().chain(given).collect()
+        let always = always.into_iter().chain(limits.environment());
+        always.chain(given).collect()
     }
 }
 
@@ -347,6 +328,9 @@ mod tests {
                 "https://a.example".to_owned(),
                 "https://b.example".to_owned(),
             ],
+            allow_host: ["a.example", "*.b.example"]
+                .map(|host| host.parse().expect("valid"))
+                .to_vec(),
             broker: Some("amqp://mq:5672/%2f".parse().expect("valid")),
             broker_credentials: Some("/etc/papo".into()),
             broker_ca: Some("/etc/ca.crt".into()),
@@ -356,6 +340,8 @@ mod tests {
                 name_length: 8,
                 messages_per_second: 9,
                 message_burst: 10,
+                history_per_second: 19,
+                history_burst: 20,
                 frame_size: 2_048,
                 connections: 12,
                 address: AddressLimits {

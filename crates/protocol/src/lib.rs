@@ -7,17 +7,21 @@ mod epoch;
 pub mod event;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod host;
 mod launch;
 pub mod limits;
 pub mod ports;
+mod position;
 mod proxies;
 mod record;
 mod room;
 pub mod topology;
 
 pub use epoch::{Epoch, InvalidEpoch};
+pub use host::{HostPattern, InvalidHostPattern};
 pub use launch::{BrokerUrl, InvalidBrokerUrl, Launch};
 pub use limits::Limits;
+pub use position::{InvalidPosition, Position};
 pub use proxies::{InvalidTrustedProxies, TrustedProxies};
 pub use record::{InvalidMessageId, InvalidUserName, MessageId, Record, SenderId, UserName};
 pub use room::{InvalidRoomName, RoomName};

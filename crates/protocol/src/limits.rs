@@ -26,6 +26,10 @@ pub const NAME_LENGTH: Bounds = Bounds::new(1, 256, 40);
 pub const MESSAGES_PER_SECOND: Bounds = Bounds::new(1, 100_000, 10);
 /// Messages that one sender may send at once.
 pub const MESSAGE_BURST: Bounds = Bounds::new(1, 100_000, 30);
+/// Requests for history per second that one sender may make on average.
+pub const HISTORY_PER_SECOND: Bounds = Bounds::new(1, 100_000, 2);
+/// Requests for history that one sender may make at once.
+pub const HISTORY_BURST: Bounds = Bounds::new(1, 100_000, 10);
 /// Largest frame or request that a client may send, in bytes.
 pub const FRAME_SIZE: Bounds = Bounds::new(1_024, 16_777_216, 65_536);
 /// Connections that one server accepts.
@@ -95,6 +99,12 @@ pub struct Limits {
     /// Messages that one sender may send at once before the average counts
     #[arg(long = "message-burst", env = "PAPO_MESSAGE_BURST", value_name = "N", default_value_t = MESSAGE_BURST.default, value_parser = MESSAGE_BURST.parser())]
     pub message_burst: u32,
+    /// Requests for history per second that one sender may make on average; to resume before the recent messages is one
+    #[arg(long, env = "PAPO_HISTORY_PER_SECOND", value_name = "N", default_value_t = HISTORY_PER_SECOND.default, value_parser = HISTORY_PER_SECOND.parser())]
+    pub history_per_second: u32,
+    /// Requests for history that one sender may make at once before the average counts
+    #[arg(long, env = "PAPO_HISTORY_BURST", value_name = "N", default_value_t = HISTORY_BURST.default, value_parser = HISTORY_BURST.parser())]
+    pub history_burst: u32,
     /// Largest frame or request that a client may send, in bytes
     #[arg(long = "max-frame-size", env = "PAPO_MAX_FRAME_SIZE", value_name = "BYTES", default_value_t = FRAME_SIZE.default, value_parser = FRAME_SIZE.parser())]
     pub frame_size: u32,
@@ -134,10 +144,68 @@ pub struct AddressLimits {
 }
 
 impl Limits {
+    /// The environment variables that set these limits, as [`crate::Launch::environment`].
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
+        let Self {
+            message_length,
+            name_length,
+            messages_per_second,
+            message_burst,
+            history_per_second,
+            history_burst,
+            frame_size,
+            connections,
+            address,
+        } = self;
+        let numbers = [
+            ("PAPO_MAX_MESSAGE_LENGTH", message_length),
+            ("PAPO_MAX_NAME_LENGTH", name_length),
+            ("PAPO_MAX_MESSAGES_PER_SECOND", messages_per_second),
+            ("PAPO_MESSAGE_BURST", message_burst),
+            ("PAPO_HISTORY_PER_SECOND", history_per_second),
+            ("PAPO_HISTORY_BURST", history_burst),
+            ("PAPO_MAX_FRAME_SIZE", frame_size),
+            ("PAPO_MAX_CONNECTIONS", connections),
+        ];
+        let numbers = numbers.map(|(name, number)| (name, number.to_string()));
+        numbers.into_iter().chain(address.environment()).collect()
+    }
+
     /// Connections that one address may have.
     pub fn address_connections(&self) -> u32 {
         let tenth = (self.connections / 10).max(ADDRESS_CONNECTIONS_FLOOR);
         self.address.connections.unwrap_or(tenth)
+    }
+}
+
+impl AddressLimits {
+    fn environment(&self) -> impl Iterator<Item = (&'static str, String)> {
+        let Self {
+            messages_per_second,
+            message_burst,
+            bytes_per_second,
+            byte_burst,
+            connections,
+            connects_per_second,
+            connect_burst,
+        } = *self;
+        let numbers = [
+            (
+                "PAPO_ADDRESS_MESSAGES_PER_SECOND",
+                Some(messages_per_second),
+            ),
+            ("PAPO_ADDRESS_MESSAGE_BURST", Some(message_burst)),
+            ("PAPO_ADDRESS_BYTES_PER_SECOND", Some(bytes_per_second)),
+            ("PAPO_ADDRESS_BYTE_BURST", Some(byte_burst)),
+            ("PAPO_ADDRESS_CONNECTIONS", connections),
+            (
+                "PAPO_ADDRESS_CONNECTS_PER_SECOND",
+                Some(connects_per_second),
+            ),
+            ("PAPO_ADDRESS_CONNECT_BURST", Some(connect_burst)),
+        ];
+        let given = numbers.into_iter();
+        given.filter_map(|(name, number)| Some((name, number?.to_string())))
     }
 }
 
@@ -162,6 +230,8 @@ impl Default for Limits {
             name_length: NAME_LENGTH.default,
             messages_per_second: MESSAGES_PER_SECOND.default,
             message_burst: MESSAGE_BURST.default,
+            history_per_second: HISTORY_PER_SECOND.default,
+            history_burst: HISTORY_BURST.default,
             frame_size: FRAME_SIZE.default,
             connections: CONNECTIONS.default,
             address: AddressLimits::default(),

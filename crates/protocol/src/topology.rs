@@ -22,6 +22,8 @@ pub const SENDER_HEADER: &str = "papo-sender";
 pub const USER_HEADER: &str = "papo-user";
 /// Header (i64): milliseconds since the Unix epoch; AMQP's own `timestamp` has seconds only.
 pub const AT_HEADER: &str = "papo-at";
+/// Header (long string): [`crate::Record::since`], a [`crate::Position`]. Absent if the server did not know it.
+pub const SINCE_HEADER: &str = "papo-since";
 /// Header (i64) that RabbitMQ puts on each delivery from a stream.
 pub const STREAM_OFFSET_HEADER: &str = "x-stream-offset";
 

@@ -6,11 +6,10 @@
 )]
 
 use papo_protocol::RoomName;
-use rabbitmq_http_client::responses::{ExchangeInfo, QueueInfo};
 
 use super::{
     drift::covers,
-    rabbitmq::{check_exchange, check_log, epoch_of},
+    rabbitmq::{Exchange, Queue, check_exchange, check_log, epoch_of},
 };
 use crate::{
     desired::{LogPolicy, Topology, User},
@@ -20,13 +19,13 @@ use crate::{
 
 /// An answer of the management API: an exchange, or a list of queues.
 pub fn management_api(data: &[u8]) {
-    if let Ok(exchange) = serde_json::from_slice::<ExchangeInfo>(data) {
-        let ours = check_exchange(&exchange, "u-1").is_ok();
-        assert!(!ours || exchange.exchange_type == "topic" && exchange.durable);
+    if let Ok(exchange) = serde_json::from_slice::<Exchange>(data) {
+        let ours = check_exchange(&exchange, "x", "u-1").is_ok();
+        assert!(!ours || exchange.kind == "topic" && exchange.durable);
     }
     let topology = topology();
-    for queue in serde_json::from_slice::<Vec<QueueInfo>>(data).unwrap_or_default() {
-        assert_eq!(check_log(&queue).is_ok(), queue.queue_type == "stream");
+    for queue in serde_json::from_slice::<Vec<Queue>>(data).unwrap_or_default() {
+        assert_eq!(check_log(&queue, "x").is_ok(), queue.kind == "stream");
         if let Some(epoch) = epoch_of(&topology, &queue.name) {
             let name = papo_protocol::topology::log(&topology.room, &epoch);
             assert_eq!(name, queue.name);

@@ -5,18 +5,20 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::client::REQUEST_TIMEOUT;
 use crate::error::BrokerError;
 
-/// How long the circuit is open after a request that got no answer.
+/// How long the circuit is open after a request that got no answer, or after a room that took too long.
 const OPEN: Duration = Duration::from_secs(5);
 
 /// Fails requests to a broker that has just not answered one.
 ///
-/// Without it rooms would wait for such a broker one after the other, take up all reconciles that may run concurrently, and make rooms of other
-/// brokers wait too. While the circuit is open one room at a time tries the broker, and the others get the last error.
-#[derive(Default)]
-pub(super) struct CircuitBreaker(Mutex<Option<Open>>);
+/// Without it rooms would wait for such a broker one after the other, take up all slots of the namespace, and make rooms of its other brokers
+/// wait too. While the circuit is open one room at a time tries the broker, and the others get the last error.
+pub(super) struct CircuitBreaker {
+    open: Mutex<Option<Open>>,
+    /// How long an attempt may take.
+    timeout: Duration,
+}
 
 struct Open {
     until: Instant,
@@ -24,28 +26,43 @@ struct Open {
     message: String,
 }
 
+impl Open {
+    fn check(&self, now: Instant) -> Result<(), BrokerError> {
+        if now >= self.until {
+            return Ok(());
+        }
+        Err(BrokerError::Unreachable {
+            attempt: self.attempt.clone(),
+            message: self.message.clone(),
+        })
+    }
+}
+
 impl CircuitBreaker {
-    /// Allows a request, or fails it with the last error.
-    pub(super) fn allow(&self, now: Instant) -> Result<(), BrokerError> {
-        match &mut *self.lock() {
-            Some(Open {
-                until,
-                attempt,
-                message,
-            }) if now < *until => Err(BrokerError::Unreachable {
-                attempt: attempt.clone(),
-                message: message.clone(),
-            }),
-            Some(Open { until, .. }) => {
-                // Half-open: this request decides. The others wait for its result, for as long as it may take.
-                *until = now + REQUEST_TIMEOUT + OPEN;
-                Ok(())
-            }
-            None => Ok(()),
+    /// A closed circuit. `timeout` is how long an attempt may take.
+    pub(super) fn new(timeout: Duration) -> Self {
+        Self {
+            open: Mutex::default(),
+            timeout,
         }
     }
 
-    /// Records the result of a request that was allowed.
+    /// Fails with the last error while the circuit is open.
+    pub(super) fn check(&self, now: Instant) -> Result<(), BrokerError> {
+        self.lock().as_ref().map_or(Ok(()), |open| open.check(now))
+    }
+
+    /// Allows an attempt, or fails it with the last error.
+    pub(super) fn allow(&self, now: Instant) -> Result<(), BrokerError> {
+        if let Some(open) = &mut *self.lock() {
+            open.check(now)?;
+            // Half-open: this attempt decides. The others wait for its result, for as long as it may take.
+            open.until = now + self.timeout + OPEN;
+        }
+        Ok(())
+    }
+
+    /// Records the result of an attempt that was allowed.
     pub(super) fn record(&self, error: Option<&BrokerError>, now: Instant) {
         *self.lock() = match error {
             Some(BrokerError::Unreachable { attempt, message }) => Some(Open {
@@ -59,7 +76,7 @@ impl CircuitBreaker {
 
     fn lock(&self) -> MutexGuard<'_, Option<Open>> {
         // A panic elsewhere cannot leave it half written.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -69,7 +86,7 @@ mod tests {
 
     #[test]
     fn unreachable_broker_is_tried_by_one_room_at_a_time() {
-        let (circuit, start) = (CircuitBreaker::default(), Instant::now());
+        let (circuit, start) = (CircuitBreaker::new(Duration::from_secs(30)), Instant::now());
         let silent = BrokerError::Unreachable {
             attempt: "cannot read the exchange".to_owned(),
             message: "timed out".to_owned(),
@@ -80,7 +97,9 @@ mod tests {
         assert_eq!(error, silent.to_string());
 
         let later = start + OPEN;
+        circuit.check(later).expect("it may be tried again");
         circuit.allow(later).expect("one room tries again");
+        circuit.check(later).expect_err("the others wait");
         circuit.allow(later).expect_err("and only one");
         circuit.record(None, later);
         circuit.allow(later).expect("the broker answers");

@@ -1,63 +1,76 @@
-//! The brokers in use: where each is, its circuit breaker, and its management API.
+//! The brokers in use: where each is, its circuit breaker, its management API, and the bounds on all work there.
 
+mod bounds;
 mod circuit_breaker;
-mod client;
+mod hosts;
+mod management;
 mod settings;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Instant,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 use k8s_openapi::api::core::v1::Secret;
-use rabbitmq_http_client::api::{Client, ClientBuilder};
+use tokio::time::timeout;
 
 use crate::{config::SecretRef, error::BrokerError, metrics::Metrics};
 
+pub use bounds::Bound;
+use bounds::Slots;
+pub(crate) use bounds::{PAGE, PAGES};
 use circuit_breaker::CircuitBreaker;
-use client::http_client;
+pub use hosts::HostPattern;
+pub(crate) use management::{Failure, Management};
 pub use settings::Settings;
 
 /// A broker to work on.
 pub struct Broker {
     settings: Settings,
     circuit: CircuitBreaker,
-    pub(crate) api: Client<String, String, String>,
+    slots: Arc<Slots>,
+    timeout: Duration,
+    pub(crate) management: Management,
     pub(crate) metrics: Metrics,
 }
 
 impl Broker {
-    fn new(settings: Settings, metrics: Metrics) -> Result<Self, String> {
-        let http = http_client(&settings).map_err(|error| error.to_string())?;
-        let api = ClientBuilder::new()
-            .with_endpoint(settings.endpoint())
-            .with_basic_auth_credentials(settings.username.clone(), settings.password.clone())
-            .with_client(http)
-            .build()
-            .map_err(|error| error.to_string())?;
-        Ok(Self {
-            settings,
-            circuit: CircuitBreaker::default(),
-            api,
-            metrics,
-        })
-    }
-
     /// Where it is.
     pub fn settings(&self) -> &Settings {
         &self.settings
     }
 
-    /// Does some work on the broker, unless the broker has just not answered another room.
+    /// Does the work of one room on the broker, in a slot and within the time-out, unless the broker has just not answered another room.
     pub(crate) async fn attempt<T>(
         &self,
         work: impl Future<Output = Result<T, BrokerError>>,
     ) -> Result<T, BrokerError> {
+        self.circuit.check(Instant::now())?;
+        let Some(_slot) = self.slots.acquire().await else {
+            self.metrics.broker_bound("slots");
+            return Err(BrokerError::Busy);
+        };
         self.circuit.allow(Instant::now())?;
-        let result = work.await;
+        let result = timeout(self.timeout, work)
+            .await
+            .unwrap_or_else(|_| Err(self.timed_out()));
+        if let Err(BrokerError::OverBound { bound, .. }) = &result {
+            self.metrics.broker_bound(bound.label());
+        }
         self.circuit.record(result.as_ref().err(), Instant::now());
         result
+    }
+
+    fn timed_out(&self) -> BrokerError {
+        self.metrics.broker_bound("time");
+        BrokerError::Unreachable {
+            attempt: "cannot finish the room".to_owned(),
+            message: format!(
+                "its requests took longer than {} s together (--broker-timeout)",
+                self.timeout.as_secs()
+            ),
+        }
     }
 
     /// The virtual host of the rooms.
@@ -66,13 +79,49 @@ impl Broker {
     }
 }
 
+/// Which brokers rooms may use, and how much of the operator.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// Rooms that the operator reconciles concurrently. Those on brokers whose Secrets are in one namespace get a quarter, and those on the
+    /// operator's own broker the other three quarters: whoever has a slow broker leaves a part to everybody else.
+    pub concurrency: usize,
+    /// How long the work of one room on a broker may take.
+    pub timeout: Duration,
+    /// Hosts that rooms may name in their Secrets; any if empty.
+    pub allowed_hosts: Vec<HostPattern>,
+    /// The operator's own Secret, whose host is always allowed.
+    pub default_secret: Option<SecretRef>,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            concurrency: 16,
+            timeout: Duration::from_secs(30),
+            allowed_hosts: Vec::new(),
+            default_secret: None,
+        }
+    }
+}
+
 /// The brokers in use, each with its connections, for as long as their Secrets say the same.
 #[derive(Default)]
 pub struct Brokers {
+    policy: Policy,
     known: Mutex<HashMap<SecretRef, Arc<Broker>>>,
+    /// By namespace of the Secret: a tenant who names one host in many Secrets gets no more of the operator.
+    slots: Mutex<HashMap<String, Arc<Slots>>>,
 }
 
 impl Brokers {
+    /// No brokers yet.
+    pub fn new(policy: Policy) -> Self {
+        Self {
+            policy,
+            ..Self::default()
+        }
+    }
+
     /// The broker that a Secret describes.
     pub fn get(
         &self,
@@ -85,23 +134,75 @@ impl Brokers {
             problem,
         };
         let settings = Settings::parse(secret).map_err(bad)?;
-        // Nothing panics while it is held.
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if !self.is_allowed(name, &settings) {
+            return Err(BrokerError::NotAllowed {
+                secret: name.clone(),
+                host: settings.host().to_owned(),
+            });
+        }
+        let mut known = lock(&self.known);
         if let Some(broker) = known.get(name)
             && broker.settings == settings
         {
             return Ok(broker.clone());
         }
-        let broker = Arc::new(Broker::new(settings, metrics.clone()).map_err(bad)?);
+        let management = Management::new(&settings).map_err(|_| {
+            bad(
+                "no HTTP client can be made of it; check that `ca.crt` is a certificate in PEM"
+                    .to_owned(),
+            )
+        })?;
+        let broker = Arc::new(Broker {
+            settings,
+            circuit: CircuitBreaker::new(self.policy.timeout),
+            slots: self.slots(&name.namespace),
+            timeout: self.policy.timeout,
+            management,
+            metrics: metrics.clone(),
+        });
         known.insert(name.clone(), broker.clone());
         Ok(broker)
     }
 
     /// Forgets a broker whose Secret is gone.
     pub fn forget(&self, name: &SecretRef) {
-        self.known
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(name);
+        lock(&self.known).remove(name);
     }
+
+    fn is_allowed(&self, name: &SecretRef, settings: &Settings) -> bool {
+        let Policy {
+            allowed_hosts,
+            default_secret,
+            ..
+        } = &self.policy;
+        allowed_hosts.is_empty()
+            || default_secret.as_ref() == Some(name)
+            || allowed_hosts
+                .iter()
+                .any(|pattern| pattern.matches(settings.host()))
+    }
+
+    fn slots(&self, namespace: &str) -> Arc<Slots> {
+        let default_secret = self.policy.default_secret.as_ref();
+        let is_own = default_secret.is_some_and(|own| own.namespace == namespace);
+        let quarter = (self.policy.concurrency / 4).max(1);
+        let others = self.policy.concurrency.saturating_sub(quarter).max(1);
+        let new = || {
+            Arc::new(if is_own {
+                Slots::new(others, 0)
+            } else {
+                Slots::new(quarter, quarter)
+            })
+        };
+        let mut slots = lock(&self.slots);
+        slots
+            .entry(namespace.to_owned())
+            .or_insert_with(new)
+            .clone()
+    }
+}
+
+/// Nothing panics while one of these is held.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

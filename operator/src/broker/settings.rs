@@ -17,7 +17,7 @@ use papo_protocol::BrokerUrl;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Everything but the unreserved characters of RFC 3986, section 2.3.
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
@@ -95,6 +95,11 @@ impl Settings {
     /// The broker's own certificate authority.
     pub fn ca(&self) -> Option<&str> {
         self.ca.as_deref()
+    }
+
+    /// Its host, as the Secret names it.
+    pub(super) fn host(&self) -> &str {
+        &self.host
     }
 
     /// The virtual host of the rooms.

@@ -5,7 +5,10 @@ use std::{sync::Arc, time::Duration};
 use kube::runtime::{controller::Action, events::Recorder};
 use rand::RngExt;
 
-use crate::{answer, backoff::Failures, clients::Clients, config::Defaults, progress::Progress};
+use crate::{
+    answer, backoff::Failures, clients::Clients, config::Defaults, error::BrokerError,
+    progress::Progress, rooms::Rooms,
+};
 
 /// The longest that a reconcile may take: more than all requests to a slow broker together, so that only one that hangs is ended.
 pub(crate) const TIMEOUT: Duration = Duration::from_mins(3);
@@ -16,6 +19,8 @@ pub struct Context {
     pub clients: Clients,
     /// Writes events.
     pub recorder: Recorder,
+    /// All rooms.
+    pub rooms: Rooms,
     /// What rooms get unless their spec says otherwise.
     pub defaults: Defaults,
     /// The resync period: when a room in which nothing has changed is reconciled again.
@@ -41,6 +46,9 @@ pub enum Error {
     /// Something is not as the spec says; the status names it.
     #[error("{0}")]
     Incomplete(String),
+    /// The operator does too much for other rooms of the broker's namespace. Nothing is reported yet.
+    #[error(transparent)]
+    Busy(BrokerError),
     /// The room's own resource could not be written.
     #[error("cannot write the ChatRoom: {}", answer::message(.0))]
     Room(#[from] kube::Error),

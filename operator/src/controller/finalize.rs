@@ -25,7 +25,7 @@ use super::{
 use crate::{
     answer,
     apply::rabbitmq,
-    crd::{ChatRoom, ChatRoomSpec, DeletionPolicy},
+    crd::{self, ChatRoom, ChatRoomSpec, DeletionPolicy, StoredRoom},
     desired,
     error::BrokerError,
     finalizers, names,
@@ -42,18 +42,19 @@ const SERVERS_REQUEUE: Duration = Duration::from_secs(5);
 const NOTE_MAX: usize = 1_000;
 
 /// One step of the deletion of a room.
-pub(super) async fn finalize(chat_room: &ChatRoom, context: &Context) -> Result<Action, Error> {
+pub(super) async fn finalize(stored: &StoredRoom, context: &Context) -> Result<Action, Error> {
+    let chat_room = &stored.room;
     if !finalizers::has(chat_room) {
         return Ok(Action::await_change());
     }
     let age = deleted_for(chat_room);
     // A room whose spec was never valid has nothing; one whose spec is invalid now may have everything.
-    if let Ok(room) = room_to_clear(chat_room, context) {
+    if let Ok(room) = room_to_clear(stored, context) {
         if are_servers_ending(&room, context, age).await? {
             return Ok(Action::requeue(SERVERS_REQUEUE));
         }
-        if let Err(error) = clear_broker(chat_room, &room, context).await {
-            if !is_final(&error) && age < context.cleanup_timeout {
+        if let Err(error) = clear_broker(stored, &room, context).await {
+            if !is_final(&error) && age < cleanup_timeout(&error, context) {
                 return Err(Error::Incomplete(error.to_string()));
             }
             report_leftovers(chat_room, context, &room, &error).await;
@@ -68,17 +69,38 @@ pub(super) async fn finalize(chat_room: &ChatRoom, context: &Context) -> Result<
     Ok(Action::await_change())
 }
 
-/// The room without what does not matter here and may be invalid: its name and its broker are enough.
-fn room_to_clear(chat_room: &ChatRoom, context: &Context) -> Result<Room, validate::Invalid> {
+/// How long a broker is tried after this error. A room that only waits for its turn, behind all others of its namespace, has more time.
+fn cleanup_timeout(error: &BrokerError, context: &Context) -> Duration {
+    match error {
+        BrokerError::Busy => 2 * context.cleanup_timeout,
+        _ => context.cleanup_timeout,
+    }
+}
+
+/// The room without what does not matter here and may be invalid: its name and its broker are enough. What cannot be read is not deleted: a log
+/// whose `deletionPolicy` is unknown stays.
+fn room_to_clear(stored: &StoredRoom, context: &Context) -> Result<Room, validate::Invalid> {
+    let spec = &stored.room.spec;
+    let broker = if stored.is_readable("broker") {
+        spec.broker.clone()
+    } else {
+        // In the place of one that is not known, and not the default: `clear_broker` does not use it.
+        Some(crd::Broker::default())
+    };
+    let deletion_policy = if stored.is_readable("deletionPolicy") {
+        spec.deletion_policy
+    } else {
+        Some(DeletionPolicy::Retain)
+    };
     let mut bare = ChatRoom::new(
-        &chat_room.name_any(),
+        &stored.name_any(),
         ChatRoomSpec {
-            broker: chat_room.spec.broker.clone(),
-            deletion_policy: chat_room.spec.deletion_policy,
+            broker,
+            deletion_policy,
             ..ChatRoomSpec::default()
         },
     );
-    bare.metadata = chat_room.metadata.clone();
+    bare.metadata = stored.room.metadata.clone();
     validate(&bare, &context.defaults)
 }
 
@@ -144,10 +166,14 @@ async fn delete_servers(room: &Room, context: &Context) -> Result<bool, kube::Er
 }
 
 async fn clear_broker(
-    chat_room: &ChatRoom,
+    stored: &StoredRoom,
     room: &Room,
     context: &Context,
 ) -> Result<(), BrokerError> {
+    if !stored.is_readable("broker") {
+        return Err(BrokerError::Unknown);
+    }
+    let chat_room = &stored.room;
     let broker = context.clients.broker(&room.broker).await?;
     let keep_log = room.deletion_policy == DeletionPolicy::Retain;
     let had_log = chat_room
@@ -163,7 +189,10 @@ async fn clear_broker(
 fn is_final(error: &BrokerError) -> bool {
     matches!(
         error,
-        BrokerError::NoSecret(_) | BrokerError::BadSecret { .. }
+        BrokerError::Unknown
+            | BrokerError::NoSecret(_)
+            | BrokerError::BadSecret { .. }
+            | BrokerError::NotAllowed { .. }
     )
 }
 

@@ -18,7 +18,7 @@ use kube::{
         Predicate, PredicateConfig, WatchStreamExt,
         controller::{Action, Config, Controller},
         predicates,
-        reflector::{Store, store},
+        reflector::{Store, store::Writer},
         watcher,
     },
 };
@@ -29,7 +29,7 @@ use crate::{
     backoff::WatchBackoff,
     cache::{self, Cache, WatchReporter, Writers},
     clients,
-    crd::ChatRoom,
+    crd::StoredRoom,
     desired,
     metrics::Metrics,
     progress::Watchdog,
@@ -46,6 +46,8 @@ pub struct Scope {
     pub concurrency: u16,
     /// How long rooms may wait without any reconcile finishing.
     pub stall_timeout: Duration,
+    /// Where its rooms are kept.
+    pub rooms: Writer<StoredRoom>,
 }
 
 impl Scope {
@@ -80,7 +82,7 @@ impl Scope {
 
 /// Reconciles the rooms of a scope until `shutdown`. Reconciles under way are finished.
 pub async fn run(
-    scope: Scope,
+    mut scope: Scope,
     client: Client,
     context: impl FnOnce(Cache) -> Context,
     readiness: &Readiness,
@@ -89,7 +91,7 @@ pub async fn run(
     let (cache, writers) = Cache::new(&client);
     let context = Arc::new(context(cache));
     let metrics = context.clients.metrics.clone();
-    let (rooms, changed) = watch_rooms(&scope, &client, readiness, &metrics);
+    let (rooms, changed) = watch_rooms(&mut scope, &client, readiness, &metrics);
     let watchdog = Watchdog {
         rooms: rooms.clone(),
         namespace: scope.namespace.clone().unwrap_or_default(),
@@ -144,21 +146,22 @@ pub async fn run(
 
 /// The rooms of the scope, and a stream of those whose spec or finalizers have changed.
 fn watch_rooms(
-    scope: &Scope,
+    scope: &mut Scope,
     client: &Client,
     readiness: &Readiness,
     metrics: &Metrics,
 ) -> (
-    Store<ChatRoom>,
-    impl Stream<Item = Result<ChatRoom, watcher::Error>> + Send + use<>,
+    Store<StoredRoom>,
+    impl Stream<Item = Result<StoredRoom, watcher::Error>> + Send + use<>,
 ) {
-    let (rooms, writer) = store();
+    let writer = std::mem::take(&mut scope.rooms);
+    let rooms = writer.as_reader();
     let reporter = scope.reporter("ChatRoom", readiness, metrics);
     let latch = readiness.latch(scope.named("rooms"));
-    let changed = cache::relisting(scope.api::<ChatRoom>(client), watcher::Config::default())
+    let changed = cache::relisting(scope.api::<StoredRoom>(client), watcher::Config::default())
         .backoff(WatchBackoff::default())
         .reflect(writer)
-        .inspect(cache::report_rooms::<ChatRoom>(reporter, latch))
+        .inspect(cache::report_rooms::<StoredRoom>(reporter, latch))
         .applied_objects()
         .predicate_filter(
             predicates::generation.combine(predicates::finalizers),
@@ -167,22 +170,31 @@ fn watch_rooms(
     (rooms, changed)
 }
 
+/// The longest delay before a room that waits for its turn on its broker asks again.
+const LONGEST_TURN_DELAY: Duration = Duration::from_secs(5);
+
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the signature that `Controller::run` asks for"
 )]
-fn after_failure(chat_room: Arc<ChatRoom>, error: &Error, context: Arc<Context>) -> Action {
+fn after_failure(stored: Arc<StoredRoom>, error: &Error, context: Arc<Context>) -> Action {
     let delay = context
         .failures
-        .next_delay(&chat_room.uid().unwrap_or_default());
+        .next_delay(&stored.uid().unwrap_or_default());
     // The clean-up of a deleted room ends at its time-out, not at the first attempt after it.
-    let delay = finalize::cleanup_time_left(&chat_room, &context)
+    let delay = finalize::cleanup_time_left(&stored.room, &context)
         .map_or(delay, |time_left| delay.min(time_left));
     let room = format!(
         "{}/{}",
-        chat_room.namespace().unwrap_or_default(),
-        chat_room.name_any()
+        stored.namespace().unwrap_or_default(),
+        stored.name_any()
     );
+    if let Error::Busy(_) = error {
+        // Nothing has failed, and rooms that are reconciled again and again must not overtake it.
+        let delay = delay.min(LONGEST_TURN_DELAY);
+        tracing::debug!(room, %error, ?delay, "the room waits for its turn");
+        return Action::requeue(delay);
+    }
     tracing::warn!(room, %error, ?delay, "the room is not as its spec says; retrying");
     Action::requeue(delay)
 }

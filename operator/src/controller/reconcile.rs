@@ -17,19 +17,24 @@ use super::{
 };
 use crate::{
     apply::{self, apply},
-    crd::{ChatRoom, ChatRoomStatus},
+    crd::{ChatRoom, ChatRoomStatus, StoredRoom},
+    error::BrokerError,
     finalizers,
     status::{self, status},
-    validate::{Room, validate},
+    validate::{Invalid, Room, validate},
 };
 
 /// The requeue while servers are starting or updating. A watch reports most of that, but not what their pods wait for.
 const ROLLOUT_REQUEUE: Duration = Duration::from_secs(5);
 
+/// A room that has waited for its turn on its broker for so long says so, and its servers are reconciled without the broker. A shorter wait is
+/// not worth a change of the status: many rooms wait for a moment when the operator starts.
+const BUSY_REPORTED_AFTER: Duration = Duration::from_secs(20);
+
 /// Makes a room as its spec says, and reports its status.
-pub async fn reconcile(chat_room: Arc<ChatRoom>, context: Arc<Context>) -> Result<Action, Error> {
+pub async fn reconcile(stored: Arc<StoredRoom>, context: Arc<Context>) -> Result<Action, Error> {
     let began = Instant::now();
-    let result = timeout(TIMEOUT, reconcile_in_time(&chat_room, &context))
+    let result = timeout(TIMEOUT, reconcile_in_time(&stored, &context))
         .await
         .unwrap_or(Err(Error::TimedOut));
     // A reconcile that hangs until its time-out is no progress: the operator must not look healthy because of it.
@@ -37,16 +42,20 @@ pub async fn reconcile(chat_room: Arc<ChatRoom>, context: Arc<Context>) -> Resul
         context.progress.finished();
     }
     let metrics = &context.clients.metrics;
-    metrics.reconciled(began.elapsed(), result.is_ok());
+    // A room that waits for its turn is not reconciled yet, and has not failed.
+    if !matches!(result, Err(Error::Busy(_))) {
+        metrics.reconciled(began.elapsed(), result.is_ok());
+    }
     if result.is_ok() {
-        context.failures.reset(&chat_room.uid().unwrap_or_default());
+        context.failures.reset(&stored.uid().unwrap_or_default());
     }
     result
 }
 
-async fn reconcile_in_time(chat_room: &ChatRoom, context: &Context) -> Result<Action, Error> {
+async fn reconcile_in_time(stored: &StoredRoom, context: &Context) -> Result<Action, Error> {
+    let chat_room = &stored.room;
     if chat_room.meta().deletion_timestamp.is_some() {
-        return finalize::finalize(chat_room, context).await;
+        return finalize::finalize(stored, context).await;
     }
     let last = chat_room.status.clone().unwrap_or_default();
     let generation = chat_room.meta().generation;
@@ -55,8 +64,14 @@ async fn reconcile_in_time(chat_room: &ChatRoom, context: &Context) -> Result<Ac
         report(context, chat_room, &status).await?;
         return Ok(context.resync());
     }
-    match validate(chat_room, &context.defaults) {
-        Ok(room) => apply_and_report(chat_room, &room, &last, context).await,
+    match read(stored, context) {
+        Ok(room) => {
+            let others = &context.rooms;
+            let room = others
+                .without_foreign_hosts(room, stored, &context.defaults)
+                .await;
+            apply_and_report(chat_room, &room, &last, context).await
+        }
         Err(invalid) => {
             let status = status::invalid(&invalid, generation, &last, Timestamp::now());
             report(context, chat_room, &status).await?;
@@ -64,6 +79,14 @@ async fn reconcile_in_time(chat_room: &ChatRoom, context: &Context) -> Result<Ac
             Ok(context.resync())
         }
     }
+}
+
+fn read(stored: &StoredRoom, context: &Context) -> Result<Room, Invalid> {
+    if stored.unreadable.is_empty() {
+        return validate(&stored.room, &context.defaults);
+    }
+    let problems: Vec<String> = stored.unreadable.iter().map(ToString::to_string).collect();
+    Err(Invalid::Unreadable(problems.join("; ")))
 }
 
 async fn apply_and_report(
@@ -82,6 +105,11 @@ async fn apply_and_report(
     }
     // On the heap: the requests of all children make it large.
     let outcome = Box::pin(apply(clients, room, epoch_of(last))).await;
+    if matches!(outcome.broker, Err(BrokerError::Busy))
+        && context.failures.age(&room.uid) < BUSY_REPORTED_AFTER
+    {
+        return Err(Error::Busy(BrokerError::Busy));
+    }
     let generation = chat_room.meta().generation;
     let status = status(room, generation, &outcome, last, Timestamp::now());
     report(context, chat_room, &status).await?;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::context::Context;
 use crate::{
-    crd::{ChatRoom, ChatRoomStatus, condition},
+    crd::{ChatRoom, ChatRoomStatus, StoredRoom, condition},
     names, status,
 };
 
@@ -28,7 +28,8 @@ pub(super) async fn report(
         "kind": ChatRoom::kind(&()),
         "status": now,
     });
-    let api: Api<ChatRoom> = Api::namespaced(
+    // The answer holds the spec too, which may be unreadable.
+    let api: Api<StoredRoom> = Api::namespaced(
         context.clients.client.clone(),
         &chat_room.namespace().unwrap_or_default(),
     );

@@ -60,6 +60,8 @@ mod tests {
             ("nameLength", limits::NAME_LENGTH),
             ("messagesPerSecond", limits::MESSAGES_PER_SECOND),
             ("messageBurst", limits::MESSAGE_BURST),
+            ("historyPerSecond", limits::HISTORY_PER_SECOND),
+            ("historyBurst", limits::HISTORY_BURST),
             ("frameSize", limits::FRAME_SIZE),
             ("connections", limits::CONNECTIONS),
             (

@@ -13,6 +13,7 @@ mod pods;
 mod route;
 mod schema;
 mod status;
+mod stored;
 
 use kube::{CustomResource, KubeSchema};
 use papo_protocol::limits;
@@ -24,6 +25,7 @@ pub use pods::{ImagePullPolicy, Placement, Resources};
 pub use route::{Gateway, Ingress, ParentRef};
 pub use schema::IntOrText;
 pub use status::{ChatRoomStatus, condition};
+pub use stored::{StoredRoom, Unreadable};
 
 /// The plural and group under which the API server knows the resource.
 pub const CRD_NAME: &str = "chatrooms.papo.chat";
@@ -146,6 +148,14 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::MESSAGE_BURST.min, max = limits::MESSAGE_BURST.max))]
     pub message_burst: Option<u32>,
+    /// Requests for history per second that one sender may make on average; 2 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::HISTORY_PER_SECOND.min, max = limits::HISTORY_PER_SECOND.max))]
+    pub history_per_second: Option<u32>,
+    /// Requests for history that one sender may make at once before the average counts; 10 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::HISTORY_BURST.min, max = limits::HISTORY_BURST.max))]
+    pub history_burst: Option<u32>,
     /// Largest frame a client may send, in bytes; 65536 if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::FRAME_SIZE.min, max = limits::FRAME_SIZE.max))]

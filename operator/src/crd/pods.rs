@@ -63,7 +63,7 @@ pub struct Placement {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8))]
     pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
-    /// Priority class of the pods.
+    /// Priority class of the pods. The operator allows only some (`operator.allowedPriorityClasses` of the chart).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub priority_class_name: Option<String>,

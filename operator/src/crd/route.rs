@@ -11,7 +11,7 @@ use super::schema;
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ingress {
-    /// Host name of the room. `NAME.DOMAIN` if not given and the operator has a default domain.
+    /// Host name of the room. `NAME-NAMESPACE.DOMAIN` if not given and the operator has a default domain. A host that another room has is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 253),
@@ -22,7 +22,8 @@ pub struct Ingress {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub class_name: Option<String>,
-    /// Annotations of the Ingress, such as what its controller needs for WebSockets. They are added to the operator's defaults, and override them.
+    /// Annotations of the Ingress, such as what its controller needs for WebSockets. They are added to the operator's defaults, and override
+    /// them. The operator allows only some keys (`operator.allowedIngressAnnotations` of the chart).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::annotations")]
     pub annotations: Option<BTreeMap<String, String>>,
@@ -40,7 +41,8 @@ pub struct Gateway {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 8))]
     pub parent_refs: Option<Vec<ParentRef>>,
-    /// Host names of the room. `NAME.DOMAIN` if not given and the operator has a default domain; else all hosts of the listener.
+    /// Host names of the room. `NAME-NAMESPACE.DOMAIN` if not given and the operator has a default domain; else all hosts of the listener. A host
+    /// that another room has is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 8),

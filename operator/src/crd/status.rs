@@ -30,7 +30,7 @@ pub struct ChatRoomStatus {
     /// Generation of the spec that this status is about.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// `Ready` sums up; `Accepted`, `BrokerReady`, `Available`, `UpToDate` and `RouteAccepted` say what is missing, in the words of the API server, the broker or the Gateway.
+    /// `Ready` sums up; `Accepted`, `BrokerReady`, `Available`, `UpToDate` and `RouteAccepted` say what is missing, in the words of the API server or the Gateway where they have any.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "schema::conditions")]
     pub conditions: Vec<Condition>,
@@ -38,6 +38,10 @@ pub struct ChatRoomStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub url: Option<String>,
+    /// Hosts that the room has. No other room gets them as long as this one asks for them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 9), inner(length(max = 253)))]
+    pub hosts: Vec<String>,
     /// Servers that exist, ready or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub replicas: Option<i32>,

@@ -1,6 +1,6 @@
 //! The servers of a room.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use k8s_openapi::{
     api::{
@@ -18,7 +18,7 @@ use k8s_openapi::{
         util::intstr::IntOrString,
     },
 };
-use papo_protocol::{Launch, ports};
+use papo_protocol::{HostPattern, Launch, ports};
 
 use super::{log::Log, metadata::metadata, secret::CA_KEY};
 use crate::{
@@ -64,6 +64,9 @@ pub fn deployment(room: &Room, log: &Log) -> Deployment {
 fn launch(room: &Room, log: &Log) -> Launch {
     let credentials = Path::new(CREDENTIALS);
     Launch {
+        // The kubelet and Prometheus reach it from outside the pod.
+        admin_listen: SocketAddr::from(([0, 0, 0, 0], ports::ADMIN)),
+        allow_host: hosts(room),
         room: room.name.clone(),
         title: room.title.clone(),
         broker: Some(log.broker.clone()),
@@ -76,6 +79,31 @@ fn launch(room: &Room, log: &Log) -> Launch {
         log_format: Some("json".to_owned()),
         ..Launch::default()
     }
+}
+
+/// The hosts of the room's routes, and the names of its Service. Empty, which is every host, if there is a route that the operator
+/// does not know: one without host names, or one that somebody made for a room without routes.
+fn hosts(room: &Room) -> Vec<HostPattern> {
+    let ingress = room.ingress.iter().map(|ingress| ingress.host.as_str());
+    let route = room.route.iter().flat_map(|route| &route.hostnames);
+    let is_open = room
+        .route
+        .as_ref()
+        .is_some_and(|route| route.hostnames.is_empty());
+    let routes: Vec<&str> = ingress.chain(route.map(String::as_str)).collect();
+    if routes.is_empty() || is_open {
+        return Vec::new();
+    }
+    let (service, namespace) = (names::child(&room.name), room.name.namespace());
+    let domains =
+        ["", ".svc", ".svc.cluster.local"].map(|domain| format!("{service}.{namespace}{domain}"));
+    let names = routes
+        .into_iter()
+        .map(str::to_owned)
+        .chain([service])
+        .chain(domains);
+    let hosts: Result<Vec<HostPattern>, _> = names.map(|name| name.parse()).collect();
+    hosts.unwrap_or_default()
 }
 
 fn selector(room: &Room) -> LabelSelector {

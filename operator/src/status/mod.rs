@@ -44,7 +44,10 @@ pub fn status(
         .partition(|failure| failure.is_about_route());
     let available = failed(&failures).unwrap_or_else(|| servers::available(room, deployment, pods));
     let up_to_date = servers::up_to_date(room, deployment, pods);
-    let route_accepted = failed(&route_failures)
+    let conflict = room.host_conflict.as_ref();
+    let route_accepted = conflict
+        .map(|conflict| state(false, "HostConflict", conflict.to_string()))
+        .or_else(|| failed(&route_failures))
         .or_else(|| route::accepted(room, ingress.as_deref(), http_route.as_deref()));
     let servers = deployment.and_then(|deployment| deployment.status.as_ref());
     let mut states = vec![
@@ -58,6 +61,7 @@ pub fn status(
         observed_generation: generation,
         conditions: conditions(&states, generation, last, now),
         url: Some(desired::url(room)),
+        hosts: room.hosts(),
         replicas: Some(servers.and_then(|servers| servers.replicas).unwrap_or(0)),
         ready_replicas: Some(
             servers

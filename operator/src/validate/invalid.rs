@@ -45,6 +45,26 @@ pub enum Invalid {
     /// Neither the room nor the operator names a host.
     #[error("spec.ingress.host is needed: the operator has no default domain")]
     NoHost,
+    /// The default host would have a label that no host name can have.
+    #[error(
+        "spec.ingress.host or spec.gateway.hostnames is needed: the default host would begin with {0}, which is longer than 63 characters"
+    )]
+    LongHost(String),
+    /// An annotation that rooms may not set.
+    #[error(
+        "spec.ingress.annotations has the key {0}, which rooms may not set; the chart's value operator.allowedIngressAnnotations (--allow-ingress-annotation) lists those that they may"
+    )]
+    Annotation(String),
+    /// A priority class that rooms may not have.
+    #[error(
+        "spec.placement.priorityClassName is {0}, which rooms may not have; the chart's value operator.allowedPriorityClasses (--allow-priority-class) lists those that they may"
+    )]
+    PriorityClass(String),
+    /// Fields that this operator cannot read.
+    #[error(
+        "this operator cannot read {0}; correct it, or install the operator of the version that it was written for"
+    )]
+    Unreadable(String),
     /// Neither the room nor the operator names a Gateway.
     #[error("spec.gateway.parentRefs is needed: the operator has no default Gateway")]
     NoParent,

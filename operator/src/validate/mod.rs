@@ -7,6 +7,8 @@ mod invalid;
 mod limits;
 mod room;
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use kube::{Resource, ResourceExt};
 use papo_protocol::{
     RoomName,
@@ -22,6 +24,9 @@ use crate::{
 pub use invalid::Invalid;
 use limits::limits;
 pub use room::{Ingress, Pods, Retention, Room, Route};
+
+/// The longest label of a host name (RFC 1035, section 2.3.4), in bytes.
+const LABEL_MAX: usize = 63;
 
 /// Checks a room, and fills in the operator's defaults for what its spec leaves out.
 pub fn validate(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Room, Invalid> {
@@ -46,7 +51,7 @@ pub fn validate(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Room, Inval
         retention: retention(spec.retention.as_ref())?,
         limits: limits(spec.limits.as_ref())?,
         broker: broker(chat_room, defaults).ok_or(Invalid::NoBroker)?,
-        pods: pods(chat_room, defaults),
+        pods: pods(chat_room, defaults)?,
         ingress: spec
             .ingress
             .as_ref()
@@ -57,6 +62,7 @@ pub fn validate(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Room, Inval
             .as_ref()
             .map(|spec| route(spec, &name, defaults))
             .transpose()?,
+        host_conflict: None,
         deletion_policy: spec.deletion_policy.unwrap_or_default(),
         name,
     })
@@ -103,9 +109,15 @@ fn bytes(text: &str) -> Option<u64> {
         .filter(|bytes| (MIN_RETENTION_BYTES..=MAX_RETENTION_BYTES).contains(bytes))
 }
 
-fn pods(chat_room: &ChatRoom, defaults: &Defaults) -> Pods {
+fn pods(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Pods, Invalid> {
     let spec = &chat_room.spec;
-    Pods {
+    let placement = spec.placement.clone().unwrap_or_default();
+    if let Some(class) = &placement.priority_class_name
+        && !defaults.allowed.has_priority_class(class)
+    {
+        return Err(Invalid::PriorityClass(class.clone()));
+    }
+    Ok(Pods {
         image: spec
             .image
             .clone()
@@ -113,33 +125,82 @@ fn pods(chat_room: &ChatRoom, defaults: &Defaults) -> Pods {
         image_pull_policy: spec.image_pull_policy.or(defaults.server_image_pull_policy),
         image_pull_secrets: defaults.server_image_pull_secrets.clone(),
         resources: spec.resources.clone().unwrap_or_default(),
-        placement: spec.placement.clone().unwrap_or_default(),
+        placement,
         trusted_proxies: defaults.server_trusted_proxies.clone(),
         log_filter: defaults.server_log_filter.clone(),
-    }
+    })
 }
 
-fn default_host(name: &RoomName, defaults: &Defaults) -> Option<String> {
-    let domain = defaults.domain.as_ref()?;
-    Some(format!("{}.{domain}", name.name()))
+/// The host of a room that names none; `None` without a default domain. One label stands for name and namespace, so that a wildcard certificate
+/// of the domain is valid for all rooms. Two rooms can have the same (`a-b` in `c`, and `a` in `b-c`): then the younger one gets none.
+fn default_host(name: &RoomName, defaults: &Defaults) -> Result<Option<String>, Invalid> {
+    let Some(domain) = &defaults.domain else {
+        return Ok(None);
+    };
+    let label = format!("{}-{}", name.name(), name.namespace());
+    if label.len() > LABEL_MAX {
+        return Err(Invalid::LongHost(label));
+    }
+    Ok(Some(format!("{label}.{domain}")))
+}
+
+/// The hosts that a room's spec asks for, whether the rest of it is valid or not.
+pub fn hosts_of(chat_room: &ChatRoom, defaults: &Defaults) -> BTreeSet<String> {
+    let namespace = chat_room.namespace().unwrap_or_default();
+    let name = RoomName::new(&namespace, &chat_room.name_any());
+    let default = name
+        .ok()
+        .and_then(|name| default_host(&name, defaults).ok()?);
+    let spec = &chat_room.spec;
+    let by_ingress = spec.ingress.as_ref().map(|it| it.host.as_ref());
+    let by_gateway = spec.gateway.as_ref().map(|it| it.hostnames.as_ref());
+    let mut hosts = BTreeSet::new();
+    hosts.extend(
+        by_ingress
+            .and_then(|host| host.or(default.as_ref()))
+            .cloned(),
+    );
+    match by_gateway {
+        Some(Some(named)) => hosts.extend(named.iter().cloned()),
+        Some(None) => hosts.extend(default),
+        None => {}
+    }
+    hosts
 }
 
 fn ingress(spec: &crd::Ingress, name: &RoomName, defaults: &Defaults) -> Result<Ingress, Invalid> {
-    let mut annotations = defaults.ingress_annotations.0.clone();
-    annotations.extend(spec.annotations.clone().unwrap_or_default());
-    let host = spec.host.clone().or_else(|| default_host(name, defaults));
+    let host = match &spec.host {
+        Some(host) => Some(host.clone()),
+        None => default_host(name, defaults)?,
+    };
     Ok(Ingress {
         host: host.ok_or(Invalid::NoHost)?,
         class_name: spec
             .class_name
             .clone()
             .or_else(|| defaults.ingress_class.clone()),
-        annotations,
+        annotations: annotations(spec, defaults)?,
         tls_secret_name: spec
             .tls_secret_name
             .clone()
             .or_else(|| defaults.ingress_tls_secret.clone()),
     })
+}
+
+/// The operator's annotations, and those of the room, as far as rooms may set them.
+fn annotations(
+    spec: &crd::Ingress,
+    defaults: &Defaults,
+) -> Result<BTreeMap<String, String>, Invalid> {
+    let mut annotations = defaults.ingress_annotations.0.clone();
+    for (key, value) in spec.annotations.iter().flatten() {
+        let is_default = annotations.get(key) == Some(value);
+        if !is_default && !defaults.allowed.has_ingress_annotation(key) {
+            return Err(Invalid::Annotation(key.clone()));
+        }
+        annotations.insert(key.clone(), value.clone());
+    }
+    Ok(annotations)
 }
 
 fn route(spec: &crd::Gateway, name: &RoomName, defaults: &Defaults) -> Result<Route, Invalid> {
@@ -150,10 +211,10 @@ fn route(spec: &crd::Gateway, name: &RoomName, defaults: &Defaults) -> Result<Ro
     if parents.is_empty() {
         return Err(Invalid::NoParent);
     }
-    let hostnames = spec
-        .hostnames
-        .clone()
-        .unwrap_or_else(|| default_host(name, defaults).into_iter().collect());
+    let hostnames = match &spec.hostnames {
+        Some(hostnames) => hostnames.clone(),
+        None => default_host(name, defaults)?.into_iter().collect(),
+    };
     Ok(Route { parents, hostnames })
 }
 
@@ -163,7 +224,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::crd::ChatRoomSpec;
+    use crate::{config::Allowed, crd::ChatRoomSpec};
 
     fn defaults() -> Defaults {
         Defaults {
@@ -240,7 +301,7 @@ mod tests {
             .expect("valid")
             .ingress
             .expect("asked for");
-        assert_eq!(ingress.host, "geral.chat.example");
+        assert_eq!(ingress.host, "geral-team.chat.example");
     }
 
     #[test]
@@ -250,6 +311,92 @@ mod tests {
             validate(&chat_room("geral", ChatRoomSpec::default()), &none),
             Err(Invalid::NoBroker)
         );
+    }
+
+    fn with_annotation(key: &str, value: &str) -> ChatRoomSpec {
+        let annotations = BTreeMap::from([(key.to_owned(), value.to_owned())]);
+        ChatRoomSpec {
+            ingress: Some(crd::Ingress {
+                host: Some("a.example".to_owned()),
+                annotations: Some(annotations),
+                ..crd::Ingress::default()
+            }),
+            ..ChatRoomSpec::default()
+        }
+    }
+
+    #[test]
+    fn only_allowed_annotations_are_valid() {
+        let defaults = Defaults {
+            ingress_annotations: r#"{"chart/own": "1"}"#.parse().expect("JSON"),
+            allowed: Allowed {
+                ingress_annotations: vec!["good/one".to_owned(), "all/*".to_owned()],
+                ..Allowed::default()
+            },
+            ..defaults()
+        };
+        let annotations = |key, value| {
+            let room = chat_room("geral", with_annotation(key, value));
+            validate(&room, &defaults).map(|room| room.ingress.expect("asked for").annotations)
+        };
+        for (key, value) in [("good/one", "x"), ("all/two", "x"), ("chart/own", "1")] {
+            let annotations = annotations(key, value).expect("allowed");
+            assert_eq!(annotations.get(key).map(String::as_str), Some(value));
+            assert_eq!(annotations.get("chart/own").map(String::as_str), Some("1"));
+        }
+        for (key, value) in [("bad/snippet", "x"), ("chart/own", "2")] {
+            let invalid = annotations(key, value).expect_err("not allowed");
+            assert_eq!(invalid, Invalid::Annotation(key.to_owned()));
+            assert!(
+                invalid
+                    .to_string()
+                    .contains("operator.allowedIngressAnnotations"),
+                "{invalid}"
+            );
+        }
+    }
+
+    #[test]
+    fn only_allowed_priority_classes_are_valid() {
+        let defaults = Defaults {
+            allowed: Allowed {
+                priority_classes: vec!["chat".to_owned()],
+                ..Allowed::default()
+            },
+            ..defaults()
+        };
+        for (class, is_valid) in [("chat", true), ("system-cluster-critical", false)] {
+            let placement = crd::Placement {
+                priority_class_name: Some(class.to_owned()),
+                ..crd::Placement::default()
+            };
+            let spec = ChatRoomSpec {
+                placement: Some(placement),
+                ..ChatRoomSpec::default()
+            };
+            let valid = validate(&chat_room("geral", spec), &defaults);
+            assert_eq!(valid.is_ok(), is_valid, "{class}: {valid:?}");
+        }
+    }
+
+    #[test]
+    fn default_host_that_is_no_label_is_invalid() {
+        let mut room = chat_room(
+            &"a".repeat(45),
+            ChatRoomSpec {
+                ingress: Some(crd::Ingress::default()),
+                ..ChatRoomSpec::default()
+            },
+        );
+        room.metadata.namespace = Some("n".repeat(18));
+        let with_domain = Defaults {
+            domain: Some("chat.example".to_owned()),
+            ..defaults()
+        };
+        let invalid = validate(&room, &with_domain).expect_err("64 characters");
+        assert!(matches!(invalid, Invalid::LongHost(_)), "{invalid}");
+        room.metadata.namespace = Some("n".repeat(17));
+        assert!(validate(&room, &with_domain).is_ok());
     }
 
     proptest! {

@@ -1,6 +1,6 @@
 //! A valid room, in the terms in which the operator works with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use papo_protocol::{Limits, RoomName, TrustedProxies};
@@ -8,6 +8,7 @@ use papo_protocol::{Limits, RoomName, TrustedProxies};
 use crate::{
     config::SecretRef,
     crd::{DeletionPolicy, ImagePullPolicy, ParentRef, Placement, Resources},
+    rooms::HostConflict,
 };
 
 /// A room whose spec is valid, with every default filled in.
@@ -35,8 +36,20 @@ pub struct Room {
     pub ingress: Option<Ingress>,
     /// Its HTTPRoute, if it has one.
     pub route: Option<Route>,
+    /// A host that it asks for and another room has; then it has no Ingress or HTTPRoute with this host.
+    pub host_conflict: Option<HostConflict>,
     /// What happens to its log when the room is deleted.
     pub deletion_policy: DeletionPolicy,
+}
+
+impl Room {
+    /// The hosts of its routes, each once.
+    pub fn hosts(&self) -> Vec<String> {
+        let of_ingress = self.ingress.iter().map(|ingress| &ingress.host);
+        let of_route = self.route.iter().flat_map(|route| &route.hostnames);
+        let hosts: BTreeSet<&String> = of_ingress.chain(of_route).collect();
+        hosts.into_iter().cloned().collect()
+    }
 }
 
 /// How much of the past a log keeps.

@@ -1,10 +1,14 @@
 //! The operator against an API server and a broker of its own making: no cluster is needed.
 
+mod allowed_hosts;
 mod answers;
+mod bounds;
 mod crash;
 mod deletion;
 mod fake;
 mod fields;
 mod golden;
+mod hosts;
 mod process;
 mod reconcile;
+mod unreadable;

@@ -28,21 +28,21 @@ const LEASE_DURATION: Duration = Duration::from_secs(5);
 const AT_ONCE: Duration = Duration::from_secs(3);
 
 /// An operator that runs.
-struct Operator {
+pub(crate) struct Operator {
     port: u16,
     /// What it has asked of the API server, apart from the Lease.
     requests: Arc<AtomicUsize>,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<anyhow::Result<()>>,
+    pub(crate) running: JoinHandle<anyhow::Result<()>>,
 }
 
 impl Operator {
-    async fn start(cluster: &Cluster, identity: &str) -> Self {
+    pub(crate) async fn start(cluster: &Cluster, identity: &str) -> Self {
         Self::start_with(cluster, identity, &[]).await
     }
 
     /// With more arguments.
-    async fn start_with(cluster: &Cluster, identity: &str, more: &[&str]) -> Self {
+    pub(crate) async fn start_with(cluster: &Cluster, identity: &str, more: &[&str]) -> Self {
         let admin = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let port = admin.local_addr().expect("an address").port();
         #[rustfmt::skip]
@@ -77,7 +77,7 @@ impl Operator {
     }
 
     /// One of its probes, with the status line; nothing while it does not listen.
-    async fn get(&self, path: &str) -> Option<String> {
+    pub(crate) async fn get(&self, path: &str) -> Option<String> {
         let mut stream = TcpStream::connect(("127.0.0.1", self.port)).await.ok()?;
         let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.ok()?;
@@ -103,7 +103,7 @@ impl Operator {
 }
 
 /// Waits for a condition, two minutes at most, and returns how long it took.
-async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
+pub(crate) async fn until(what: &str, mut holds: impl AsyncFnMut() -> bool) -> Duration {
     let began = Instant::now();
     while !holds().await {
         assert!(
@@ -124,7 +124,7 @@ async fn until_held_by(cluster: &Cluster, identity: &str) -> Duration {
     until(&format!("the lease is held by {identity}"), held).await
 }
 
-async fn until_deployed(cluster: &Cluster, room: &str) -> Duration {
+pub(crate) async fn until_deployed(cluster: &Cluster, room: &str) -> Duration {
     let path = format!("/apis/apps/v1/namespaces/team/deployments/chat-{room}");
     until(&format!("{room} has servers"), async || {
         cluster.get(&path).is_some()
@@ -133,7 +133,7 @@ async fn until_deployed(cluster: &Cluster, room: &str) -> Duration {
 }
 
 /// Another room, at its path.
-fn put_room(cluster: &Cluster, name: &str, spec: Value) -> String {
+pub(crate) fn put_room(cluster: &Cluster, name: &str, spec: Value) -> String {
     let mut other = room(spec);
     other["metadata"]["name"] = json!(name);
     other["metadata"]["uid"] = json!(format!("u-{name}"));

@@ -164,16 +164,22 @@ async fn exchange_of_another_owner_is_reported_and_not_changed() {
 }
 
 #[tokio::test]
-async fn failing_broker_is_quoted_and_servers_still_scale() {
+async fn failing_broker_is_explained_and_servers_still_scale() {
     let mut fixture = created(json!({})).await;
     fixture.broker.set_down(true);
     fixture
         .cluster
         .edit(ROOM, |room| room["spec"]["replicas"] = json!(3));
     fixture.reconcile().await.expect_err("the broker is down");
-    let (status, _, message) = fixture.cluster.condition("BrokerReady");
-    assert_eq!(status, "False");
-    assert!(message.contains("the broker is on fire"), "{message}");
+    let (status, reason, message) = fixture.cluster.condition("BrokerReady");
+    assert_eq!(
+        (status.as_str(), reason.as_str()),
+        ("False", "BrokerRejected")
+    );
+    assert_eq!(
+        message,
+        "cannot read the exchange: the management API answered 503: the broker cannot work at present; its log says why"
+    );
     assert_eq!(
         fixture.cluster.get(DEPLOYMENT).expect("servers")["spec"]["replicas"],
         3
@@ -192,7 +198,7 @@ async fn rejection_by_the_api_server_is_quoted() {
         422,
         "spec.template.spec.priorityClassName: no such class",
     );
-    fixture.reconcile().await.expect_err("refused");
+    fixture.reconcile().await.expect_err("rejected");
     let (_, reason, message) = fixture.cluster.condition("Available");
     assert_eq!(reason, "Invalid");
     assert!(message.contains("no such class"), "{message}");

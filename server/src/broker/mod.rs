@@ -13,6 +13,8 @@
 
 pub mod local;
 pub mod rabbitmq;
+#[cfg(test)]
+pub(crate) mod testing;
 mod trace;
 
 use std::{future::Future, ops::Range, sync::Arc};

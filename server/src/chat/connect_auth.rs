@@ -6,7 +6,7 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::Rejection;
+use super::{Rejection, name::name};
 
 /// Who connects, and from where in the log the client resumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub struct ConnectAuth {
 }
 
 /// A member of the room as other members see it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
     /// Public identity. Derived from the client's secret token, so that no client can use another's.
     pub sender: SenderId,
@@ -44,6 +44,8 @@ struct Auth {
     offset: Option<Value>,
 }
 
+/// Shortest token, in characters. The sender is public, so anybody can try tokens against it without asking a server.
+const MIN_TOKEN: usize = 16;
 /// Longest token, in bytes: room for any JWT-like secret, and no more.
 const MAX_TOKEN: usize = 512;
 
@@ -59,7 +61,7 @@ impl ConnectAuth {
         let sender = sender(auth.token.as_deref(), room)?;
         let user = auth
             .name
-            .map_or_else(|| Ok(visitor(&sender)), |name| checked_name(&name, limits))?;
+            .map_or_else(|| Ok(visitor(&sender)), |text| checked_name(&text, limits))?;
         let resume = resume(auth.epoch.as_ref(), auth.offset.as_ref());
         Ok(Self {
             member: Member { sender, user },
@@ -80,9 +82,17 @@ fn bad_auth() -> Rejection {
 fn sender(token: Option<&str>, room: &RoomName) -> Result<SenderId, Rejection> {
     let random = Uuid::new_v4().to_string();
     let token = token.filter(|token| !token.is_empty()).unwrap_or(&random);
+    if token.chars().count() < MIN_TOKEN {
+        return Err(Rejection::new(
+            Code::InvalidToken,
+            format!(
+                "a token has at least {MIN_TOKEN} characters, because a short one can be guessed; use a random one, or none"
+            ),
+        ));
+    }
     if token.len() > MAX_TOKEN {
         return Err(Rejection::new(
-            Code::BadRequest,
+            Code::InvalidToken,
             format!("a token has at most {MAX_TOKEN} bytes"),
         ));
     }
@@ -100,16 +110,9 @@ fn visitor(sender: &SenderId) -> UserName {
         .expect("letters, a dash and hexadecimal digits")
 }
 
-fn checked_name(name: &str, limits: &Limits) -> Result<UserName, Rejection> {
-    let most = limits.name_length as usize;
-    if name.trim().chars().count() > most {
-        return Err(Rejection::new(
-            Code::InvalidName,
-            format!("a name has at most {most} characters"),
-        ));
-    }
-    name.parse()
-        .map_err(|invalid| Rejection::new(Code::InvalidName, format!("{invalid}")))
+fn checked_name(text: &str, limits: &Limits) -> Result<UserName, Rejection> {
+    name(text, limits.name_length as usize)
+        .map_err(|invalid| Rejection::new(Code::InvalidName, invalid.to_string()))
 }
 
 fn resume(epoch: Option<&Value>, offset: Option<&Value>) -> Option<Resume> {
@@ -125,6 +128,8 @@ mod tests {
 
     use super::*;
 
+    const SECRET: &str = "a secret of 23 letters.";
+
     fn parse(auth: &str) -> Result<ConnectAuth, Code> {
         let room = "geral".parse().expect("valid");
         ConnectAuth::parse(Some(auth), &room, &Limits::default())
@@ -138,12 +143,12 @@ mod tests {
     #[test]
     fn same_token_gives_the_same_sender() {
         assert_eq!(
-            sender_of(r#"{"token":"s3cr3t"}"#),
-            sender_of(r#"{"token":"s3cr3t","name":"Ana"}"#)
+            sender_of(&format!(r#"{{"token":"{SECRET}"}}"#)),
+            sender_of(&format!(r#"{{"token":"{SECRET}","name":"Ana"}}"#))
         );
         assert_ne!(
-            sender_of(r#"{"token":"s3cr3t"}"#),
-            sender_of(r#"{"token":"other"}"#)
+            sender_of(&format!(r#"{{"token":"{SECRET}"}}"#)),
+            sender_of(&format!(r#"{{"token":"{SECRET}2"}}"#))
         );
     }
 
@@ -154,9 +159,23 @@ mod tests {
     }
 
     #[test]
+    fn guessable_and_endless_tokens_are_rejected() {
+        for (token, expected) in [
+            ("a".repeat(MIN_TOKEN - 1), Err(Code::InvalidToken)),
+            ("ã".repeat(MIN_TOKEN - 1), Err(Code::InvalidToken)),
+            ("a".repeat(MIN_TOKEN), Ok(())),
+            ("a".repeat(MAX_TOKEN), Ok(())),
+            ("a".repeat(MAX_TOKEN + 1), Err(Code::InvalidToken)),
+        ] {
+            let parsed = parse(&format!(r#"{{"token":"{token}"}}"#)).map(|_| ());
+            assert_eq!(parsed, expected, "{token}");
+        }
+    }
+
+    #[test]
     fn sender_does_not_contain_the_token() {
-        let sender = sender_of(r#"{"token":"s3cr3t"}"#);
-        assert!(!sender.as_str().contains("s3cr3t"));
+        let sender = sender_of(&format!(r#"{{"token":"{SECRET}"}}"#));
+        assert!(!sender.as_str().contains(SECRET));
         assert_eq!(sender.as_str().len(), 24);
     }
 
@@ -183,16 +202,7 @@ mod tests {
 
     #[test]
     fn auth_of_another_shape_is_rejected() {
-        let long = format!(r#"{{"token":"{}"}}"#, "t".repeat(MAX_TOKEN + 1));
-        for auth in [
-            "7",
-            "\"x\"",
-            "[1]",
-            "{",
-            r#"{"name":7}"#,
-            r#"{"token":{}}"#,
-            long.as_str(),
-        ] {
+        for auth in ["7", "\"x\"", "[1]", "{", r#"{"name":7}"#, r#"{"token":{}}"#] {
             assert_eq!(parse(auth), Err(Code::BadRequest), "{auth}");
         }
     }

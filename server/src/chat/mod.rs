@@ -2,6 +2,7 @@
 
 mod connect_auth;
 mod message_request;
+pub mod name;
 mod rate;
 mod rejection;
 

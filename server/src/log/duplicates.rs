@@ -1,8 +1,8 @@
 //! Which records are duplicates. A pure function of the log, so that every server hides the same ones.
 //!
-//! A record is a duplicate when another record with the same sender and id stands at most [`DEDUP_WINDOW`] records before it,
-//! duplicate or not. To decide this for the record at offset X, a reader must have observed all records from
-//! X - [`DEDUP_WINDOW`] on.
+//! A record is a duplicate when another record with the same sender and id, duplicate or not, stands before it and not before its
+//! [`look_back`]. To decide this, a reader must have observed all records from the look-back on: a few, because a server publishes
+//! no message that it has found in the duplicate window, and writes into the record how far it had read ([`Record::since`]).
 //!
 //! Records that retention has removed cannot be observed. So a reader that begins at the head of a log may show a duplicate
 //! as new, if it was stored at most [`DEDUP_WINDOW`] records after the removed message.
@@ -12,7 +12,7 @@ use std::{
     sync::Arc,
 };
 
-use papo_protocol::{MessageId, Record, SenderId, topology::DEDUP_WINDOW};
+use papo_protocol::{Epoch, MessageId, Position, Record, SenderId, topology::DEDUP_WINDOW};
 
 /// What two records of one message have in common.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,28 @@ impl Key {
     }
 }
 
+/// The least offset at which another record makes the record at `offset` a duplicate: where the log ended when a server received the
+/// message, or else the beginning of the duplicate window. A position in another log, or behind the record, means nothing.
+pub(super) fn look_back(epoch: &Epoch, offset: u64, record: &Record) -> u64 {
+    let window = offset.saturating_sub(DEDUP_WINDOW);
+    match &record.since {
+        Some(since) if since.epoch == *epoch && since.offset <= offset => since.offset.max(window),
+        _ => window,
+    }
+}
+
+/// What is known of a message that is to be published.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    /// It was stored lately, here.
+    Stored(Position),
+    /// The duplicate window before `since` has no record of it; `None` if that part of the log was not read.
+    Missing {
+        /// The end of the log as far as it was read.
+        since: Option<Position>,
+    },
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     latest: u64,
@@ -44,10 +66,14 @@ pub(super) struct Duplicates {
 }
 
 impl Duplicates {
-    /// Observes the record at `offset`; if it is a duplicate, returns the offset of the message. Offsets must rise.
-    pub(super) fn observe(&mut self, offset: u64, key: Key) -> Option<u64> {
+    /// Observes the record at `offset` with its look-back; if it is a duplicate, returns the offset of the message. Offsets must
+    /// rise.
+    pub(super) fn observe(&mut self, offset: u64, look_back: u64, key: Key) -> Option<u64> {
         self.forget_before(offset.saturating_sub(DEDUP_WINDOW));
-        let original = self.seen.get(&key).map(|seen| seen.shown);
+        let earlier = self.seen.get(&key);
+        let original = earlier
+            .filter(|seen| seen.latest >= look_back)
+            .map(|seen| seen.shown);
         self.seen.insert(
             key.clone(),
             Seen {
@@ -97,28 +123,49 @@ mod tests {
     fn same_id_of_another_sender_is_not_a_duplicate() {
         let mut duplicates = Duplicates::default();
         let id: MessageId = "m".parse().expect("valid");
-        assert_eq!(
-            duplicates.observe(0, Key::new(&SenderId::from_trusted("a"), &id)),
-            None
-        );
-        assert_eq!(
-            duplicates.observe(1, Key::new(&SenderId::from_trusted("b"), &id)),
-            None
-        );
-        assert_eq!(
-            duplicates.observe(2, Key::new(&SenderId::from_trusted("a"), &id)),
-            Some(0)
-        );
+        let of = |sender| Key::new(&SenderId::from_trusted(sender), &id);
+        assert_eq!(duplicates.observe(0, 0, of("a")), None);
+        assert_eq!(duplicates.observe(1, 0, of("b")), None);
+        assert_eq!(duplicates.observe(2, 0, of("a")), Some(0));
     }
 
     #[test]
     fn duplicates_are_found_up_to_the_window() {
         let mut duplicates = Duplicates::default();
-        duplicates.observe(0, key(1));
-        assert_eq!(duplicates.observe(DEDUP_WINDOW, key(1)), Some(0));
+        duplicates.observe(0, 0, key(1));
+        assert_eq!(duplicates.observe(DEDUP_WINDOW, 0, key(1)), Some(0));
         let mut duplicates = Duplicates::default();
-        duplicates.observe(0, key(1));
-        assert_eq!(duplicates.observe(DEDUP_WINDOW + 1, key(1)), None);
+        duplicates.observe(0, 0, key(1));
+        assert_eq!(duplicates.observe(DEDUP_WINDOW + 1, 0, key(1)), None);
+    }
+
+    #[test]
+    fn records_before_the_look_back_are_not_compared() {
+        let mut duplicates = Duplicates::default();
+        assert_eq!(duplicates.observe(5, 0, key(1)), None);
+        assert_eq!(duplicates.observe(7, 6, key(1)), None);
+        assert_eq!(duplicates.observe(9, 7, key(1)), Some(7));
+    }
+
+    #[test]
+    fn look_back_is_a_position_in_this_log_before_the_record() {
+        let epoch = |text: &str| text.parse::<Epoch>().expect("valid");
+        let far = 10 * DEDUP_WINDOW;
+        for (since, expected) in [
+            (Some(("e1", far - 3)), far - 3),
+            (Some(("e1", far)), far),
+            (Some(("e1", far + 1)), far - DEDUP_WINDOW),
+            (Some(("e1", 3)), far - DEDUP_WINDOW),
+            (Some(("e2", far - 3)), far - DEDUP_WINDOW),
+            (None, far - DEDUP_WINDOW),
+        ] {
+            let mut record = crate::log::testing::record(1, "x");
+            record.since = since.map(|(log, offset)| Position {
+                epoch: epoch(log),
+                offset,
+            });
+            assert_eq!(look_back(&epoch("e1"), far, &record), expected, "{since:?}");
+        }
     }
 
     proptest! {
@@ -132,9 +179,9 @@ mod tests {
             let start = log.get(split).map_or(0, |(offset, _)| *offset);
             let (mut whole, mut warm) = (Duplicates::default(), Duplicates::default());
             for (offset, key) in log {
-                let all = whole.observe(offset, key.clone()).is_some();
+                let all = whole.observe(offset, 0, key.clone()).is_some();
                 if offset + DEDUP_WINDOW >= start {
-                    let late = warm.observe(offset, key).is_some();
+                    let late = warm.observe(offset, 0, key).is_some();
                     prop_assert!(offset < start || all == late);
                 }
             }
@@ -146,7 +193,7 @@ mod tests {
             for (step, n) in steps {
                 offset += step;
                 let by_rule = log.iter().any(|(at, m)| *m == n && at + DEDUP_WINDOW >= offset);
-                prop_assert_eq!(duplicates.observe(offset, key(n)).is_some(), by_rule);
+                prop_assert_eq!(duplicates.observe(offset, 0, key(n)).is_some(), by_rule);
                 log.push((offset, n));
             }
         }

@@ -111,6 +111,7 @@ mod tests {
             user: user.parse().expect("valid"),
             text: text.to_owned(),
             at: 1_700_000_000_123,
+            since: None,
         }
     }
 

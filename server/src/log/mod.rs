@@ -7,6 +7,7 @@
 
 mod duplicates;
 mod message;
+mod past;
 #[cfg(test)]
 mod properties;
 mod reader;
@@ -17,17 +18,18 @@ mod window;
 
 use std::ops::Range;
 
-use papo_protocol::Epoch;
+use papo_protocol::{Epoch, Position};
 use tokio::sync::watch::{self, error::RecvError};
 
 use crate::broker::{Attached, Stored};
 use window::{Prepared, Window};
 
-pub(crate) use duplicates::Key;
+pub(crate) use duplicates::{Key, Lookup};
 pub(crate) use message::Message;
+pub(crate) use past::PastRecords;
 pub(crate) use reader::LogReader;
 pub(crate) use reader_guard::{ReaderGuard, ReaderGuards};
-pub(crate) use window::{Pushed, Size, Slice, shown};
+pub(crate) use window::{Pushed, Size, Slice};
 
 /// The recent part of the room's log. Clones share it.
 ///
@@ -60,15 +62,6 @@ pub(crate) enum CursorLost {
     Behind,
     /// The window was replaced since the cursor was set.
     Replaced,
-}
-
-/// A position in the log.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Position {
-    /// The log.
-    pub(crate) epoch: Epoch,
-    /// The offset in it.
-    pub(crate) offset: u64,
 }
 
 /// What the window holds of a page of history.
@@ -133,14 +126,10 @@ impl Log {
         self.read(|window| (window.epoch() == epoch).then(|| window.first()))?
     }
 
-    /// Where a message is that was stored lately.
-    pub(crate) fn find(&self, key: &Key) -> Option<Position> {
-        self.read(|window| {
-            Some(Position {
-                epoch: window.epoch().clone(),
-                offset: window.find(key)?,
-            })
-        })?
+    /// Whether a message was stored lately, as of the end of the log at the same moment.
+    pub(crate) fn look_up(&self, key: &Key) -> Lookup {
+        self.read(|window| window.look_up(key))
+            .unwrap_or(Lookup::Missing { since: None })
     }
 
     /// At most `most` messages from `cursor` on, for a cursor of this generation.
@@ -180,11 +169,11 @@ impl Log {
     }
 
     /// At most `most` messages from an offset on; `None` until the log was found.
-    pub(crate) fn missed(&self, from: u64, most: usize) -> Option<MissedInMemory> {
+    pub(crate) fn missed(&self, from: u64, most: Size) -> Option<MissedInMemory> {
         self.read(|window| MissedInMemory {
             epoch: window.epoch().clone(),
             first: window.first(),
-            slice: window.after(from, Size::records(most)),
+            slice: window.after(from, most),
         })
     }
 

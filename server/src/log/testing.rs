@@ -2,10 +2,10 @@
 
 use std::{ops::Range, sync::Arc};
 
-use papo_protocol::{Epoch, Record, SenderId, topology::DEDUP_WINDOW};
+use papo_protocol::{Epoch, Position, Record, SenderId, topology::DEDUP_WINDOW};
 use proptest::prelude::*;
 
-use super::{Log, Message, Size, Window};
+use super::{Log, Message, PastRecords, Size, Window};
 use crate::broker::Stored;
 
 /// The epoch of logs that name none.
@@ -41,6 +41,7 @@ pub(crate) fn record(id: u64, text: &str) -> Record {
         user: "Ana".parse().expect("valid"),
         text: text.to_owned(),
         at: 0,
+        since: None,
     }
 }
 
@@ -69,13 +70,22 @@ pub(crate) struct Entry {
     pub(crate) step: u64,
     /// Its id; `None` for an entry that is not a record.
     pub(crate) id: Option<u8>,
+    /// How far before the record the log ended for the server that published it; `None` if it did not know.
+    pub(crate) late: Option<u64>,
     /// Bytes of its text.
     pub(crate) length: usize,
 }
 
 pub(crate) fn entry(step: impl Strategy<Value = u64>) -> impl Strategy<Value = Entry> {
     let id = prop_oneof![9 => any::<u8>().prop_map(|id| Some(id % 24)), 1 => Just(None)];
-    (step, id, 0_usize..300).prop_map(|(step, id, length)| Entry { step, id, length })
+    let late =
+        prop::option::of(prop_oneof![4 => 0_u64..4, 2 => 0_u64..60, 1 => 0..2 * DEDUP_WINDOW]);
+    (step, id, late, 0_usize..300).prop_map(|(step, id, late, length)| Entry {
+        step,
+        id,
+        late,
+        length,
+    })
 }
 
 /// The records of a log with these entries.
@@ -84,27 +94,58 @@ pub(crate) fn records_of(entries: &[Entry]) -> Vec<Stored> {
     let stored = |entry: &Entry| {
         let offset = next + entry.step - 1;
         next = offset + 1;
-        let record = |id: u8| Arc::new(record(id.into(), &text(entry.length)));
+        let since = entry.late.map(|late| position(offset.saturating_sub(late)));
+        let record = |id: u8| Record {
+            since: since.clone(),
+            ..record(id.into(), &text(entry.length))
+        };
         Stored {
             offset,
-            record: entry.id.map(record),
+            record: entry.id.map(record).map(Arc::new),
             trace: None,
         }
     };
     entries.iter().map(stored).collect()
 }
 
+/// A position in the log of [`epoch`].
+pub(crate) fn position(offset: u64) -> Position {
+    let epoch = epoch();
+    Position { epoch, offset }
+}
+
+/// The messages of a range whose records were all read back.
+pub(crate) fn shown(records: &[Stored], range: &Range<u64>) -> Vec<Message> {
+    PastRecords::new(&epoch(), records, 0, range).messages()
+}
+
 pub(crate) fn text(length: usize) -> String {
     "x".repeat(length)
 }
 
-/// The model: the offsets of all records of ours without another of the same id in the duplicate window before them.
+/// The model: the offsets of all records of ours without another of the same id before them, as far back as the log may have grown
+/// since a server received the message, and no further than the duplicate window.
 pub(crate) fn shown_offsets(records: &[Stored]) -> Vec<u64> {
+    shown_by_rule(records, |stored, other| {
+        let since = stored
+            .record
+            .as_ref()
+            .and_then(|record| record.since.as_ref());
+        since.is_none_or(|since| other.offset >= since.offset)
+    })
+}
+
+/// The offsets of all records of ours without another of the same id in the duplicate window before them that counts.
+pub(crate) fn shown_by_rule(
+    records: &[Stored],
+    counts: impl Fn(&Stored, &Stored) -> bool,
+) -> Vec<u64> {
     let is_duplicate = |stored: &Stored, id| {
         let window = stored.offset.saturating_sub(DEDUP_WINDOW)..stored.offset;
         records.iter().any(|other| {
             window.contains(&other.offset)
                 && other.record.as_ref().is_some_and(|other| other.id == id)
+                && counts(stored, other)
         })
     };
     records

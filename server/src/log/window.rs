@@ -3,12 +3,12 @@
 //! Every offset has its slot. The slots of duplicates ([`Duplicates`]), and of entries that the broker keeps for itself, are
 //! empty: no member gets anything for them. Nothing here waits or does I/O.
 
-use std::{collections::VecDeque, ops::Range};
+use std::{collections::VecDeque, ops::Range, sync::Arc};
 
-use papo_protocol::{Epoch, topology::DEDUP_WINDOW};
+use papo_protocol::{Epoch, Position, Record, topology::DEDUP_WINDOW};
 
 use super::{
-    duplicates::{Duplicates, Key},
+    duplicates::{Duplicates, Key, Lookup, look_back},
     message::Message,
 };
 use crate::broker::Stored;
@@ -24,6 +24,7 @@ pub(crate) struct Size {
 
 impl Size {
     /// A number of records of any size.
+    #[cfg(test)]
     pub(crate) fn records(records: usize) -> Self {
         let bytes = usize::MAX;
         Self { records, bytes }
@@ -60,7 +61,7 @@ pub(super) struct Window {
 pub(super) struct Prepared {
     offset: u64,
     /// `None` when what is stored at this offset is not one of our records.
-    message: Option<(Key, Message)>,
+    message: Option<(Arc<Record>, Key, Message)>,
 }
 
 impl From<&Stored> for Prepared {
@@ -68,7 +69,10 @@ impl From<&Stored> for Prepared {
         let record = stored.record.as_ref();
         Self {
             offset: stored.offset,
-            message: record.map(|record| (Key::of(record), Message::encode(stored.offset, record))),
+            message: record.map(|record| {
+                let message = Message::encode(stored.offset, record);
+                (record.clone(), Key::of(record), message)
+            }),
         }
     }
 }
@@ -144,9 +148,19 @@ impl Window {
         (self.slots.len(), self.bytes)
     }
 
-    /// Where a message is that was stored lately.
-    pub(super) fn find(&self, key: &Key) -> Option<u64> {
-        self.duplicates.find(key)
+    /// Whether a message was stored in the duplicate window before the end.
+    pub(super) fn look_up(&self, key: &Key) -> Lookup {
+        let position = |offset| Position {
+            epoch: self.epoch.clone(),
+            offset,
+        };
+        if let Some(offset) = self.duplicates.find(key) {
+            return Lookup::Stored(position(offset));
+        }
+        let is_observed = self.next() >= self.shown_from;
+        Lookup::Missing {
+            since: is_observed.then(|| position(self.next())),
+        }
     }
 
     /// Appends a record, unless it was appended before.
@@ -156,11 +170,12 @@ impl Window {
             return Pushed::Nothing;
         }
         self.pass_over(offset);
-        let Some((key, message)) = message else {
+        let Some((record, key, message)) = message else {
             self.append(None);
             return Pushed::Nothing;
         };
-        if let Some(original) = self.duplicates.observe(offset, key.clone()) {
+        let look_back = look_back(&self.epoch, offset, &record);
+        if let Some(original) = self.duplicates.observe(offset, look_back, key.clone()) {
             self.append(None);
             return Pushed::Duplicate { key, original };
         }
@@ -240,26 +255,12 @@ impl Window {
     }
 }
 
-/// The messages of a range of records that were read back from the broker, together with the [`DEDUP_WINDOW`] records before
-/// it: without the duplicates, by the same rule as in the window.
-pub(crate) fn shown(records: &[Stored], range: &Range<u64>) -> Vec<Message> {
-    let mut duplicates = Duplicates::default();
-    let ours = records
-        .iter()
-        .filter_map(|stored| Some((stored.offset, stored.record.as_ref()?)));
-    ours.filter_map(|(offset, record)| {
-        let is_new = duplicates.observe(offset, Key::of(record)).is_none();
-        (is_new && range.contains(&offset)).then(|| Message::encode(offset, record))
-    })
-    .collect()
-}
-
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::log::testing::{self, offsets};
+    use crate::log::testing::{self, offsets, shown};
 
     fn stored(offset: u64, id: u64) -> Stored {
         testing::stored(offset, id, &format!("text {id}"))

@@ -104,7 +104,7 @@ impl<B: Broker> Exchange<B> {
     fn repeat(&self) {
         let (report, event) = self
             .presence
-            .with_roster(|roster| (roster.report(), roster.expire(Instant::now())));
+            .with_roster(|roster| (roster.repeated_report(), roster.expire(Instant::now())));
         send(&self.broker, PRESENCE_KEY, &report);
         self.notify_presence(event.as_ref());
     }

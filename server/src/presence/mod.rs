@@ -1,6 +1,7 @@
 //! Presence: who is in the room, over all servers, and who is typing.
 //!
 //! - The [`Roster`] is pure: time comes in as an argument.
+//! - A member whose name looks like that of another sender who is present gets a visible mark behind it ([`Looks`]).
 //! - [`Presence`] owns the roster and this server's members behind one lock.
 //! - The [`exchange`] task tells other servers and this server's members of changes, many at a time. All of it is signals and
 //!   may be lost, so it is repeated.
@@ -8,17 +9,21 @@
 mod exchange;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod looks;
+mod other;
+mod report;
 mod roster;
 
 use std::{collections::HashMap, sync::Arc};
 
 use papo_engineio::{Frame, socketio};
-use papo_protocol::{UserName, event};
+use papo_protocol::event;
 use parking_lot::Mutex;
 use serde::Serialize;
 use uuid::Uuid;
 
-use crate::fanout::MemberId;
+use crate::{chat::Member, fanout::MemberId};
+use looks::Looks;
 use roster::Roster;
 
 pub(crate) use exchange::{Exchange, send_typing};
@@ -31,7 +36,7 @@ pub(crate) struct Presence(Arc<Mutex<State>>);
 struct State {
     roster: Roster,
     /// The members of this server.
-    members: HashMap<MemberId, UserName>,
+    members: HashMap<MemberId, Member>,
 }
 
 impl Presence {
@@ -43,18 +48,20 @@ impl Presence {
         })))
     }
 
-    /// Counts a member of this server.
-    pub(crate) fn join(&self, id: MemberId, user: &UserName) {
+    /// Counts a member of this server. Returns it as others see it: with a mark behind its name if another sender shows a name
+    /// that looks the same.
+    pub(crate) fn join(&self, id: MemberId, member: Member) -> Member {
         let mut state = self.0.lock();
-        state.roster.join(user);
-        state.members.insert(id, user.clone());
+        let member = state.roster.join(member);
+        state.members.insert(id, member.clone());
+        member
     }
 
     /// No longer counts a member. Leaving twice is leaving once.
     pub(crate) fn leave(&self, id: MemberId) {
         let mut state = self.0.lock();
-        if let Some(user) = state.members.remove(&id) {
-            state.roster.leave(&user);
+        if let Some(member) = state.members.remove(&id) {
+            state.roster.leave(&member);
         }
     }
 

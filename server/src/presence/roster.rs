@@ -8,8 +8,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use papo_protocol::UserName;
-use serde::{Deserialize, Serialize};
+use papo_protocol::{SenderId, UserName};
+use serde::Serialize;
+
+use super::{
+    Looks,
+    other::Other,
+    report::{MOST_MEMBERS, Report},
+};
+use crate::chat::{
+    Member,
+    name::{MARK_STEP, marked},
+};
 
 /// How often a server sends its report without changes.
 pub(super) const REPEAT: Duration = Duration::from_secs(5);
@@ -17,23 +27,8 @@ pub(super) const REPEAT: Duration = Duration::from_secs(5);
 pub(super) const EXPIRY: Duration = Duration::from_secs(16);
 /// Most names in one event; the count is always exact.
 pub(super) const MOST_NAMES: usize = 100;
-
-/// A server's report of its own members (the body of a presence signal).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Report {
-    /// The server.
-    pub server: String,
-    /// How many connections it has.
-    pub count: u64,
-    /// Some of their names.
-    pub members: Vec<UserName>,
-    /// Who joined since the last report.
-    #[serde(default)]
-    pub joined: Vec<UserName>,
-    /// Who left since the last report.
-    #[serde(default)]
-    pub left: Vec<UserName>,
-}
+/// Most characters of a sender in a mark: all that the server derives.
+const LONGEST_MARK: usize = 24;
 
 /// The `presence` event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -55,11 +50,12 @@ pub(super) struct PresenceEvent {
 #[derive(Debug)]
 pub(super) struct Roster {
     server: String,
-    own: HashMap<UserName, u64>,
+    own: HashMap<Member, u64>,
+    own_looks: Looks,
     changed: bool,
-    joined: Vec<UserName>,
+    joined: Vec<Member>,
     left: Vec<UserName>,
-    others: HashMap<String, (Report, Instant)>,
+    others: HashMap<String, Other>,
 }
 
 impl Roster {
@@ -68,6 +64,7 @@ impl Roster {
         Self {
             server,
             own: HashMap::new(),
+            own_looks: Looks::default(),
             changed: false,
             joined: Vec::new(),
             left: Vec::new(),
@@ -75,34 +72,65 @@ impl Roster {
         }
     }
 
-    /// A connection of this server joined.
-    pub(super) fn join(&mut self, user: &UserName) {
-        let connections = self.own.entry(user.clone()).or_default();
+    /// A connection of this server joined. Returns the member with the name that it gets: with a mark, if another sender who is
+    /// present shows a name that looks the same.
+    pub(super) fn join(&mut self, member: Member) -> Member {
+        let member = self.distinct(member);
+        let connections = self.own.entry(member.clone()).or_default();
         *connections += 1;
         if *connections == 1 {
-            add_name(&mut self.joined, user);
+            self.own_looks.add(&member);
+            if self.joined.len() < MOST_NAMES {
+                self.joined.push(member.clone());
+            }
         }
         self.changed = true;
+        member
     }
 
     /// A connection of this server left.
-    pub(super) fn leave(&mut self, user: &UserName) {
-        if let Some(connections) = self.own.get_mut(user) {
+    pub(super) fn leave(&mut self, member: &Member) {
+        if let Some(connections) = self.own.get_mut(member) {
             *connections -= 1;
             if *connections == 0 {
-                self.own.remove(user);
-                add_name(&mut self.left, user);
+                self.own.remove(member);
+                self.own_looks.remove(member);
+                if self.left.len() < MOST_NAMES {
+                    self.left.push(member.user.clone());
+                }
             }
         }
         self.changed = true;
     }
 
+    /// The mark grows for as long as it is not different: somebody may have chosen a marked name.
+    fn distinct(&self, Member { sender, user }: Member) -> Member {
+        let marked = (MARK_STEP..=LONGEST_MARK)
+            .step_by(MARK_STEP)
+            .map(|characters| marked(&user, &sender, characters));
+        let mut names = std::iter::once(user.clone()).chain(marked);
+        let distinct = names.find(|name| !self.is_of_another(name, &sender));
+        Member {
+            user: distinct.unwrap_or(user),
+            sender,
+        }
+    }
+
+    fn is_of_another(&self, user: &UserName, sender: &SenderId) -> bool {
+        let others = self.others.values().map(|other| &other.looks);
+        std::iter::once(&self.own_looks)
+            .chain(others)
+            .any(|looks| looks.is_of_another(user, sender))
+    }
+
     /// What changed on this server since the last call: for the other servers, and for its own members.
     pub(super) fn changes(&mut self) -> Option<(Report, PresenceEvent)> {
         std::mem::take(&mut self.changed).then(|| {
+            let joined = std::mem::take(&mut self.joined);
             let report = Report {
-                joined: std::mem::take(&mut self.joined),
+                joined: joined.iter().map(|member| member.user.clone()).collect(),
                 left: std::mem::take(&mut self.left),
+                senders: joined,
                 ..self.report()
             };
             let presence = PresenceEvent {
@@ -117,13 +145,22 @@ impl Roster {
 
     /// The report without changes.
     pub(super) fn report(&self) -> Report {
-        let members = self.own.keys().take(MOST_NAMES).cloned().collect();
+        let members = self.own.keys().take(MOST_NAMES);
         Report {
             server: self.server.clone(),
             count: self.own.values().sum(),
-            members,
+            members: members.map(|member| member.user.clone()).collect(),
             joined: Vec::new(),
             left: Vec::new(),
+            senders: Vec::new(),
+        }
+    }
+
+    /// The report that is repeated: it also says which senders have the names.
+    pub(super) fn repeated_report(&self) -> Report {
+        Report {
+            senders: self.own.keys().take(MOST_MEMBERS).cloned().collect(),
+            ..self.report()
         }
     }
 
@@ -135,9 +172,15 @@ impl Roster {
         for names in [&mut report.members, &mut report.joined, &mut report.left] {
             names.truncate(MOST_NAMES);
         }
+        report.senders.truncate(MOST_MEMBERS);
         let before = self.count();
         let (joined, left) = (report.joined.clone(), report.left.clone());
-        self.others.insert(report.server.clone(), (report, now));
+        let server = report.server.clone();
+        let other = self
+            .others
+            .entry(server)
+            .or_insert_with(|| Other::new(report.clone(), now));
+        other.receive(report, now);
         let is_change = before != self.count() || !joined.is_empty() || !left.is_empty();
         is_change.then(|| PresenceEvent {
             count: self.count(),
@@ -151,7 +194,7 @@ impl Roster {
     pub(super) fn expire(&mut self, now: Instant) -> Option<PresenceEvent> {
         let before = self.count();
         self.others
-            .retain(|_, (_, received)| now.duration_since(*received) < EXPIRY);
+            .retain(|_, other| now.duration_since(other.received) < EXPIRY);
         (before != self.count()).then(|| PresenceEvent {
             count: self.count(),
             ..PresenceEvent::default()
@@ -160,8 +203,9 @@ impl Roster {
 
     /// The event for a new member: the names too.
     pub(super) fn all(&self) -> PresenceEvent {
-        let theirs = self.others.values().flat_map(|(report, _)| &report.members);
-        let names: HashSet<&UserName> = self.own.keys().chain(theirs).take(MOST_NAMES).collect();
+        let theirs = self.others.values().flat_map(|other| &other.report.members);
+        let own = self.own.keys().map(|member| &member.user);
+        let names: HashSet<&UserName> = own.chain(theirs).take(MOST_NAMES).collect();
         PresenceEvent {
             count: self.count(),
             members: Some(names.into_iter().cloned().collect()),
@@ -171,19 +215,13 @@ impl Roster {
 
     /// Connections in the room, over all servers.
     pub(super) fn count(&self) -> u64 {
-        let theirs = self.others.values().map(|(report, _)| report.count);
+        let theirs = self.others.values().map(|other| other.report.count);
         // Another server may report any number.
         self.own
             .values()
             .copied()
             .chain(theirs)
             .fold(0, u64::saturating_add)
-    }
-}
-
-fn add_name(names: &mut Vec<UserName>, user: &UserName) {
-    if names.len() < MOST_NAMES {
-        names.push(user.clone());
     }
 }
 
@@ -195,18 +233,35 @@ mod tests {
         text.parse().expect("valid")
     }
 
+    /// A member whose sender is its name.
+    fn member(user: &str) -> Member {
+        member_of(user, user)
+    }
+
+    fn member_of(sender: &str, user: &str) -> Member {
+        Member {
+            sender: SenderId::from_trusted(sender),
+            user: name(user),
+        }
+    }
+
     fn roster(server: &str, members: &[&str]) -> Roster {
         let mut roster = Roster::new(server.to_owned());
-        for member in members {
-            roster.join(&name(member));
+        for user in members {
+            roster.join(member(user));
         }
         roster
+    }
+
+    /// The name that a sender gets.
+    fn joined(roster: &mut Roster, sender: &str, user: &str) -> String {
+        roster.join(member_of(sender, user)).user.into()
     }
 
     #[test]
     fn changes_are_returned_once_and_together() {
         let mut roster = roster("a", &["Ana", "Rui"]);
-        roster.leave(&name("Ana"));
+        roster.leave(&member("Ana"));
         let (report, presence) = roster.changes().expect("changed");
         assert_eq!(
             (presence.count, presence.joined.len(), &presence.left),
@@ -249,6 +304,7 @@ mod tests {
             members: vec![name("Bia"); 2 * MOST_NAMES],
             joined: vec![name("Rui"); 2 * MOST_NAMES],
             left: Vec::new(),
+            senders: vec![member("Bia"); 2 * MOST_MEMBERS],
         };
         a.receive(report("b"), Instant::now());
         let presence = a.receive(report("c"), Instant::now()).expect("changed");
@@ -278,7 +334,7 @@ mod tests {
             (2, Some(1))
         );
         a.changes();
-        a.leave(&name("Ana"));
+        a.leave(&member("Ana"));
         assert_eq!(a.all().members.map(|members| members.len()), Some(1));
         let presence = a.changes().map(|(_, presence)| presence);
         assert_eq!(
@@ -288,6 +344,80 @@ mod tests {
                 ..PresenceEvent::default()
             }),
             "nobody left"
+        );
+    }
+
+    #[test]
+    fn name_that_looks_like_another_senders_gets_a_mark() {
+        let mut a = Roster::new("a".to_owned());
+        for (sender, user, expected) in [
+            ("aaaa1111", "Ana", "Ana"),
+            ("aaaa1111", "Ana", "Ana"),
+            ("3f9a2222", "Ana", "Ana #3f9a"),
+            ("3f9a2222", "Ana", "Ana #3f9a"),
+            ("bbbb3333", "Аnа", "Аnа #bbbb"),
+            ("cccc4444", "ANA", "ANA #cccc"),
+            ("dddd5555", "Ana #3f9a", "Ana #3f9a #dddd"),
+            ("3f9a6666", "Ana", "Ana #3f9a6666"),
+            ("eeee7777", "Bia", "Bia"),
+        ] {
+            assert_eq!(joined(&mut a, sender, user), expected, "{sender} {user}");
+        }
+        a.leave(&member_of("aaaa1111", "Ana"));
+        assert_eq!(
+            joined(&mut a, "ffff8888", "Ana"),
+            "Ana #ffff",
+            "another connection is left"
+        );
+        a.leave(&member_of("aaaa1111", "Ana"));
+        assert_eq!(joined(&mut a, "ffff9999", "Ana"), "Ana");
+    }
+
+    #[test]
+    fn names_of_other_servers_get_a_mark_too() {
+        let (mut a, mut b, now) = (
+            roster("a", &["Ana"]),
+            Roster::new("b".to_owned()),
+            Instant::now(),
+        );
+        let (report, _) = a.changes().expect("changed");
+        b.receive(report, now);
+        assert_eq!(joined(&mut b, "eeee", "Аna"), "Аna #eeee");
+        assert_eq!(joined(&mut b, "Ana", "Ana"), "Ana", "the same sender");
+        a.leave(&member("Ana"));
+        let (report, _) = a.changes().expect("changed");
+        b.receive(report, now);
+        b.leave(&member("Ana"));
+        assert_eq!(joined(&mut b, "ffff", "Ana"), "Ana");
+    }
+
+    #[test]
+    fn repeated_report_corrects_the_names() {
+        let (mut a, mut b, now) = (
+            roster("a", &["Ana", "Rui"]),
+            Roster::new("b".to_owned()),
+            Instant::now(),
+        );
+        a.changes();
+        b.receive(a.repeated_report(), now);
+        assert_eq!(joined(&mut b, "eeee", "Rui"), "Rui #eeee");
+        a.leave(&member("Rui"));
+        a.changes();
+        b.receive(a.repeated_report(), now);
+        assert_eq!(joined(&mut b, "ffff", "Rui"), "Rui");
+        assert_eq!(joined(&mut b, "ffff", "Ana"), "Ana #ffff");
+        b.expire(now + EXPIRY);
+        assert_eq!(joined(&mut b, "1111", "Ana"), "Ana");
+    }
+
+    #[test]
+    fn report_of_an_older_version_is_read() {
+        let report = r#"{"server":"b","count":1,"members":["Bia"]}"#;
+        let report: Report = serde_json::from_str(report).expect("readable");
+        let mut a = roster("a", &[]);
+        assert_eq!(
+            a.receive(report, Instant::now()).map(|event| event.count),
+            Some(1)
         );
     }
 }

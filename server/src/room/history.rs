@@ -1,16 +1,36 @@
 //! History: pages of the past, from memory and, beyond that, from the broker.
+//!
+//! Reading the past back from the broker is bounded, whatever is asked for:
+//! - It goes in steps of at most [`STEP`] records, each in a turn of its own ([`Turns`](super::turns::Turns)); what a step has read is
+//!   handed on before the next one.
+//! - A step costs its own records and [`MARGIN`] before them. It reads further back only to records that may be duplicates of one
+//!   that was stored late ([`PastRecords`]).
+//! - Dropping the future stops the read, or gives up the place in the queue.
 
 use std::ops::Range;
 
-use papo_protocol::{Epoch, event::Code, topology::DEDUP_WINDOW};
+use papo_protocol::{Epoch, Position, event::Code};
 
-use super::Room;
+use super::{
+    Requester, Room,
+    turns::{Crowded, Turn},
+};
 use crate::{
-    broker::{Broker, ReadError},
+    broker::{Broker, ReadError, Stored},
     chat::Rejection,
     fanout::Sink,
-    log::{self, Message, Position},
+    log::{Message, PastRecords},
 };
+
+/// Most records that are read back from the broker at once.
+pub(super) const STEP: u64 = 1_000;
+/// Records that are read before each range with it. As many are on their way from the servers to the log at once in a busy room, so
+/// that one read is usually enough to know the duplicates.
+pub(super) const MARGIN: u64 = 100;
+/// Most bytes of encoded messages in a page.
+const PAGE_BYTES: usize = 1 << 20;
+/// Messages that a page may have whatever their size: the web page requests so many, and expects all of them.
+const ANY_SIZE: usize = 50;
 
 /// What a member gets first, and where its cursor stands after that.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,10 +57,13 @@ pub(crate) struct Page {
 }
 
 /// The messages of a range of the log, read back from the broker.
+#[derive(Debug)]
 pub(super) struct ReadBack {
     pub(super) messages: Vec<Message>,
     /// The beginning of the range is still retained.
     pub(super) is_whole: bool,
+    /// Ends when this is dropped: others read then.
+    pub(super) _turn: Turn<Requester>,
 }
 
 impl<B: Broker, S: Sink> Room<B, S> {
@@ -48,6 +71,7 @@ impl<B: Broker, S: Sink> Room<B, S> {
     pub(super) async fn newest_page(
         &self,
         missed_from: Option<u64>,
+        requester: Requester,
     ) -> Result<InitialHistory, Rejection> {
         // The cursor is taken first: a message that is stored while the page is read comes after it, and is in no page.
         let end = self.log.end_position().ok_or_else(log_not_found)?;
@@ -55,7 +79,7 @@ impl<B: Broker, S: Sink> Room<B, S> {
             epoch,
             offset: cursor,
         } = end;
-        let page = self.page(cursor, self.history_page).await?;
+        let page = self.page(cursor, self.history_page, requester).await?;
         let first = page.messages.first().map_or(cursor, Message::offset);
         let gap = missed_from
             .filter(|from| *from < first)
@@ -69,78 +93,119 @@ impl<B: Broker, S: Sink> Room<B, S> {
         })
     }
 
-    /// The last `most` messages before an offset.
-    pub(crate) async fn page(&self, before: u64, most: usize) -> Result<Page, Rejection> {
-        let mut found = self.log.page(before, most).ok_or_else(log_not_found)?;
+    /// The last messages before an offset: `most`, or fewer if they are large.
+    pub(crate) async fn page(
+        &self,
+        before: u64,
+        most: usize,
+        requester: Requester,
+    ) -> Result<Page, Rejection> {
+        let found = self.log.page(before, most).ok_or_else(log_not_found)?;
         let older = found.older.start..found.older.end.min(before);
-        if found.is_short && found.older.end > found.older.start {
-            let most = most - found.messages.len();
-            let mut page = self.page_from_broker(&found.epoch, older, most).await?;
-            page.messages.append(&mut found.messages);
-            return Ok(page);
+        if found.is_short && !older.is_empty() {
+            let newer = found.messages;
+            return self
+                .page_from_broker(&found.epoch, older, newer, most, requester)
+                .await;
         }
         let more = found
             .messages
             .first()
             .is_some_and(|message| message.offset() > older.start);
-        Ok(Page {
-            messages: found.messages,
-            more,
-        })
+        Ok(bounded(found.messages, most, more))
     }
 
-    /// The last `most` messages of a range that is no longer in memory.
+    /// The last `most` messages of a range that is no longer in memory, and of the newer ones after it.
     async fn page_from_broker(
         &self,
         epoch: &Epoch,
         range: Range<u64>,
+        newer: Vec<Message>,
         most: usize,
+        requester: Requester,
     ) -> Result<Page, Rejection> {
-        let mut span = most as u64;
+        let (mut messages, mut end) = (newer, range.end);
+        let mut span = (most - messages.len()) as u64;
         loop {
-            let start = range.end.saturating_sub(span).max(range.start);
-            let reaches_head = start == range.start;
-            let ReadBack { messages, is_whole } = self.read_back(epoch, start..range.end).await?;
+            let start = end.saturating_sub(span.min(STEP)).max(range.start);
+            let mut read = self.read_back(epoch, start..end, requester).await?;
+            read.messages.append(&mut messages);
+            messages = read.messages;
             // When retention has removed the beginning of the range, the rest of it is all there is.
-            let is_all = reaches_head || !is_whole;
-            if messages.len() >= most || is_all {
-                let dropped = messages.len().saturating_sub(most);
-                return Ok(Page {
-                    messages: messages[dropped..].to_vec(),
-                    more: dropped > 0 || !is_all,
-                });
+            let is_all = start == range.start || !read.is_whole;
+            if is_all || messages.len() >= most || bytes(&messages) >= PAGE_BYTES {
+                return Ok(bounded(messages, most, !is_all));
             }
-            span *= 2;
+            (end, span) = (start, 2 * span);
         }
     }
 
-    /// The messages of a range of the log, read back from the broker. Costs it the range and the duplicate window before it.
+    /// The messages of a range of at most [`STEP`] records, read back from the broker.
     pub(super) async fn read_back(
         &self,
         epoch: &Epoch,
         range: Range<u64>,
+        requester: Requester,
     ) -> Result<ReadBack, Rejection> {
-        if range.is_empty() {
-            return Ok(ReadBack {
-                messages: Vec::new(),
-                is_whole: true,
-            });
-        }
-        let _permit = self.deep_reads.acquire().await;
-        let warm_up = range.start.saturating_sub(DEDUP_WINDOW);
-        let records = self
-            .broker
-            .read(epoch, warm_up..range.end)
-            .await
-            .map_err(|error| unreadable(&error))?;
-        let is_whole = records
+        let mut turn = self.turn(requester).await?;
+        let from = range.start.saturating_sub(MARGIN);
+        let stored = self.read(epoch, from..range.end).await?;
+        let is_whole = stored
             .first()
             .is_some_and(|stored| stored.offset <= range.start);
+        let mut records = PastRecords::new(epoch, &stored, from, &range);
+        drop(stored);
+        while let Some(older) = records.look_back() {
+            // Each step back is a turn of its own too.
+            drop(turn);
+            turn = self.turn(requester).await?;
+            let from = older.end.saturating_sub(STEP).max(older.start);
+            let stored = self.read(epoch, from..older.end).await?;
+            records.observe_older(&stored, from);
+        }
         Ok(ReadBack {
-            messages: log::shown(&records, &range),
+            messages: records.messages(),
             is_whole,
+            _turn: turn,
         })
     }
+
+    async fn turn(&self, requester: Requester) -> Result<Turn<Requester>, Rejection> {
+        let turn = self.turns.acquire(requester).await;
+        turn.map_err(|Crowded| {
+            self.metrics.past_read_rejected();
+            Rejection::new(
+                Code::Unavailable,
+                "too many clients read the history of this room; try again in a second",
+            )
+        })
+    }
+
+    async fn read(&self, epoch: &Epoch, range: Range<u64>) -> Result<Vec<Stored>, Rejection> {
+        let records = self.broker.read(epoch, range).await;
+        let records = records.map_err(|error| unreadable(&error))?;
+        self.metrics.past_records_read(records.len());
+        Ok(records)
+    }
+}
+
+/// The last `most` messages as far as they fit into [`PAGE_BYTES`]; `more` if there are older ones than these.
+fn bounded(mut messages: Vec<Message>, most: usize, more: bool) -> Page {
+    let mut bytes = 0;
+    let fitting = messages.iter().rev().take(most).take_while(|message| {
+        bytes += message.size();
+        bytes <= PAGE_BYTES
+    });
+    let kept = fitting.count().max(ANY_SIZE.min(most));
+    let dropped = messages.len().saturating_sub(kept);
+    Page {
+        messages: messages.split_off(dropped),
+        more: more || dropped > 0,
+    }
+}
+
+fn bytes(messages: &[Message]) -> usize {
+    messages.iter().map(Message::size).sum()
 }
 
 pub(super) fn log_not_found() -> Rejection {

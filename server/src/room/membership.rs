@@ -1,11 +1,9 @@
 //! Membership: entering the room, and leaving it by dropping the guard.
 
-use papo_protocol::UserName;
-
-use super::{InitialHistory, Room};
+use super::{InitialHistory, Requester, Room};
 use crate::{
     broker::Broker,
-    chat::{Rejection, Resume},
+    chat::{Member, Rejection, Resume},
     fanout::{Fanout, MemberId, Sink},
     log::ReaderGuard,
     presence::Presence,
@@ -16,6 +14,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Membership<S: Sink> {
     id: MemberId,
+    member: Member,
     fanout: Fanout<S>,
     presence: Presence,
     _reader: ReaderGuard,
@@ -25,23 +24,30 @@ impl<B: Broker, S: Sink> Room<B, S> {
     /// Makes a client a member, and returns what it gets first. New messages follow after [`Membership::deliver_to`].
     pub(crate) async fn enter(
         &self,
-        user: &UserName,
+        member: Member,
         resume: Option<&Resume>,
+        requester: Requester,
     ) -> Result<(InitialHistory, Membership<S>), Rejection> {
         let reader = self.reader_guards.acquire();
-        let history = self.initial_history(resume).await?;
+        let history = self.initial_history(resume, requester).await?;
+        let id = MemberId::next();
         let membership = Membership {
-            id: MemberId::next(),
+            id,
+            member: self.presence.join(id, member),
             fanout: self.fanout.clone(),
             presence: self.presence.clone(),
             _reader: reader,
         };
-        self.presence.join(membership.id, user);
         Ok((history, membership))
     }
 }
 
 impl<S: Sink> Membership<S> {
+    /// The member as others see it.
+    pub(crate) fn member(&self) -> &Member {
+        &self.member
+    }
+
     /// Delivers every message from `cursor` on to the member, which has been sent everything before it.
     pub(crate) fn deliver_to(&self, sink: S, cursor: u64) {
         self.fanout.join(self.id, sink, cursor);

@@ -13,13 +13,13 @@ mod publish;
 mod recovery;
 #[cfg(test)]
 mod tests;
+mod turns;
 
 use std::{sync::Arc, time::Duration};
 
 use papo_engineio::Frame;
 use papo_protocol::Launch;
 use papo_telemetry::Readiness;
-use tokio::sync::Semaphore;
 
 use crate::{
     broker::Broker,
@@ -31,6 +31,7 @@ use crate::{
     task_set::TaskSet,
 };
 use pending::PendingPublishes;
+use turns::Turns;
 
 pub(crate) use crate::{
     fanout::{CloseReason, Sink, push_each},
@@ -39,8 +40,10 @@ pub(crate) use crate::{
 pub(crate) use history::{InitialHistory, Page};
 pub(crate) use membership::Membership;
 
-/// Reads of the past that may run at once: they are the only ones that cost the broker per client.
-const DEEP_READS: usize = 4;
+/// Who reads the past: reads of one requester wait for each other, not for those of others.
+///
+/// A hash of the client's network address, made in `socket`: the room knows no addresses.
+pub(crate) type Requester = u64;
 
 /// One room on one server.
 pub(crate) struct Room<B: Broker, S: Sink> {
@@ -50,7 +53,7 @@ pub(crate) struct Room<B: Broker, S: Sink> {
     fanout: Fanout<S>,
     presence: Presence,
     pending: PendingPublishes,
-    deep_reads: Semaphore,
+    turns: Turns<Requester>,
     metrics: Arc<Metrics>,
     history_page: usize,
     publish_timeout: Duration,
@@ -112,7 +115,10 @@ impl<B: Broker, S: Sink> Room<B, S> {
             fanout,
             presence,
             pending: PendingPublishes::default(),
-            deep_reads: Semaphore::new(DEEP_READS),
+            turns: Turns::new(
+                metrics.past_reads.clone(),
+                metrics.past_reads_waiting.clone(),
+            ),
             metrics,
             history_page: launch.history_page as usize,
             publish_timeout: Duration::from_secs(launch.publish_timeout.into()),

@@ -145,7 +145,7 @@ proptest! {
             let server = server(broker.clone(), attached_log);
             server.room.log.append(&log[usize::try_from(found.from).expect("small")..]);
             let epoch = if ours { found.epoch } else { epoch() };
-            let history = server.room.initial_history(Some(&Resume { epoch, offset })).await.expect("readable");
+            let history = server.room.initial_history(Some(&Resume { epoch, offset }), 1).await.expect("readable");
             let head = broker.attach(Start::BeforeEnd(u64::MAX)).await.expect("attached").bounds.start;
             let first = server.room.log.stats().expect("a log").window;
             (history, shown_offsets(&log), log.len() as u64, head.min(first))

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Arc, time::Duration};
 
 use futures::FutureExt;
-use papo_protocol::{Epoch, Record, event::Code};
+use papo_protocol::{Epoch, Position, Record, event::Code};
 use papo_telemetry::Latch;
 use tokio::{
     sync::watch,
@@ -16,7 +16,7 @@ use crate::{
     broker::{Broker, PublishError, Publishing, TraceContext},
     chat::Rejection,
     fanout::Sink,
-    log::{Key, Position},
+    log::{Key, Lookup},
     metrics::Metrics,
 };
 
@@ -34,7 +34,8 @@ const READ_BACK: Duration = Duration::from_secs(10);
 
 impl<B: Broker, S: Sink> Room<B, S> {
     /// Stores a message. It takes its place in the sender's order when this is called; the future resolves when the message is
-    /// stored, or is rejected. A message that is in the log already, by sender and id, is not stored again.
+    /// stored, or is rejected. A message that is in the log already, by sender and id, is not stored again. The record says how far
+    /// the log was read to know that.
     pub(crate) fn publish(
         self: &Arc<Self>,
         record: Record,
@@ -43,12 +44,14 @@ impl<B: Broker, S: Sink> Room<B, S> {
         let key = Key::of(&record);
         let pending = self.pending.add(key.clone());
         let span = info_span!("publish", otel.kind = "producer", id = %record.id);
-        let stored_before = self.log.find(&key);
-        let confirm = stored_before.is_none().then(|| {
-            self.broker
-                .publish(Arc::new(record), TraceContext::of(&span))
-                .boxed()
-        });
+        let (stored_before, confirm) = match self.log.look_up(&key) {
+            Lookup::Stored(position) => (Some(position), None),
+            Lookup::Missing { since } => {
+                let record = Arc::new(Record { since, ..record });
+                let confirm = self.broker.publish(record, TraceContext::of(&span));
+                (None, Some(confirm.boxed()))
+            }
+        };
         let (room, deadline) = (self.clone(), started + self.publish_timeout + READ_BACK);
         let finish = async move {
             let receipt = match (stored_before, confirm) {

@@ -29,6 +29,7 @@ const LOGGED_LENGTH: usize = 200;
 /// All bounds of one server.
 pub(super) struct Bounds {
     sender_messages: Rates<SenderId>,
+    sender_history: Rates<SenderId>,
     address_messages: Rates<Address>,
     address_bytes: Rates<Address>,
     address_connects: Rates<Address>,
@@ -43,6 +44,7 @@ impl Bounds {
         let address = &limits.address;
         Self {
             sender_messages: Rates::new(limits.messages_per_second, limits.message_burst),
+            sender_history: Rates::new(limits.history_per_second, limits.history_burst),
             address_messages: Rates::new(address.messages_per_second, address.message_burst),
             address_bytes: Rates::new(address.bytes_per_second, address.byte_burst),
             address_connects: Rates::new(address.connects_per_second, address.connect_burst),
@@ -62,6 +64,13 @@ impl Bounds {
         self.address_messages
             .take(&address, 1, now)
             .map_err(|wait| too_fast("too many messages come from your network address", wait))
+    }
+
+    /// Whether a sender may request history now.
+    pub(super) fn history(&self, sender: &SenderId) -> Result<(), Rejection> {
+        self.sender_history
+            .take(sender, 1, Instant::now())
+            .map_err(|wait| too_fast("you request history too often", wait))
     }
 
     /// Whether an address may send a text of so many bytes now.

@@ -4,11 +4,12 @@ use std::sync::{Arc, atomic::Ordering};
 
 use engineioxide::Str;
 use papo_engineio::{CloseCode, Frame, socketio};
-use papo_protocol::event::Code;
+use papo_protocol::{Position, event::Code};
 use serde_json::{Value as Json, json};
 
 use super::{
-    Connection, SocketServer, SocketSink, State, packet, push::push_or_close, session::Session,
+    Connection, SocketServer, SocketSink, State, packet, push::push_or_close, requester,
+    session::Session,
 };
 use crate::{
     broker::Broker,
@@ -20,28 +21,32 @@ impl<B: Broker> SocketServer<B> {
     /// Answers a CONNECT packet: with CONNECT, the initial history and presence, or with `CONNECT_ERROR`. A second CONNECT packet
     /// on the same connection is ignored.
     pub(super) fn connect(self: &Arc<Self>, auth: Option<Str>, connection: &Arc<Connection>) {
-        let mut state = connection.state.lock();
-        if !matches!(*state, State::Opened) {
-            return;
+        {
+            let mut state = connection.state.lock();
+            if !matches!(*state, State::Opened) {
+                return;
+            }
+            *state = State::Connecting;
         }
         let (server, connecting) = (self.clone(), connection.clone());
-        // The task waits for the lock before it changes the state.
-        let task = self.tasks.spawn(async move {
-            if let Err(rejection) = server.admit(auth.as_deref(), &connecting).await {
+        self.tasks.spawn(async move {
+            let admitted = server.admit(auth.as_deref(), &connecting);
+            // Waiting and reading for the client end with the connection.
+            let admitted = connecting.ended.run_until_cancelled(admitted).await;
+            if let Some(Err(rejection)) = admitted {
                 server.metrics.rejected(rejection.code);
                 let address = connecting.place.address;
                 server
                     .bounds
                     .log(rejection.code, address, &rejection.message);
                 let mut state = connecting.state.lock();
-                if matches!(*state, State::Connecting(_)) {
+                if matches!(*state, State::Connecting) {
                     *state = State::Opened;
                 }
                 drop(state);
                 push_or_close(&connecting, &packet::connect_error(&rejection));
             }
         });
-        *state = State::Connecting(task.abort_handle());
     }
 
     async fn admit(
@@ -54,21 +59,35 @@ impl<B: Broker> SocketServer<B> {
         let ConnectAuth { member, resume } =
             ConnectAuth::parse(auth, &self.launch.room, &self.launch.limits)?;
         self.joins.turn(connection.place.address).await?;
-        let (history, membership) = self.room.enter(&member.user, resume.as_ref()).await?;
-        let session = Arc::new(Session::new(member));
+        if resume
+            .as_ref()
+            .is_some_and(|resume| self.room.is_past(resume))
+        {
+            self.bounds.history(&member.sender)?;
+        }
+        let requester = requester(connection.place.address);
+        let entered = self.room.enter(member, resume.as_ref(), requester);
+        let (history, membership) = entered.await?;
+        let session = Arc::new(Session::new(membership.member().clone()));
         let sink = SocketSink::new(connection.clone(), session.member.sender.clone());
         let first = [
             socketio::connect(connection.sid.as_str()),
             self.history(&history, &session.member),
             self.room.presence(),
         ];
+        let sent = Position {
+            epoch: history.epoch.clone(),
+            offset: history.cursor,
+        };
+        // The messages are in the packet: they must not take memory for as long as the client catches up.
+        drop(history);
         if !connection.join(session, membership) {
             return Ok(());
         }
         for packet in first {
             push_or_close(connection, &packet);
         }
-        match self.room.catch_up(&history, &sink).await {
+        match self.room.catch_up(sent, &sink, requester).await {
             Some(cursor) => connection.deliver(sink, cursor),
             None => connection.close(CloseCode::GoingAway),
         }

@@ -9,7 +9,8 @@ use engineioxide::{DisconnectReason, Str, sid::Sid};
 use papo_engineio::{Batch, CloseCode, Frame, Outgoing, Push};
 use papo_protocol::SenderId;
 use parking_lot::Mutex;
-use tokio::{sync::mpsc::error::TrySendError, task::AbortHandle};
+use tokio::sync::mpsc::error::TrySendError;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::{bounds::Place, packet::Parser, session::Session};
@@ -26,6 +27,8 @@ pub(crate) struct Connection {
     pub(super) transport: Transport,
     /// Among the connections of its address.
     pub(super) place: Place,
+    /// Cancelled when the connection has ended: what is done only for its client stops.
+    pub(super) ended: CancellationToken,
 }
 
 /// The transport of its packets.
@@ -41,8 +44,7 @@ pub(super) enum State {
     #[default]
     Opened,
     /// The CONNECT packet has come, and the answer is being prepared.
-    /// Ends with the connection.
-    Connecting(AbortHandle),
+    Connecting,
     /// A member of the room until the membership is dropped, which leaves it.
     Joined(Arc<Session>, Membership<SocketSink>),
     /// The connection has ended.
@@ -57,12 +59,13 @@ impl Connection {
             state: Mutex::default(),
             transport,
             place,
+            ended: CancellationToken::new(),
         })
     }
 
     /// Whether its CONNECT packet was accepted, or is being answered.
     pub(super) fn has_connected(&self) -> bool {
-        matches!(*self.state.lock(), State::Joined(..) | State::Connecting(_))
+        matches!(*self.state.lock(), State::Joined(..) | State::Connecting)
     }
 
     /// Whether it is a member's.
@@ -73,7 +76,7 @@ impl Connection {
     /// Makes the connection a member's; false, with the membership dropped, when it has ended meanwhile.
     pub(super) fn join(&self, session: Arc<Session>, membership: Membership<SocketSink>) -> bool {
         let mut state = self.state.lock();
-        let is_waiting = matches!(*state, State::Connecting(_));
+        let is_waiting = matches!(*state, State::Connecting);
         if is_waiting {
             *state = State::Joined(session, membership);
         }

@@ -11,7 +11,8 @@ use serde_json::{Value as Json, json};
 
 use super::{
     Connection, SocketServer, packet,
-    push::{push_in_time, push_or_close},
+    push::{push_in_time, push_or_close, push_when_taken},
+    requester,
     session::Session,
 };
 use crate::{
@@ -81,6 +82,7 @@ fn message<B: Broker>(
         user: session.member.user.clone(),
         text,
         at: clock::unix_millis(),
+        since: None,
     };
     // Called before the task is spawned: the order of these calls is the order of the sender's messages.
     let published = server.room.publish(record);
@@ -101,12 +103,12 @@ fn message<B: Broker>(
 
 fn history<B: Broker>(
     server: &Arc<SocketServer<B>>,
-    session: &Session,
+    session: &Arc<Session>,
     arguments: &[Json],
     ack: Option<i64>,
     connection: &Arc<Connection>,
 ) -> Result<(), Rejection> {
-    session.may_read()?;
+    server.bounds.history(&session.member.sender)?;
     let (before, limit) = history_request(arguments, u64::from(server.launch.history_page))?;
     let ack = ack.ok_or_else(|| {
         Rejection::new(
@@ -114,20 +116,39 @@ fn history<B: Broker>(
             "a history request needs an acknowledgement to answer to",
         )
     })?;
-    let (server, connection) = (server.clone(), connection.clone());
+    let (server, session, connection) = (server.clone(), session.clone(), connection.clone());
     server.tasks.clone().spawn(async move {
-        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
-        let packet = match server.room.page(before, limit).await {
-            Ok(page) => packet::history_ack(
-                ack,
-                &page,
-                &json!({ "ok": true, "epoch": server.room.stats().map(|stats| stats.epoch) }),
-            ),
-            Err(rejection) => socketio::ack(ack, &packet::rejection(&rejection)),
-        };
-        push_or_close(&connection, &packet);
+        let answered = answer_history(&server, &session, (before, limit), ack, &connection);
+        // The read ends with the connection.
+        connection.ended.run_until_cancelled(answered).await;
     });
     Ok(())
+}
+
+/// Answers a `history` request when those before it on the same connection are answered.
+async fn answer_history<B: Broker>(
+    server: &SocketServer<B>,
+    session: &Session,
+    (before, limit): (u64, u64),
+    ack: i64,
+    connection: &Connection,
+) {
+    let _one_at_a_time = session.history.lock().await;
+    let requester = requester(connection.place.address);
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let packet = match server.room.page(before, limit, requester).await {
+        Ok(page) => packet::history_ack(
+            ack,
+            &page,
+            &json!({ "ok": true, "epoch": server.room.stats().map(|stats| stats.epoch) }),
+        ),
+        Err(rejection) => {
+            server.metrics.rejected(rejection.code);
+            socketio::ack(ack, &packet::rejection(&rejection))
+        }
+    };
+    let limit = Duration::from_secs(server.launch.slow_reader_timeout.into());
+    push_when_taken(connection, packet, limit).await;
 }
 
 /// `{ before?, limit? }`: the newest page if neither is given.

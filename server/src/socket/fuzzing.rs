@@ -67,6 +67,7 @@ fn handle(arguments: &[Json]) {
         user: "Ana".parse().expect("valid"),
         text,
         at: 0,
+        since: None,
     };
     let message = Message::encode(7, &record);
     let sent: Json = serde_json::from_str(&message.frame().packet()[1..]).expect("an EVENT packet");

@@ -19,10 +19,13 @@ mod join_queue;
 mod packet;
 mod push;
 mod session;
+#[cfg(test)]
+mod tests;
 mod websocket;
 
 use std::{
     fmt,
+    hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
@@ -41,7 +44,12 @@ use papo_protocol::{Launch, event::Code, ports::SOCKET_IO_PATH};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
-use crate::{address::Address, broker::Broker, metrics::Metrics, room::Room};
+use crate::{
+    address::Address,
+    broker::Broker,
+    metrics::Metrics,
+    room::{Requester, Room},
+};
 use bounds::Bounds;
 use connection::{EngineSocket, State, Transport};
 use join_queue::JoinQueue;
@@ -79,9 +87,10 @@ impl<B: Broker> SocketServer<B> {
         launch: Arc<Launch>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
-        let bounds = Bounds::new(&launch.limits);
+        let limits = &launch.limits;
+        let bounds = Bounds::new(limits);
         let engine_settings = Settings {
-            max_payload: launch.limits.frame_size,
+            max_payload: limits.frame_size,
             ..Settings::default()
         };
         Arc::new(Self {
@@ -157,13 +166,10 @@ impl<B: Broker> SocketServer<B> {
     fn left(&self, connection: &Connection) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         self.metrics.connections.dec();
+        connection.ended.cancel();
         let before = std::mem::replace(&mut *connection.state.lock(), State::Closed);
-        match before {
-            // Nobody waits for the answer any more.
-            State::Connecting(task) => task.abort(),
-            // Leaves the room.
-            State::Joined(..) | State::Opened | State::Closed => {}
-        }
+        // Leaves the room, if the client has joined it.
+        drop(before);
     }
 
     fn receive(
@@ -194,7 +200,7 @@ impl<B: Broker> SocketServer<B> {
     ) {
         let session = match &*connection.state.lock() {
             State::Joined(session, _) => Some(session.clone()),
-            State::Opened | State::Connecting(_) | State::Closed => None,
+            State::Opened | State::Connecting | State::Closed => None,
         };
         match session {
             Some(session) => event::handle(self, &session, arguments, ack, connection),
@@ -202,6 +208,13 @@ impl<B: Broker> SocketServer<B> {
             None => connection.close(CloseCode::ProtocolError),
         }
     }
+}
+
+/// Who reads the past, for the turns of the room.
+fn requester(address: Address) -> Requester {
+    let mut hasher = DefaultHasher::new();
+    address.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The connection that a socket of engineioxide carries.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use papo_engineio::{CloseCode, Frame, Push};
+use papo_engineio::{Batch, CloseCode, Frame, Push};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
@@ -30,5 +30,20 @@ pub(super) async fn push_in_time(connection: &Connection, frame: Frame, limit: D
     };
     if timeout(limit, pushed).await.is_err() {
         push_or_close(connection, &frame);
+    }
+}
+
+/// Pushes a large answer when the client has taken what was pushed before: a client that does not read costs one such answer, not
+/// each that it requests. Closes the connection when that takes longer than `limit`.
+pub(super) async fn push_when_taken(connection: &Connection, frame: Frame, limit: Duration) {
+    let batch = Batch::new([&frame].into_iter());
+    let pushed = async {
+        while let (0, Push::Taken | Push::Full) = connection.push_all(&batch) {
+            sleep(RETRY).await;
+        }
+    };
+    if timeout(limit, pushed).await.is_err() {
+        debug!(sid = %connection.sid, "closing a connection that does not read its answers");
+        connection.close(CloseCode::GoingAway);
     }
 }

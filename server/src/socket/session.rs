@@ -12,8 +12,6 @@ use crate::chat::{Member, Rate, Rejection};
 
 /// Requests of one connection that may wait at once: messages for the broker, and answers for the client to read.
 const MOST_PENDING: u32 = 4_096;
-/// History requests, per second and at once: enough to scroll fast, too few to copy the log.
-const HISTORY_RATE: (u32, u32) = (10, 30);
 /// Typing signals, per second and at once: the page shows no more than one every half second.
 const TYPING_RATE: (u32, u32) = (2, 4);
 
@@ -21,23 +19,24 @@ const TYPING_RATE: (u32, u32) = (2, 4);
 pub(super) struct Session {
     /// The member's identity. It is fixed when the client connects, so no event can claim another.
     pub(super) member: Member,
+    /// Held while a history request is answered: one after the other, however many the client sends.
+    pub(super) history: tokio::sync::Mutex<()>,
     rates: Mutex<Rates>,
     pending: AtomicU32,
 }
 
 struct Rates {
-    history: Rate,
     typing: Rate,
 }
 
 impl Session {
     pub(super) fn new(member: Member) -> Self {
         let rates = Rates {
-            history: Rate::new(HISTORY_RATE.0, HISTORY_RATE.1),
             typing: Rate::new(TYPING_RATE.0, TYPING_RATE.1),
         };
         Self {
             member,
+            history: tokio::sync::Mutex::default(),
             rates: Mutex::new(rates),
             pending: AtomicU32::new(0),
         }
@@ -52,11 +51,6 @@ impl Session {
             ));
         }
         Ok(())
-    }
-
-    /// Whether the member may request history now.
-    pub(super) fn may_read(&self) -> Result<(), Rejection> {
-        taken(self.rates.lock().history.take(Instant::now()))
     }
 
     /// Whether the member may send a typing signal now.
@@ -78,16 +72,4 @@ impl Session {
     pub(super) fn finish_request(&self) {
         self.pending.fetch_sub(1, Ordering::Relaxed);
     }
-}
-
-fn taken(taken: Result<(), std::time::Duration>) -> Result<(), Rejection> {
-    taken.map_err(|wait| {
-        Rejection::new(
-            Code::RateLimited,
-            format!(
-                "too many requests; try again in {} ms",
-                wait.as_millis().max(1)
-            ),
-        )
-    })
 }

@@ -1,9 +1,10 @@
 //! The public HTTP router: the page, and Socket.IO beside it. A browser loads nothing from anywhere else.
 
+mod host;
 mod origin;
 mod page;
 
-use std::{path::PathBuf, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -16,28 +17,31 @@ use axum::{
     response::Response,
     routing::get,
 };
-use papo_protocol::ports::SOCKET_IO_PATH;
+use papo_protocol::{Launch, ports::SOCKET_IO_PATH};
 use tower_http::services::ServeDir;
 
 use crate::{
     broker::Broker,
     socket::{SocketServer, admit, upgrade},
 };
+use host::known_host;
 use origin::same_origin;
 use page::Page;
 
 /// The page runs no inline code, loads nothing from other hosts and cannot be framed. A WebSocket to its own host is `'self'`
-/// (CSP level 3).
+/// (CSP level 3). No text becomes code or markup: the page has no Trusted Types policy, which could make an exception.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
-     manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+     manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
+     require-trusted-types-for 'script'; trusted-types 'none'";
+/// What the page may not use, so that no script that got into it could: it uses none of the browser's devices.
+const PERMISSIONS_POLICY: &str = "accelerometer=(), autoplay=(), camera=(), display-capture=(), encrypted-media=(), fullscreen=(), \
+     geolocation=(), gyroscope=(), hid=(), idle-detection=(), magnetometer=(), microphone=(), midi=(), payment=(), \
+     picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), xr-spatial-tracking=()";
 
-/// The page from `web_root`, or the one built in, and Socket.IO.
-pub(crate) fn router<B: Broker>(
-    sockets: &Arc<SocketServer<B>>,
-    web_root: Option<&PathBuf>,
-    allow_origin: &[String],
-) -> Router {
-    let origins = Arc::new(allow_origin.to_vec());
+/// The page from `--web-root`, or the one built in, and Socket.IO.
+pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch) -> Router {
+    let origins = Arc::new(launch.allow_origin.clone());
+    let hosts = Arc::new(launch.allow_host.clone());
     let socket_io = Router::new()
         .fallback_service(sockets.service())
         .layer(middleware::from_fn_with_state(
@@ -46,7 +50,7 @@ pub(crate) fn router<B: Broker>(
         ))
         .layer(middleware::from_fn_with_state(sockets.clone(), admit::<B>))
         .layer(middleware::from_fn_with_state(origins, same_origin));
-    let page = match web_root {
+    let page = match &launch.web_root {
         Some(folder) => Router::new().fallback_service(ServeDir::new(folder)),
         None => Router::new()
             .route("/", get(index))
@@ -59,6 +63,7 @@ pub(crate) fn router<B: Broker>(
         .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
         .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))
         .merge(page)
+        .layer(middleware::from_fn_with_state(hosts, known_host))
 }
 
 fn socket_io_route(service: &Router) -> axum::routing::MethodRouter {
@@ -78,8 +83,16 @@ async fn file(
 }
 
 async fn with_security_headers(mut response: Response) -> Response {
-    let headers: [(HeaderName, &'static str); 3] = [
+    let headers: [(HeaderName, &'static str); 5] = [
         (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+        (
+            HeaderName::from_static("cross-origin-opener-policy"),
+            "same-origin",
+        ),
+        (
+            HeaderName::from_static("permissions-policy"),
+            PERMISSIONS_POLICY,
+        ),
         (X_CONTENT_TYPE_OPTIONS, "nosniff"),
         (REFERRER_POLICY, "no-referrer"),
     ];

@@ -1,5 +1,8 @@
 //! The one suite that every adapter of the broker port passes.
 
+use std::sync::Arc;
+
+use papo_protocol::{Position, Record};
 use papo_server::broker::{Attached, Broker, PublishError, Publishing, ReadError, Signal, Start};
 
 use crate::fixture::{Fixture, InProcess, Real, in_time, publish, record, take, texts, until};
@@ -44,7 +47,8 @@ conformance! {
         slow_reader_gets_every_record,
         signals_reach_other_servers_and_are_not_stored,
         closing_stores_accepted_records_and_rejects_others,
-        texts_are_stored_unchanged;
+        texts_are_stored_unchanged,
+        records_keep_where_the_log_ended;
     SMALL:
         start_before_the_head_begins_at_the_head;
 }
@@ -297,4 +301,22 @@ async fn texts_are_stored_unchanged(fixture: impl Fixture) {
         records[0].record.as_deref(),
         Some(&*record("a", "0", "olá"))
     );
+}
+
+async fn records_keep_where_the_log_ended(fixture: impl Fixture) {
+    let broker = fixture.broker().await;
+    let epoch = attach(&broker, Start::BeforeEnd(1)).await.epoch;
+    let since = Some(Position { epoch, offset: 7 });
+    let known = Record {
+        since,
+        ..(*record("a", "1", "x")).clone()
+    };
+    let unknown = record("a", "2", "y");
+    for record in [Arc::new(known.clone()), unknown.clone()] {
+        in_time(broker.publish(record, None)).await.expect("stored");
+    }
+    let mut attached = attach(&broker, Start::BeforeEnd(10)).await;
+    let records = take(&mut attached.reader, 2).await;
+    assert_eq!(records[0].record.as_deref(), Some(&known));
+    assert_eq!(records[1].record, Some(unknown));
 }

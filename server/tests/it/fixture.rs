@@ -97,6 +97,7 @@ pub(crate) fn record(sender: &str, id: &str, text: &str) -> Arc<Record> {
         user: "Ana".parse().expect("valid"),
         text: text.to_owned(),
         at: 1_700_000_000_000,
+        since: None,
     })
 }
 

@@ -187,7 +187,8 @@ async fn slow_reader_is_closed_and_resumes_without_a_gap() {
         "--message-burst=100000",
     ])
     .await;
-    let (mut stalled, history) = Wire::join(&server, json!({ "token": "stalled" })).await;
+    let (mut stalled, history) =
+        Wire::join(&server, json!({ "token": "the stalled reader" })).await;
     let (mut ana, _) = Wire::join(&server, json!({})).await;
     let text = "x".repeat(3_900);
     let mut sent = 0_u64;
@@ -218,7 +219,8 @@ async fn slow_reader_is_closed_and_resumes_without_a_gap() {
         seen += u64::from(packet.starts_with(r#"42["message""#));
     }
     assert!(seen < sent, "it was closed before it had everything");
-    let auth = json!({ "token": "stalled", "epoch": history["epoch"], "offset": seen - 1 });
+    let auth =
+        json!({ "token": "the stalled reader", "epoch": history["epoch"], "offset": seen - 1 });
     let (mut again, rest) = Wire::join(&server, auth).await;
     assert_eq!(rest["recovered"], json!(true));
     let missed = rest["messages"].as_array().expect("messages");
@@ -281,4 +283,24 @@ async fn connects_are_served_at_a_bounded_rate() {
     }
     let least = Duration::from_millis((STORM - 200).into());
     assert!(began.elapsed() >= least, "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn history_requests_of_a_sender_are_limited() {
+    let server = server(&["--history-per-second=1", "--history-burst=4"]).await;
+    let (mut ana, _) = Wire::join(&server, json!({ "token": "ana, who reads the past" })).await;
+    let (mut again, _) = Wire::join(&server, json!({ "token": "ana, who reads the past" })).await;
+    let (mut rui, _) = Wire::join(&server, json!({ "token": "rui, who has another token" })).await;
+    let mut codes = Vec::new();
+    for number in 0..3 {
+        for wire in [&mut ana, &mut again] {
+            let answer = wire.ask(number, &json!(["history", {}])).await;
+            codes.push(answer["code"].as_str().map(str::to_owned));
+        }
+    }
+    let limited = Some("rate_limited".to_owned());
+    assert_eq!(codes[..4], vec![None; 4]);
+    assert!(codes[4..].contains(&limited), "{codes:?}");
+    let other = rui.ask(1, &json!(["history", {}])).await;
+    assert_eq!(other["ok"], json!(true));
 }

@@ -4,6 +4,7 @@ mod bounds;
 mod conformance;
 mod fixture;
 mod hostile;
+mod past;
 mod process;
 mod proxy;
 mod rabbitmq;

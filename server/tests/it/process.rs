@@ -1,6 +1,9 @@
 //! The process: how it starts, its errors when it cannot start, and how it ends.
 
-use std::{net::TcpListener, process::Output};
+use std::{
+    net::{SocketAddr, TcpListener},
+    process::Output,
+};
 
 use serde_json::json;
 
@@ -40,6 +43,7 @@ fn help_lists_the_settings() {
         "Limits",
         "PAPO_LISTEN",
         "[default: 0.0.0.0:5000]",
+        "[default: 127.0.0.1:5001]",
     ] {
         assert!(help.contains(part), "{part:?} in {help}");
     }
@@ -52,6 +56,7 @@ fn error_about_a_flag_names_the_valid_values() {
         (["--broker", "http://mq"], "amqp://"),
         (["--room", "Geral!"], "DNS label"),
         (["--max-message-length", "0"], "1..=65536"),
+        (["--allow-host", "https://a.example"], "without scheme"),
     ] {
         let output = run(&arguments);
         let text = String::from_utf8_lossy(&output.stderr);
@@ -124,20 +129,92 @@ async fn public_listener_serves_only_the_page_with_a_strict_policy() {
     let page = reqwest::get(format!("http://{}/", server.address))
         .await
         .expect("an answer");
-    let policy = page.headers()["content-security-policy"]
-        .to_str()
-        .expect("text")
-        .to_owned();
+    let header = |name: &str| page.headers()[name].to_str().expect("text").to_owned();
+    let policy = header("content-security-policy");
     assert!(
         policy.contains("script-src 'self'") && !policy.contains("unsafe"),
         "{policy}"
     );
+    assert!(policy.contains("require-trusted-types-for 'script'; trusted-types 'none'"));
+    assert_eq!(header("cross-origin-opener-policy"), "same-origin");
+    assert!(header("permissions-policy").contains("camera=()"));
     assert!(page.text().await.expect("text").contains("id=\"messages\""));
     for missing in ["/nothing", "/static/../../Cargo.toml", "/%2e%2e/Cargo.toml"] {
         let answer = reqwest::get(format!("http://{}{missing}", server.address))
             .await
             .expect("an answer");
         assert_eq!(answer.status().as_u16(), 404, "{missing}");
+    }
+}
+
+/// The status and body of `path` on an address, asked for by this host.
+async fn get_as(address: SocketAddr, path: &str, host: &str) -> (u16, String) {
+    let request = reqwest::Client::new().get(format!("http://{address}{path}"));
+    let answer = request
+        .header("host", host)
+        .send()
+        .await
+        .expect("an answer");
+    (answer.status().as_u16(), answer.text().await.expect("text"))
+}
+
+#[tokio::test]
+async fn foreign_host_is_misdirected_on_the_public_port_only() {
+    let server = Server::start(&["--allow-host=chat.example.com,*.sala.example"], &[]).await;
+    let socket_io = "/socket.io/?EIO=4&transport=websocket";
+    for path in ["/", "/static/js/chat.js", socket_io] {
+        let (status, text) = get_as(server.address, path, "evil.example:5000").await;
+        assert_eq!(status, 421, "{path}");
+        assert!(text.contains("--allow-host evil.example"), "{text}");
+    }
+    for host in [
+        "Chat.Example.com",
+        "a.sala.example:443",
+        "localhost:5000",
+        "127.0.0.1",
+    ] {
+        assert_eq!(get_as(server.address, "/", host).await.0, 200, "{host}");
+    }
+    assert_eq!(get_as(server.admin, "/livez", "evil.example").await.0, 200);
+    let open = Server::start(&[], &[]).await;
+    assert_eq!(get_as(open.address, "/", "any.example").await.0, 200);
+}
+
+#[tokio::test]
+async fn imitated_name_gets_a_mark_that_everybody_sees() {
+    let server = Server::start(&[], &[]).await;
+    let auth = |name: &str, token: &str| json!({ "name": name, "token": token });
+    let (mut ana, history) = Wire::join(&server, auth("Ana", "the secret of Ana")).await;
+    assert_eq!(history["you"]["user"], "Ana");
+    // With a Cyrillic letter.
+    let (mut eva, history) = Wire::join(&server, auth("Аna", "the secret of Eva")).await;
+    let sender = history["you"]["sender"].as_str().expect("text").to_owned();
+    let marked = format!("Аna #{}", &sender[..4]);
+    assert_eq!(history["you"]["user"], marked);
+    eva.send(r#"42["message","oi"]"#).await;
+    let message = ana.event("message").await;
+    assert_eq!(
+        (&message[2]["user"], &message[2]["sender"]),
+        (&json!(marked), &json!(sender))
+    );
+    let (_, history) = Wire::join(&server, auth("Ana", "the secret of Ana")).await;
+    assert_eq!(
+        history["you"]["user"], "Ana",
+        "another device of the same sender"
+    );
+}
+
+#[tokio::test]
+async fn guessable_token_is_rejected_and_none_is_not() {
+    let server = Server::start(&[], &[]).await;
+    let (_, answer) = Wire::connect(&server, json!({ "token": "fifteen letters" })).await;
+    assert!(
+        answer.starts_with("44") && answer.contains("invalid_token"),
+        "{answer}"
+    );
+    assert!(answer.contains("at least 16 characters"), "{answer}");
+    for auth in [json!({}), json!({ "token": "" }), json!({ "name": "Ana" })] {
+        Wire::join(&server, auth).await;
     }
 }
 

@@ -12,8 +12,8 @@ use papo_server::broker::{
     Attached, Broker, PublishError, Publishing, ReadError, Reader, Start,
     rabbitmq::{RabbitMq, StreamReader},
 };
-
 use serde_json::json;
+use tokio::task::JoinSet;
 
 use crate::{
     fixture::{Server, amqp, in_time, launch, publish, record, room, take, texts, until},
@@ -444,4 +444,31 @@ async fn reader_attaches_while_records_are_published() {
     });
     attach(&reader, Start::BeforeEnd(10)).await;
     publishing.abort();
+}
+
+/// A member that has left costs the broker nothing more.
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and its API in PAPO_TEST_MANAGEMENT"]
+async fn dropped_read_ends_its_consumer() {
+    let launch = launch(&amqp(), &["--declare", "--publish-timeout=100"]);
+    let broker = connect(&launch).await;
+    publish(&broker, "a", (0..3_000).map(|number| number.to_string())).await;
+    let attached = attach(&broker, Start::BeforeEnd(1)).await;
+    let log = topology::log(&launch.room, &attached.epoch);
+    let mut reads = JoinSet::new();
+    for _ in 0..8 {
+        let (broker, epoch) = (broker.clone(), attached.epoch.clone());
+        // They wait for records that never come.
+        reads.spawn(async move { broker.read(&epoch, 0..1_000_000).await });
+    }
+    drop(attached);
+    let consumed_by = async |count: usize| {
+        until("expected number of consumers", async || {
+            (consumers(&log).await == count).then_some(())
+        })
+        .await;
+    };
+    consumed_by(8).await;
+    reads.abort_all();
+    consumed_by(0).await;
 }

@@ -1,3 +1,6 @@
 #![no_main]
 
-libfuzzer_sys::fuzz_target!(|data: &[u8]| papo_protocol::fuzzing::names(data));
+libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+    papo_protocol::fuzzing::names(data);
+    papo_server::fuzzing::names(data);
+});

@@ -60,8 +60,8 @@ export async function end() {
 }
 
 // `--take-ownership`: the CustomResourceDefinition outlives a release, and may belong to one of another name.
-/** Installs the chart, or upgrades the release to it. */
-export const install = (...more) => installFrom(CHART, ...more);
+/** Installs the chart, or upgrades the release to it. Rooms may have the priority class `none`, which does not exist. */
+export const install = (...more) => installFrom(CHART, "--set", "operator.allowedPriorityClasses={none}", ...more);
 
 /** Installs another chart, or upgrades the release to it. */
 export async function installFrom(chart, ...more) {

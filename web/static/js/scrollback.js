@@ -7,6 +7,9 @@ const MOST = 600;
 const KEPT = 400;
 const TIMEOUT = 10_000;
 const PAUSE = 1_000;
+const BUSY_PAUSE = 50;
+/** Rejections that end by themselves. The page scrolls again after a pause, and so requests again what it still needs. */
+const PASSING = new Set(["rate_limited", "unavailable", "busy"]);
 
 export class Scrollback {
   loading = false;
@@ -45,8 +48,11 @@ export class Scrollback {
 
   /** Returns to the end of the log, if the timeline is detached from it. */
   async newest() {
-    if (!this.#timeline.detached) return;
-    await this.#load(this.#timeline.newest + 1, (page) => this.#timeline.jump(page.messages, page.more));
+    let code = "busy";
+    while (this.#timeline.detached && PASSING.has(code)) {
+      code = await this.#load(this.#timeline.newest + 1, (page) => this.#timeline.jump(page.messages, page.more));
+      if (code === "busy") await pause(BUSY_PAUSE);
+    }
   }
 
   /** Keeps the timeline within its bound while messages arrive: drops messages that the person does not see. */
@@ -57,16 +63,20 @@ export class Scrollback {
     else this.#timeline.dropNewest(MOST);
   }
 
+  /** Loads a page; returns the code of the rejection, if there is one, after a pause. */
   async #load(before, take) {
-    if (this.loading) return;
+    if (this.loading) return "busy";
     this.loading = true;
     this.#changed();
     const { epoch } = this.#timeline;
     const page = await this.#request({ before, limit: PAGE }, TIMEOUT).catch(() => ({ ok: false }));
     // If the epochs differ, the log was replaced and the answer is from the old log.
     if (page.ok && page.epoch === epoch && epoch === this.#timeline.epoch) take(page);
-    else await new Promise((resolve) => setTimeout(resolve, PAUSE));
+    else await pause(PAUSE);
     this.loading = false;
     this.#changed();
+    return page.code;
   }
 }
+
+const pause = (milliseconds) => new Promise((resolve) => setTimeout(resolve, milliseconds));

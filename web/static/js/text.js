@@ -41,11 +41,17 @@ export function initials(name) {
   return (letters || [...name.trim()][0] || "?").toLocaleUpperCase();
 }
 
-/** The sender's hue among the style sheet's twelve: the same in every window. */
+/** The sender's hue in degrees: the same in every window. */
 export function hue(sender) {
   let hash = 0;
   for (const character of sender) hash = (hash * 31 + character.codePointAt(0)) >>> 0;
-  return hash % 12;
+  return hash % 360;
+}
+
+/** A name without its mark, and the mark (or ""): the server puts it behind a name that looks like that of another member. */
+export function splitMark(user) {
+  const mark = / #[0-9a-f]{4,24}$/.exec(user)?.[0] ?? "";
+  return { name: user.slice(0, user.length - mark.length), mark };
 }
 
 /** The length as the server counts it, in Unicode characters. */

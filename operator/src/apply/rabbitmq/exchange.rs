@@ -1,9 +1,12 @@
 //! The room's exchange. Its owner owns everything that is named after it.
 
-use rabbitmq_http_client::{requests::ExchangeParams, responses::ExchangeInfo};
-use serde_json::{Map, Value, json};
+use rabbitmq_http_client::requests::ExchangeParams;
+use serde_json::{Map, json};
 
-use super::request::{done, optional};
+use super::{
+    answers::Exchange,
+    request::{done, optional},
+};
 use crate::{broker::Broker, error::BrokerError};
 
 /// Argument of the exchange: the `metadata.uid` of the room that owns it. RabbitMQ stores it and does not interpret it.
@@ -16,67 +19,61 @@ pub(super) async fn ensure_exchange(
     owner: &str,
 ) -> Result<(), BrokerError> {
     if let Some(existing) = exchange_info(broker, name).await? {
-        return check_exchange(&existing, owner);
+        return check_exchange(&existing, name, owner);
     }
     let arguments = Map::from_iter([(OWNER.to_owned(), json!(owner))]);
     broker.metrics.broker_write();
     let params = ExchangeParams::durable_topic(name, Some(arguments));
     done(
         "create the exchange",
-        broker.api.declare_exchange(broker.vhost(), &params).await,
+        broker
+            .management
+            .put(&["exchanges", broker.vhost(), name], &params)
+            .await,
     )?;
     // RabbitMQ answers the same if somebody else was faster: read it back to learn its owner.
     match exchange_info(broker, name).await? {
-        Some(existing) => check_exchange(&existing, owner),
+        Some(existing) => check_exchange(&existing, name, owner),
         None => Err(BrokerError::Conflict(format!(
             "exchange {name} was removed while it was created"
         ))),
     }
 }
 
+/// Fails unless the exchange is of our making and belongs to `owner`. The texts quote nothing of the broker.
 pub(in crate::apply) fn check_exchange(
-    existing: &ExchangeInfo,
+    existing: &Exchange,
+    name: &str,
     owner: &str,
 ) -> Result<(), BrokerError> {
-    let ExchangeInfo {
-        name,
-        exchange_type,
-        durable,
-        auto_delete,
-        ..
-    } = existing;
-    let conflict = |problem: String| {
+    let conflict = |problem: &str| {
         Err(BrokerError::Conflict(format!(
             "exchange {name} exists already {problem}; it is left as it is: delete it if nobody needs it any more"
         )))
     };
-    if exchange_type != "topic" || !durable || *auto_delete {
-        return conflict(format!(
-            "with other properties (type {exchange_type}, durable {durable}, auto-delete {auto_delete})"
-        ));
+    if existing.kind != "topic" || !existing.durable || existing.auto_delete {
+        return conflict("with other properties (it is not a durable topic exchange)");
     }
     match owner_of(existing) {
         Some(other) if other == owner => Ok(()),
-        Some(other) => conflict(format!("and belongs to another ChatRoom (uid {other})")),
-        None => conflict(format!(
+        Some(_) => conflict("and belongs to another ChatRoom"),
+        None => conflict(&format!(
             "and was not created by Papo's operator (it has no argument {OWNER})"
         )),
     }
 }
 
 /// The `metadata.uid` of the room that owns an exchange.
-pub(super) fn owner_of(exchange: &ExchangeInfo) -> Option<&str> {
-    exchange.arguments.0.get(OWNER).and_then(Value::as_str)
+pub(super) fn owner_of(exchange: &Exchange) -> Option<String> {
+    exchange.argument(OWNER)
 }
 
 /// The exchange, if it exists.
 pub(super) async fn exchange_info(
     broker: &Broker,
     name: &str,
-) -> Result<Option<ExchangeInfo>, BrokerError> {
+) -> Result<Option<Exchange>, BrokerError> {
     broker.metrics.broker_read();
-    optional(
-        "read the exchange",
-        broker.api.get_exchange_info(broker.vhost(), name).await,
-    )
+    let path = ["exchanges", broker.vhost(), name];
+    optional("read the exchange", broker.management.get(&path, &[]).await)
 }

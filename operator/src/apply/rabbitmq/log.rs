@@ -2,22 +2,22 @@
 
 use papo_protocol::{Epoch, topology as broker_names};
 use rabbitmq_http_client::{
-    commons::{PaginationParams, PolicyTarget},
+    commons::PolicyTarget,
     requests::{PolicyParams, QueueParams},
-    responses::QueueInfo,
 };
 use serde_json::{Map, json};
 
-use super::request::{done, optional};
+use super::{
+    answers::{Binding, Page, Policy, Queue},
+    request::{done, optional},
+};
 use crate::{
     apply::outcome::{LogOrigin, RoomLog},
-    broker::Broker,
+    broker::{Bound, Broker, Failure, PAGE, PAGES},
     desired::{LogPolicy, Topology},
     error::BrokerError,
 };
 
-/// Queues listed at once when a log is searched for.
-const PAGE: usize = 500;
 /// Above the policies of people who leave the priority at zero.
 const POLICY_PRIORITY: i32 = 10;
 
@@ -31,14 +31,13 @@ pub(super) async fn ensure_policy(broker: &Broker, policy: &LogPolicy) -> Result
         definition.insert("max-age".to_owned(), json!(age));
     }
     broker.metrics.broker_read();
-    let existing = optional(
-        "read the policy",
-        broker.api.get_policy(broker.vhost(), &policy.name).await,
-    )?;
+    let path = ["policies", broker.vhost(), &policy.name];
+    let existing: Option<Policy> =
+        optional("read the policy", broker.management.get(&path, &[]).await)?;
     let same = existing.is_some_and(|existing| {
         existing.pattern == policy.pattern
-            && existing.definition.0.as_ref() == Some(&definition)
-            && existing.apply_to == PolicyTarget::Streams
+            && existing.apply_to == "streams"
+            && existing.definition().as_ref() == Some(&definition)
     });
     if same {
         return Ok(());
@@ -52,7 +51,10 @@ pub(super) async fn ensure_policy(broker: &Broker, policy: &LogPolicy) -> Result
         definition,
     };
     broker.metrics.broker_write();
-    done("set the policy", broker.api.declare_policy(&params).await)
+    done(
+        "set the policy",
+        broker.management.put(&path, &params).await,
+    )
 }
 
 /// Finds the room's log, or creates one. `recorded` is the epoch that the status names.
@@ -64,12 +66,11 @@ pub(super) async fn ensure_log(
     if let Some(epoch) = recorded {
         let name = broker_names::log(&topology.room, epoch);
         broker.metrics.broker_read();
-        let existing = optional(
-            "read the log",
-            broker.api.get_queue_info(broker.vhost(), &name).await,
-        )?;
+        let path = ["queues", broker.vhost(), &name];
+        let existing: Option<Queue> =
+            optional("read the log", broker.management.get(&path, &[]).await)?;
         if let Some(existing) = existing {
-            check_log(&existing)?;
+            check_log(&existing, &name)?;
             return Ok(RoomLog {
                 epoch: epoch.clone(),
                 origin: LogOrigin::Known,
@@ -79,12 +80,12 @@ pub(super) async fn ensure_log(
     // The fullest first: if there are several, the empty ones were never used.
     let mut logs = logs(broker, topology).await?;
     logs.sort_by(|a, b| {
-        b.message_count
-            .cmp(&a.message_count)
+        b.messages()
+            .cmp(&a.messages())
             .then_with(|| a.name.cmp(&b.name))
     });
     if let Some(log) = logs.first() {
-        check_log(log)?;
+        check_log(log, &log.name)?;
         let epoch = epoch_of(topology, &log.name)
             .ok_or_else(|| BrokerError::Conflict(format!("queue {} has no epoch", log.name)))?;
         return Ok(RoomLog {
@@ -103,7 +104,10 @@ pub(super) async fn ensure_log(
     broker.metrics.broker_write();
     done(
         "create the log",
-        broker.api.declare_queue(broker.vhost(), &params).await,
+        broker
+            .management
+            .put(&["queues", broker.vhost(), &stream.name], &params)
+            .await,
     )?;
     Ok(RoomLog {
         epoch,
@@ -112,44 +116,56 @@ pub(super) async fn ensure_log(
 }
 
 /// Fails unless the queue is a stream.
-pub(in crate::apply) fn check_log(existing: &QueueInfo) -> Result<(), BrokerError> {
-    if existing.queue_type == "stream" {
+pub(in crate::apply) fn check_log(existing: &Queue, name: &str) -> Result<(), BrokerError> {
+    if existing.kind == "stream" {
         return Ok(());
     }
     Err(BrokerError::Conflict(format!(
-        "queue {} exists already and is not a stream but {}; it is left as it is",
-        existing.name, existing.queue_type
+        "queue {name} exists already and is not a stream; it is left as it is"
     )))
 }
 
 /// All streams that are named like a log of the room.
-pub(super) async fn logs(
-    broker: &Broker,
-    topology: &Topology,
-) -> Result<Vec<QueueInfo>, BrokerError> {
+///
+/// The broker is asked for names that contain what all of them begin with, so that a broker with many queues of others sends few. The answer is
+/// filtered all the same.
+pub(super) async fn logs(broker: &Broker, topology: &Topology) -> Result<Vec<Queue>, BrokerError> {
+    let (prefix, size) = (format!("{}.log.", topology.exchange), PAGE.to_string());
     let mut logs = Vec::new();
-    for page in 1.. {
+    for page in 1..=PAGES {
         broker.metrics.broker_read();
+        let query = [
+            ("page", page.to_string()),
+            ("page_size", size.clone()),
+            ("name", prefix.clone()),
+            ("use_regex", "false".to_owned()),
+        ];
+        let query = query.each_ref().map(|(key, value)| (*key, value.as_str()));
         let listed = broker
-            .api
-            .list_queues_in_paged(broker.vhost(), &PaginationParams::new(page, PAGE))
+            .management
+            .get::<Page<Queue>>(&["queues", broker.vhost()], &query)
             .await;
         // RabbitMQ says "page out of range" rather than that the page is empty.
         let queues = match listed {
-            Err(error) if page > 1 && error.is_client_error() => break,
-            listed => done("list the queues", listed)?,
+            Err(Failure::Status(status)) if page > 1 && status.is_client_error() => {
+                return Ok(logs);
+            }
+            listed => done("list the queues", listed)?.items,
         };
-        let last = queues.len() < PAGE;
+        let is_last = queues.len() < PAGE;
         logs.extend(
             queues
                 .into_iter()
                 .filter(|queue| epoch_of(topology, &queue.name).is_some()),
         );
-        if last {
-            break;
+        if is_last {
+            return Ok(logs);
         }
     }
-    Ok(logs)
+    Err(BrokerError::OverBound {
+        attempt: "cannot list the queues".to_owned(),
+        bound: Bound::Pages,
+    })
 }
 
 /// The epoch in the name of one of the room's logs; `None` for any other queue.
@@ -169,27 +185,19 @@ pub(super) async fn ensure_binding(
     log: &str,
 ) -> Result<(), BrokerError> {
     broker.metrics.broker_read();
-    let bindings = done(
-        "read the bindings",
-        broker.api.list_queue_bindings(broker.vhost(), log).await,
-    )?;
+    let path = ["queues", broker.vhost(), log, "bindings"];
+    let bindings: Vec<Binding> =
+        done("read the bindings", broker.management.get(&path, &[]).await)?;
     if bindings.iter().any(|binding| {
         binding.source == exchange && binding.routing_key == broker_names::MESSAGE_KEY
     }) {
         return Ok(());
     }
     broker.metrics.broker_write();
+    let path = ["bindings", broker.vhost(), "e", exchange, "q", log];
+    let binding = json!({"routing_key": broker_names::MESSAGE_KEY});
     done(
         "bind the log",
-        broker
-            .api
-            .bind_queue(
-                broker.vhost(),
-                log,
-                exchange,
-                Some(broker_names::MESSAGE_KEY),
-                None,
-            )
-            .await,
+        broker.management.post(&path, &binding).await,
     )
 }

@@ -7,6 +7,7 @@
 //! two, or that works from an old status, finds the log by its name and adopts it: there are never two. The same search adopts the log that
 //! an earlier room of the same name left with `deletionPolicy: Retain`.
 
+mod answers;
 mod exchange;
 mod log;
 mod request;
@@ -16,6 +17,8 @@ use papo_protocol::{Epoch, topology as broker_names};
 
 use crate::{apply::outcome::RoomLog, broker::Broker, desired::Topology, error::BrokerError};
 
+#[cfg(any(test, fuzzing))]
+pub(super) use answers::{Exchange, Queue};
 #[cfg(any(test, fuzzing))]
 pub(super) use exchange::check_exchange;
 use exchange::{ensure_exchange, exchange_info, owner_of};
@@ -64,9 +67,9 @@ pub(crate) async fn remove(
         policy,
         user,
     } = topology;
-    let (api, vhost) = (&broker.api, broker.vhost());
+    let (api, vhost) = (&broker.management, broker.vhost());
     let ours = match exchange_info(broker, exchange).await? {
-        Some(info) if owner_of(&info) != Some(owner) => return Ok(()),
+        Some(info) if owner_of(&info).as_ref() != Some(owner) => return Ok(()),
         Some(_) => true,
         None => had_log,
     };
@@ -76,21 +79,21 @@ pub(crate) async fn remove(
                 broker.metrics.broker_write();
                 done(
                     "remove the log",
-                    api.delete_stream(vhost, &log.name, true).await,
+                    api.delete(&["queues", vhost, &log.name]).await,
                 )?;
             }
             broker.metrics.broker_write();
             done(
                 "remove the policy",
-                api.delete_policy(vhost, &policy.name, true).await,
+                api.delete(&["policies", vhost, &policy.name]).await,
             )?;
         }
         broker.metrics.broker_write();
-        done("remove the user", api.delete_user(&user.name, true).await)?;
+        done("remove the user", api.delete(&["users", &user.name]).await)?;
     }
     broker.metrics.broker_write();
     done(
         "remove the exchange",
-        api.delete_exchange(vhost, exchange, true).await,
+        api.delete(&["exchanges", vhost, exchange]).await,
     )
 }

@@ -1,40 +1,34 @@
 //! Requests to the management API: what a failure says to users.
 
-use rabbitmq_http_client::api::HttpClientError;
-
-use crate::error::BrokerError;
+use crate::{
+    broker::{Bound, Failure},
+    error::BrokerError,
+};
 
 /// The object, or `None` if it does not exist.
 pub(super) fn optional<T>(
     attempt: &str,
-    result: Result<T, HttpClientError>,
+    result: Result<T, Failure>,
 ) -> Result<Option<T>, BrokerError> {
     match result {
-        Err(error) if error.is_not_found() => Ok(None),
+        Err(Failure::Status(status)) if status == 404 => Ok(None),
         result => done(attempt, result).map(Some),
     }
 }
 
 /// The answer, or why the attempt failed.
-pub(super) fn done<T>(attempt: &str, result: Result<T, HttpClientError>) -> Result<T, BrokerError> {
-    result.map_err(|error| {
-        let attempt = format!("cannot {attempt}");
-        match &error {
-            HttpClientError::RequestError { error, .. } => BrokerError::Unreachable {
+pub(super) fn done<T>(attempt: &str, result: Result<T, Failure>) -> Result<T, BrokerError> {
+    result.map_err(|failure| {
+        let (attempt, message) = (format!("cannot {attempt}"), failure.to_string());
+        match failure {
+            Failure::NoAnswer(_) => BrokerError::Unreachable { attempt, message },
+            Failure::Status(_) | Failure::NotUnderstood => {
+                BrokerError::Rejected { attempt, message }
+            }
+            Failure::TooLarge => BrokerError::OverBound {
                 attempt,
-                message: chain(error),
-            },
-            other => BrokerError::Rejected {
-                attempt,
-                message: other.user_message(),
+                bound: Bound::AnswerSize,
             },
         }
     })
-}
-
-/// An error and its causes: the client's own text says only that sending failed.
-fn chain(error: &dyn std::error::Error) -> String {
-    let causes = std::iter::successors(Some(error), |error| error.source());
-    let texts: Vec<String> = causes.map(ToString::to_string).collect();
-    texts.join(": ")
 }

@@ -2,10 +2,13 @@
 
 use rabbitmq_http_client::{
     password_hashing::base64_encoded_salted_password_hash_sha256,
-    requests::{Permissions, UserParams},
+    requests::{self, UserParams},
 };
 
-use super::request::{done, optional};
+use super::{
+    answers,
+    request::{done, optional},
+};
 use crate::{broker::Broker, desired::User, error::BrokerError};
 
 /// The password as RabbitMQ stores it. RabbitMQ's salt has four bytes. Ours are the first of the owner, so that hashes can be compared; a random
@@ -31,23 +34,20 @@ pub(super) async fn ensure_user(
 ) -> Result<(), BrokerError> {
     let hash = password_hash(owner, &password.text);
     broker.metrics.broker_read();
-    let existing = optional("read the user", broker.api.get_user(&user.name).await)?;
+    let path = ["users", user.name.as_str()];
+    let existing: Option<answers::User> =
+        optional("read the user", broker.management.get(&path, &[]).await)?;
     // RabbitMQ 4.4 does not show the hash: then a user that exists has the password, unless the password is new.
     let has_password = existing.is_some_and(|existing| match existing.password_hash {
-        Some(existing) => existing.as_str() == hash,
+        Some(existing) => existing == hash,
         None => !password.is_new,
     });
     if has_password {
         return Ok(());
     }
     broker.metrics.broker_write();
-    done(
-        "set the user",
-        broker
-            .api
-            .create_user(&UserParams::new(&user.name, &hash, ""))
-            .await,
-    )
+    let params = UserParams::new(&user.name, &hash, "");
+    done("set the user", broker.management.put(&path, &params).await)
 }
 
 /// Makes the user have these permissions.
@@ -59,9 +59,10 @@ pub(super) async fn ensure_permissions(broker: &Broker, user: &User) -> Result<(
         read,
     } = user;
     broker.metrics.broker_read();
-    let existing = optional(
+    let path = ["permissions", broker.vhost(), name];
+    let existing: Option<answers::Permissions> = optional(
         "read the permissions",
-        broker.api.get_permissions(broker.vhost(), name).await,
+        broker.management.get(&path, &[]).await,
     )?;
     if existing.is_some_and(|existing| {
         (&existing.configure, &existing.write, &existing.read) == (configure, write, read)
@@ -69,7 +70,7 @@ pub(super) async fn ensure_permissions(broker: &Broker, user: &User) -> Result<(
         return Ok(());
     }
     broker.metrics.broker_write();
-    let params = Permissions {
+    let params = requests::Permissions {
         user: name,
         vhost: broker.vhost(),
         configure,
@@ -78,6 +79,6 @@ pub(super) async fn ensure_permissions(broker: &Broker, user: &User) -> Result<(
     };
     done(
         "set the permissions",
-        broker.api.declare_permissions(&params).await,
+        broker.management.put(&path, &params).await,
     )
 }

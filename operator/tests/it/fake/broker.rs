@@ -6,15 +6,18 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
+    time::Duration,
 };
 
 use axum::{
     Json, Router,
+    body::Body,
     extract::{Request, State},
     http::{Method, StatusCode},
     response::{IntoResponse, Response},
     serve::ListenerExt,
 };
+use futures::StreamExt;
 use k8s_openapi::ByteString;
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
@@ -27,6 +30,7 @@ pub(crate) struct Broker {
     life: Arc<Mutex<Life>>,
     port: u16,
     connections: Arc<AtomicUsize>,
+    huge_bytes: Arc<AtomicUsize>,
     state: Arc<Mutex<Inside>>,
 }
 
@@ -38,10 +42,26 @@ struct Inside {
     bindings: Vec<(String, String)>,
     writes: Vec<String>,
     requests: usize,
-    down: bool,
+    fault: Option<Fault>,
     /// As RabbitMQ 4.4.
     hides_hashes: bool,
 }
+
+/// What is wrong with the broker.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Fault {
+    /// It answers every request with this status code and words of its own.
+    Status(u16),
+    /// Each page of queues is full.
+    EndlessPages,
+    /// Answers of so many bytes.
+    Huge(usize),
+    /// Each answer takes so long.
+    Slow(Duration),
+}
+
+/// Words of the broker, which nobody must see.
+pub(crate) const WORDS: &str = "the broker is on fire";
 
 impl Broker {
     pub(crate) async fn start(life: Arc<Mutex<Life>>) -> Self {
@@ -50,6 +70,7 @@ impl Broker {
             life,
             port: listener.local_addr().expect("an address").port(),
             connections: Arc::default(),
+            huge_bytes: Arc::default(),
             state: Arc::default(),
         };
         let connections = broker.connections.clone();
@@ -130,7 +151,31 @@ impl Broker {
 
     /// Answers nothing but errors from now on, or works again.
     pub(crate) fn set_down(&self, down: bool) {
-        self.inside(|inside| inside.down = down);
+        self.set_fault(down.then_some(Fault::Status(503)));
+    }
+
+    pub(crate) fn set_fault(&self, fault: Option<Fault>) {
+        self.inside(|inside| inside.fault = fault);
+    }
+
+    /// Bytes of huge answers that were sent.
+    pub(crate) fn huge_bytes(&self) -> usize {
+        self.huge_bytes.load(Ordering::SeqCst)
+    }
+
+    /// An object that does not end before so many bytes, in pieces, without a length.
+    fn huge(&self, bytes: usize) -> Response {
+        const PIECE: usize = 1 << 20;
+        let sent = self.huge_bytes.clone();
+        let pieces = futures::stream::iter(0..bytes / PIECE).map(move |n| {
+            sent.fetch_add(PIECE, Ordering::SeqCst);
+            let mut piece = vec![b' '; PIECE];
+            if n == 0 {
+                piece[0] = b'{';
+            }
+            Ok::<_, std::io::Error>(piece)
+        });
+        Body::from_stream(pieces).into_response()
     }
 
     /// From now on users are shown without their password hashes.
@@ -169,12 +214,25 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
         .map(|step| percent_decode_str(step).decode_utf8_lossy().into_owned())
         .collect();
     let steps: Vec<&str> = steps.iter().map(String::as_str).collect();
-    broker.inside(|inside| {
+    let fault = broker.inside(|inside| {
         inside.requests += 1;
-        if inside.down {
-            let words = json!({"error": "internal", "reason": "the broker is on fire"});
-            return (StatusCode::SERVICE_UNAVAILABLE, Json(words)).into_response();
+        inside.fault
+    });
+    match fault {
+        Some(Fault::Status(code)) => {
+            let words = json!({"error": "internal", "reason": WORDS});
+            let code = StatusCode::from_u16(code).expect("a code");
+            return (code, Json(words)).into_response();
         }
+        Some(Fault::Huge(bytes)) => return broker.huge(bytes),
+        Some(Fault::Slow(delay)) => tokio::time::sleep(delay).await,
+        Some(Fault::EndlessPages) if !is_write && steps.as_slice() == ["queues", "/"] => {
+            let page = vec![json!({"name": "another", "vhost": "/", "type": "quorum"}); 500];
+            return Json(json!({"items": page, "page_size": 500})).into_response();
+        }
+        Some(Fault::EndlessPages) | None => {}
+    }
+    broker.inside(|inside| {
         if is_write {
             inside.writes.push(format!("{method} {path}"));
         }

@@ -28,6 +28,8 @@ pub(crate) struct Cluster {
 struct State {
     objects: BTreeMap<String, Value>,
     writes: Vec<String>,
+    /// Events, which are not stored with the objects.
+    events: Vec<Value>,
     requests: usize,
     rejections: BTreeMap<String, (u16, String)>,
     /// What was last applied to an object: a field that is not applied again goes.
@@ -148,7 +150,10 @@ impl Cluster {
                 Some(name) if !path.ends_with("/events") => {
                     state.put_new(&format!("{path}/{name}"), body)
                 }
-                _ => (201, body),
+                _ => {
+                    state.events.push(body.clone());
+                    (201, body)
+                }
             },
             Method::PUT => match there {
                 Some(there)
@@ -297,6 +302,16 @@ impl Cluster {
         of_kind.map(|(_, object)| object.clone()).collect()
     }
 
+    /// All rooms.
+    pub(crate) fn rooms(&self) -> Vec<Value> {
+        let state = self.state.lock().expect("no panic");
+        let rooms = state.objects.iter();
+        rooms
+            .filter(|(path, _)| path.contains("/chatrooms/"))
+            .map(|(_, room)| room.clone())
+            .collect()
+    }
+
     /// Paths of everything below a namespace.
     pub(crate) fn paths(&self) -> Vec<String> {
         self.state
@@ -310,6 +325,11 @@ impl Cluster {
 
     pub(crate) fn writes(&self) -> Vec<String> {
         self.state.lock().expect("no panic").writes.clone()
+    }
+
+    /// All events so far.
+    pub(crate) fn events(&self) -> Value {
+        json!(self.state.lock().expect("no panic").events)
     }
 
     /// Requests of all kinds so far.

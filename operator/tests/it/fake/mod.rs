@@ -17,24 +17,29 @@ use kube::{
     core::DynamicObject,
     runtime::{
         events::{Recorder, Reporter},
+        reflector::store::Writer,
         watcher::Event,
     },
 };
 use papo_operator::{
     backoff::Failures,
-    broker::Brokers,
+    broker::{Brokers, Policy},
     cache::{Cache, Writers},
     clients::Clients,
-    config::Defaults,
+    config::{Allowed, Defaults},
     controller::{Context, Error, reconcile},
-    crd::ChatRoom,
+    crd::StoredRoom,
     metrics::Metrics,
+    rooms::Rooms,
 };
 use rabbitmq_http_client::password_hashing::base64_encoded_salted_password_hash_sha256;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-pub(crate) use self::{broker::Broker, cluster::Cluster};
+pub(crate) use self::{
+    broker::{Broker, Fault, WORDS},
+    cluster::Cluster,
+};
 
 /// The life of an operator process: after so many writes nothing answers it any more.
 #[derive(Clone)]
@@ -65,39 +70,61 @@ pub(crate) struct Fixture {
     pub(crate) cluster: Cluster,
     pub(crate) broker: Broker,
     life: Arc<Mutex<Life>>,
+    policy: Policy,
+    operator: Operator,
+}
+
+/// What one life of the operator has.
+struct Operator {
     context: Arc<Context>,
     writers: Writers,
+    rooms: Writer<StoredRoom>,
 }
 
 impl Fixture {
     pub(crate) async fn new(room: Value) -> Self {
+        Self::with_policy(room, Policy::default()).await
+    }
+
+    /// With other bounds on brokers.
+    pub(crate) async fn with_policy(room: Value, policy: Policy) -> Self {
         let life = Arc::new(Mutex::new(Life::new(i64::MAX)));
         let cluster = Cluster::new(life.clone());
         let broker = Broker::start(life.clone()).await;
         cluster.put(BROKER_SECRET, broker.secret());
         cluster.put(ROOM, room);
-        let (context, writers) = operator(&cluster);
+        let operator = operator(&cluster, &policy);
         Self {
             cluster,
             broker,
             life,
-            context,
-            writers,
+            policy,
+            operator,
         }
+    }
+
+    /// Another broker.
+    pub(crate) async fn another_broker(&self) -> Broker {
+        Broker::start(self.life.clone()).await
     }
 
     /// Restarts the operator: with an empty cache, and with so many writes to live.
     pub(crate) fn restart(&mut self, writes: i64) {
         *self.life.lock().expect("no panic") = Life::new(writes);
-        (self.context, self.writers) = operator(&self.cluster);
+        self.operator = operator(&self.cluster, &self.policy);
     }
 
     /// One reconcile, with a cache that is up to date.
     pub(crate) async fn reconcile(&mut self) -> Result<(), Error> {
+        self.reconcile_room(ROOM).await
+    }
+
+    /// The same of another room.
+    pub(crate) async fn reconcile_room(&mut self, path: &str) -> Result<(), Error> {
         self.refresh();
-        let room: ChatRoom =
-            serde_json::from_value(self.cluster.get(ROOM).expect("the room")).expect("a room");
-        let reconcile = reconcile(Arc::new(room), self.context.clone());
+        let room = self.cluster.get(path).expect("the room");
+        let room: StoredRoom = serde_json::from_value(room).expect("always");
+        let reconcile = reconcile(Arc::new(room), self.operator.context.clone());
         tokio::time::timeout(Duration::from_mins(5), Box::pin(reconcile))
             .await
             .expect("a reconcile ends")
@@ -106,7 +133,7 @@ impl Fixture {
 
     /// When a reconcile last finished.
     pub(crate) fn last_progress(&self) -> Instant {
-        self.context.progress.last()
+        self.operator.context.progress.last()
     }
 
     /// Reconciles until nothing is written.
@@ -132,7 +159,7 @@ impl Fixture {
             ingresses,
             http_routes,
             recovered: _,
-        } = &mut self.writers;
+        } = &mut self.operator.writers;
         fill(&mut deployments.writer, &self.cluster, "deployments");
         fill(&mut services.writer, &self.cluster, "services");
         fill(
@@ -147,6 +174,7 @@ impl Fixture {
         );
         fill(&mut ingresses.writer, &self.cluster, "ingresses");
         fill::<DynamicObject>(&mut http_routes.writer, &self.cluster, "httproutes");
+        fill_with(&mut self.operator.rooms, self.cluster.rooms());
     }
 
     /// Whether the broker's user has the password that the room's Secret has.
@@ -191,6 +219,10 @@ pub(crate) fn defaults() -> Defaults {
         broker_secret: Some("papo/broker".parse().expect("valid")),
         domain: Some("chat.example".to_owned()),
         gateway_parent_refs: r#"[{"name": "default"}]"#.parse().expect("valid"),
+        allowed: Allowed {
+            ingress_annotations: vec!["projectcontour.io/websocket-routes".to_owned()],
+            priority_classes: vec!["chat".to_owned()],
+        },
         ..Defaults::default()
     }
 }
@@ -209,7 +241,9 @@ pub(crate) fn room(spec: Value) -> Value {
     })
 }
 
-fn operator(cluster: &Cluster) -> (Arc<Context>, Writers) {
+fn operator(cluster: &Cluster, policy: &Policy) -> Operator {
+    let all = Rooms::default();
+    let rooms = all.add_scope();
     let client = cluster.client();
     let (cache, writers) = Cache::new(&client);
     let context = Context {
@@ -217,19 +251,34 @@ fn operator(cluster: &Cluster) -> (Arc<Context>, Writers) {
         clients: Clients {
             client,
             cache,
-            brokers: Brokers::default(),
+            brokers: Brokers::new(policy.clone()),
             metrics: Metrics::default(),
         },
+        rooms: all,
         defaults: defaults(),
         resync: Duration::from_secs(30),
         cleanup_timeout: Duration::from_mins(2),
         failures: Failures::default(),
         progress: Arc::default(),
     };
-    (Arc::new(context), writers)
+    Operator {
+        context: Arc::new(context),
+        writers,
+        rooms,
+    }
 }
 
-fn fill<K>(writer: &mut kube::runtime::reflector::store::Writer<K>, cluster: &Cluster, plural: &str)
+fn fill<K>(writer: &mut Writer<K>, cluster: &Cluster, plural: &str)
+where
+    K: kube::Resource<DynamicType: Clone + Eq + std::hash::Hash>
+        + Clone
+        + DeserializeOwned
+        + 'static,
+{
+    fill_with(writer, cluster.list(plural));
+}
+
+fn fill_with<K>(writer: &mut Writer<K>, objects: Vec<Value>)
 where
     K: kube::Resource<DynamicType: Clone + Eq + std::hash::Hash>
         + Clone
@@ -237,7 +286,7 @@ where
         + 'static,
 {
     writer.apply_watcher_event(&Event::Init);
-    for object in cluster.list(plural) {
+    for object in objects {
         let object = serde_json::from_value(object).expect("an object of its kind");
         writer.apply_watcher_event(&Event::InitApply(object));
     }

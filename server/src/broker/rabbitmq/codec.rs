@@ -10,7 +10,7 @@ use lapin::{
 };
 use papo_protocol::{
     Record, SenderId,
-    topology::{AT_HEADER, SENDER_HEADER, STREAM_OFFSET_HEADER, USER_HEADER},
+    topology::{AT_HEADER, SENDER_HEADER, SINCE_HEADER, STREAM_OFFSET_HEADER, USER_HEADER},
 };
 
 use crate::{
@@ -32,6 +32,9 @@ pub(super) fn properties(record: &Record, trace: Option<&TraceContext>) -> Basic
     };
     put(SENDER_HEADER, record.sender.as_str());
     put(USER_HEADER, record.user.as_str());
+    if let Some(since) = &record.since {
+        put(SINCE_HEADER, &since.to_string());
+    }
     if let Some(TraceContext { parent, state }) = trace {
         put(TRACE_PARENT_HEADER, parent);
         put(TRACE_STATE_HEADER, state);
@@ -75,6 +78,7 @@ fn record(properties: &BasicProperties, headers: &FieldTable, body: Vec<u8>) -> 
         user: text(headers, USER_HEADER)?.parse().ok()?,
         text: String::from_utf8(body).ok()?,
         at: integer(headers, AT_HEADER)?,
+        since: text(headers, SINCE_HEADER).and_then(|since| since.parse().ok()),
     })
 }
 
@@ -91,6 +95,7 @@ fn integer(headers: &FieldTable, name: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
+    use papo_protocol::Position;
     use proptest::prelude::*;
 
     use super::*;
@@ -102,6 +107,7 @@ mod tests {
             user: "Ana Çã".parse().expect("valid"),
             text: text.to_owned(),
             at: 1_700_000_000_123,
+            since: None,
         }
     }
 
@@ -152,10 +158,11 @@ mod tests {
         #[test]
         fn encoded_record_decodes_to_itself(
             id in "[!-~]{1,64}", sender in "[0-9a-f]{0,24}", user in "[^\\p{C}\\s]{1,40}", text in any::<String>(), at: i64,
-            offset in 0_i64.., trace in prop::option::of((".{0,60}", ".{0,60}")),
+            since in prop::option::of(("[a-z0-9]{1,32}", any::<u64>())), offset in 0_i64.., trace in prop::option::of((".{0,60}", ".{0,60}")),
         ) {
             let Ok(user) = user.parse() else { return Ok(()) };
-            let record = Record { id: id.parse().expect("valid"), sender: SenderId::from_trusted(sender), user, text, at };
+            let since = since.map(|(epoch, offset)| Position { epoch: epoch.parse().expect("valid"), offset });
+            let record = Record { id: id.parse().expect("valid"), sender: SenderId::from_trusted(sender), user, text, at, since };
             let trace = trace.map(|(parent, state)| TraceContext { parent, state });
             let delivery = delivered(properties(&record, trace.as_ref()), record.text.as_bytes(), Some(offset));
             let read = stored(delivery).expect("it has an offset");

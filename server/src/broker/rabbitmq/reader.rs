@@ -50,7 +50,7 @@ pub(super) async fn attach(
             (bounds, from)
         }
     };
-    let reader = StreamReader::begin(objects, &epoch, from, PREFETCH).await?;
+    let reader = StreamReader::begin(objects, &epoch, from..u64::MAX, PREFETCH).await?;
     Ok(Attached {
         epoch,
         bounds,
@@ -92,7 +92,7 @@ pub(super) async fn read(
     let prefetch = u16::try_from(offsets.end - from)
         .unwrap_or(PREFETCH)
         .min(PREFETCH);
-    let mut reader = StreamReader::begin(objects, epoch, from, prefetch).await?;
+    let mut reader = StreamReader::begin(objects, epoch, from..offsets.end, prefetch).await?;
     let mut records = Vec::new();
     while reader.due < offsets.end {
         match in_time(reader.next()).await {
@@ -119,6 +119,10 @@ pub struct StreamReader {
     consumer: Consumer,
     /// The least offset that may come next.
     due: u64,
+    /// The first offset that is not needed.
+    end: u64,
+    /// Deliveries that the broker sends without acknowledgement.
+    prefetch: u16,
     /// Taken from the consumer and not returned yet: kept here so that no record is lost when the call is cancelled.
     batch: Vec<Stored>,
     /// An offset that was due and did not come, until the reason is known.
@@ -134,19 +138,22 @@ impl StreamReader {
     async fn begin(
         objects: &Arc<Objects>,
         epoch: &Epoch,
-        from: u64,
+        offsets: Range<u64>,
         prefetch: u16,
     ) -> Result<Self, ReadError> {
         let channel = objects.channel().await?;
         let stream = topology::log(objects.room(), epoch);
-        let offset = AMQPValue::LongLongInt(i64::try_from(from).unwrap_or(i64::MAX));
+        let from = i64::try_from(offsets.start).unwrap_or(i64::MAX);
+        let offset = AMQPValue::LongLongInt(from);
         let consumer = objects.consume(&channel, &stream, offset, prefetch).await?;
         Ok(Self {
             objects: objects.clone(),
             stream,
             channel,
             consumer,
-            due: from,
+            due: offsets.start,
+            end: offsets.end,
+            prefetch,
             batch: Vec::new(),
             missing: None,
             latest: None,
@@ -173,9 +180,11 @@ impl StreamReader {
         Ok(())
     }
 
-    /// Acknowledges the deliveries if there are enough of them, so that the broker sends more.
+    /// Acknowledges the deliveries if there are enough of them, so that the broker sends more. It sends no more than is needed.
     async fn acknowledge(&mut self) -> Result<(), ReadError> {
-        if self.unacknowledged < self.most_unacknowledged {
+        let needed = self.end.saturating_sub(self.due);
+        let is_enough = needed <= u64::from(self.prefetch.saturating_sub(self.unacknowledged));
+        if self.unacknowledged < self.most_unacknowledged || is_enough {
             return Ok(());
         }
         let Some(acker) = self.latest.take() else {

@@ -64,7 +64,7 @@ pub(crate) async fn stay(crowd: Arc<Crowd>, number: usize, role: Role) {
         if let Some(server) = server
             && let Ok(Ok(socket)) = timeout(
                 CONNECT_TIMEOUT,
-                connect(server, &format!("m{number}"), &place, role),
+                connect(server, &format!("the secret of m{number}"), &place, role),
             )
             .await
         {
@@ -197,7 +197,13 @@ async fn try_to_talk(
     period: Duration,
     bytes: usize,
 ) -> anyhow::Result<()> {
-    let socket = connect(server, "talker", &Place::default(), Role::Reads).await?;
+    let socket = connect(
+        server,
+        "the secret of the talker",
+        &Place::default(),
+        Role::Reads,
+    )
+    .await?;
     let (mut write, mut read) = socket.split();
     let mut ticks = interval(period);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Burst);

@@ -2,15 +2,15 @@
 
 import { fullDate, timeOfDay } from "../dates.js";
 import { codeInWords, t } from "../i18n.js";
-import { hue, initials, segments } from "../text.js";
-import { make } from "./dom.js";
+import { initials, segments } from "../text.js";
+import { make, nameNodes, tint } from "./dom.js";
 
 /** A new element; `updateMessage` completes it. */
 export function messageElement({ message }) {
-  const author = make("span", { className: `author hue-${hue(message.sender ?? "")}` }, message.user ?? "");
+  const author = tint(make("span", { className: "author" }, ...nameNodes(message.user)), message.sender);
   const text = make("bdi", { className: "text" }, ...segments(message.text).map(segment));
   const foot = make("div", { className: "meta" });
-  const avatar = make("span", { className: `avatar hue-${hue(message.sender ?? "")}`, ariaHidden: "true" }, initials(message.user ?? ""));
+  const avatar = tint(make("span", { className: "avatar", ariaHidden: "true" }, initials(message.user ?? "")), message.sender);
   const element = make("article", {}, avatar, make("div", { className: "bubble" }, author, text, foot));
   element.dataset.id = message.id;
   return element;

@@ -1,8 +1,8 @@
 // The list of members: the count in the header, and the names beside the conversation (on a phone: above it, after a tap).
 
 import { locale, t } from "../i18n.js";
-import { hue, initials } from "../text.js";
-import { byId, make } from "./dom.js";
+import { initials } from "../text.js";
+import { byId, make, nameNodes, tint } from "./dom.js";
 
 const collator = new Intl.Collator(locale);
 
@@ -32,7 +32,8 @@ export class PeopleView {
 }
 
 function person(name, isMe, sender) {
-  const avatar = make("span", { className: `avatar small ${sender ? `hue-${hue(sender)}` : "plain"}`, ariaHidden: "true" }, initials(name));
-  const words = make("span", { className: "person-name", dir: "auto" }, name);
+  const avatar = make("span", { className: `avatar small ${sender ? "" : "plain"}`, ariaHidden: "true" }, initials(name));
+  if (sender) tint(avatar, sender);
+  const words = make("span", { className: "person-name" }, ...nameNodes(name));
   return make("li", {}, avatar, words, ...(isMe ? [make("span", { className: "you" }, t("you"))] : []));
 }

@@ -1,8 +1,8 @@
 // The header: the room's title, the state of the connection, this person's name; and the window's title.
 
 import { codeInWords, t } from "../i18n.js";
-import { hue, initials } from "../text.js";
-import { byId, say } from "./dom.js";
+import { initials } from "../text.js";
+import { byId, nameNodes, say, tint } from "./dom.js";
 
 const APP = "Papo";
 
@@ -28,10 +28,10 @@ export function showTitle(room, unread) {
 
 export function showMe({ user, sender }) {
   byId("name-btn").hidden = !user;
-  byId("name-words").textContent = user ?? "";
+  byId("name-words").replaceChildren(...nameNodes(user));
   const avatar = byId("name-avatar");
   avatar.textContent = initials(user ?? "");
-  avatar.className = `avatar small hue-${hue(sender ?? "")}`;
+  tint(avatar, sender);
 }
 
 /** The names, two at most. */

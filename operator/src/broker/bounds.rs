@@ -1,0 +1,102 @@
+//! What the work on brokers may cost, so that a tenant's broker cannot take the operator from other tenants.
+
+use std::{fmt, time::Duration};
+
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
+
+/// The largest answer that is read from a management API, in bytes.
+pub(crate) const ANSWER_MAX: usize = 4 << 20;
+/// Queues on one page of a list.
+pub(crate) const PAGE: usize = 500;
+/// The most pages that are read of one list: 10,000 queues.
+pub(crate) const PAGES: usize = 20;
+/// How long a room waits for a slot, at most.
+const SLOT_WAIT: Duration = Duration::from_secs(1);
+
+/// A bound on what is read from a broker.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// [`PAGES`] of a list.
+    Pages,
+    /// [`ANSWER_MAX`].
+    AnswerSize,
+}
+
+impl Bound {
+    /// The label of the metric.
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Pages => "pages",
+            Self::AnswerSize => "answer_size",
+        }
+    }
+}
+
+impl fmt::Display for Bound {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Pages => write!(
+                f,
+                "the list has more than {PAGES} pages ({} queues), which is the most that the operator reads",
+                PAGES * PAGE
+            ),
+            Self::AnswerSize => write!(
+                f,
+                "the answer is larger than {} MiB, which is the most that the operator reads",
+                ANSWER_MAX >> 20
+            ),
+        }
+    }
+}
+
+/// The rooms of one namespace's brokers that may be worked on concurrently. A few more may wait for a short time; all others fail at once, so that
+/// rooms of a slow broker do not occupy the operator.
+pub(super) struct Slots {
+    slots: Semaphore,
+    /// Those that work and those that wait.
+    places: Semaphore,
+}
+
+/// A slot, or a place to wait for one; given back when it is dropped.
+pub(super) struct Slot<'a> {
+    _slot: SemaphorePermit<'a>,
+    _place: SemaphorePermit<'a>,
+}
+
+impl Slots {
+    pub(super) fn new(count: usize, waiting: usize) -> Self {
+        Self {
+            slots: Semaphore::new(count),
+            places: Semaphore::new(count + waiting),
+        }
+    }
+
+    /// A slot; `None` if none is free in time.
+    pub(super) async fn acquire(&self) -> Option<Slot<'_>> {
+        let place = self.places.try_acquire().ok()?;
+        let slot = timeout(SLOT_WAIT, self.slots.acquire()).await.ok()?.ok()?;
+        Some(Slot {
+            _slot: slot,
+            _place: place,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn slots_are_bounded_and_so_is_the_wait() {
+        let slots = Slots::new(1, 1);
+        let held = slots.acquire().await.expect("a free slot");
+        let (waiting, third) = tokio::join!(slots.acquire(), slots.acquire());
+        assert!(waiting.is_none(), "the slot was not given back in time");
+        assert!(third.is_none(), "no place to wait");
+        drop(held);
+        assert!(slots.acquire().await.is_some());
+    }
+}

@@ -472,3 +472,29 @@ async fn dropped_read_ends_its_consumer() {
     reads.abort_all();
     consumed_by(0).await;
 }
+
+/// A client may hang up at any moment of a read, also before the broker has answered.
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and its API in PAPO_TEST_MANAGEMENT"]
+async fn read_dropped_at_any_moment_ends_its_consumer() {
+    let launch = launch(&amqp(), &["--declare", "--publish-timeout=100"]);
+    let broker = connect(&launch).await;
+    publish(&broker, "a", (0..1_000).map(|number| number.to_string())).await;
+    let epoch = attach(&broker, Start::BeforeEnd(1)).await.epoch;
+    let log = topology::log(&launch.room, &epoch);
+    let (mut dropped, mut moment) = (0, Duration::ZERO);
+    while dropped < 500 {
+        moment += Duration::from_micros(200);
+        match tokio::time::timeout(moment, broker.read(&epoch, 0..1_000)).await {
+            Err(_) => dropped += 1,
+            Ok(records) => {
+                assert_eq!(records.expect("records").len(), 1_000);
+                moment = Duration::ZERO;
+            }
+        }
+    }
+    until("no consumer of dropped reads", async || {
+        (consumers(&log).await == 0).then_some(())
+    })
+    .await;
+}

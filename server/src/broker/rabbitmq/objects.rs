@@ -2,9 +2,13 @@
 //!
 //! Each call uses a channel of its own: an error closes the channel, and no other call is affected.
 
-use std::{future::Future, ops::Range, time::Duration};
+use std::{
+    future::Future,
+    ops::{Deref, Range},
+    time::Duration,
+};
 
-use futures::StreamExt;
+use futures::{FutureExt, StreamExt};
 use lapin::{
     Channel, ErrorKind, ExchangeKind,
     options::{
@@ -226,10 +230,10 @@ impl Objects {
         consumer.map_err(|error| self.explain(&error, stream))
     }
 
-    pub(super) async fn channel(&self) -> Result<Channel, ReadError> {
-        self.link
-            .channel()
-            .await
+    pub(super) async fn channel(&self) -> Result<OwnChannel, ReadError> {
+        let channel = self.link.channel().await;
+        channel
+            .map(OwnChannel)
             .map_err(|error| ReadError::Unavailable(error.to_string()))
     }
 
@@ -249,6 +253,28 @@ impl Objects {
         ReadError::Missing(format!(
             "RabbitMQ has no {name} for room {room}; create it with --declare, or let the operator create it"
         ))
+    }
+}
+
+/// A channel that is closed when it is dropped, whatever its call had come to.
+///
+/// lapin closes a channel when nothing refers to it. But it keeps a consumer whose call was dropped before the broker's answer, and the
+/// consumer refers to the channel: both would stay, with the records that the broker sends, until the connection ends.
+#[derive(Debug)]
+pub(super) struct OwnChannel(Channel);
+
+impl Deref for OwnChannel {
+    type Target = Channel;
+
+    fn deref(&self) -> &Channel {
+        &self.0
+    }
+}
+
+impl Drop for OwnChannel {
+    fn drop(&mut self) {
+        // The first poll queues the request, before those of the next channel. Nobody waits for the answer.
+        let _ = self.0.close(200, "dropped".into()).now_or_never();
     }
 }
 

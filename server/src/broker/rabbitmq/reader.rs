@@ -3,14 +3,12 @@
 use std::{ops::Range, sync::Arc};
 
 use futures::{FutureExt, StreamExt};
-use lapin::{
-    Acker, Channel, Consumer, message::Delivery, options::BasicAckOptions, types::AMQPValue,
-};
+use lapin::{Acker, Consumer, message::Delivery, options::BasicAckOptions, types::AMQPValue};
 use papo_protocol::{Epoch, topology};
 
 use super::{
     codec,
-    objects::{Objects, close, in_time},
+    objects::{Objects, OwnChannel, close, in_time},
     topology::Topology,
 };
 use crate::broker::{Attached, ReadError, Reader, Start, Stored};
@@ -115,7 +113,7 @@ pub(super) async fn read(
 pub struct StreamReader {
     objects: Arc<Objects>,
     stream: String,
-    channel: Channel,
+    channel: OwnChannel,
     consumer: Consumer,
     /// The least offset that may come next.
     due: u64,

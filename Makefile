@@ -5,7 +5,7 @@ DOCKER ?= docker
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench e2e faults soak crowd kind image generate docs
+.PHONY: help run test bench e2e faults soak crowd attack kind image generate docs
 
 help: ## List the commands
 	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,8 +33,12 @@ soak: ## Cause random faults for 20 minutes (ARGS="--minutes 60 --seed 7")
 crowd: ## Stop 100 of 1000 readers; kill the server of 5000 members (ARGS="--only storm")
 	@$(FAULTS) && node crowd.mjs $(ARGS)
 
+attack: ## Attack a server beside honest members, and print what both got (ARGS="--quick", "--only 41,42", "--help")
+	@$(SERVER) && cd tests/attack && node run.mjs $(ARGS)
+
 # The server is built first, unless PAPO_SERVER names another.
-FAULTS = { [ -n "$$PAPO_SERVER" ] || cargo build --release -p papo-server -p papo-crowd; } && $(MAKE) --silent tests/node_modules && cd tests/faults
+SERVER = { [ -n "$$PAPO_SERVER" ] || cargo build --release -p papo-server -p papo-crowd; } && $(MAKE) --silent tests/node_modules
+FAULTS = $(SERVER) && cd tests/faults
 
 # The packages that the suites of the npm workspace need.
 tests/node_modules: tests/package-lock.json

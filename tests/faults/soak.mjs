@@ -4,14 +4,14 @@
 import { parseArgs } from "node:util";
 
 import { LocalBroker } from "../lib/broker.mjs";
-import { judge } from "../lib/checker.mjs";
+import { judge, settled } from "../lib/checker.mjs";
 import { binary } from "../lib/server.mjs";
 import { Traffic } from "../lib/traffic.mjs";
 import { lasting, until } from "../lib/wait.mjs";
 import { loopbackFaults } from "./faults.mjs";
 import { Loopback } from "./lib/loopback.mjs";
 import { random } from "./lib/random.mjs";
-import { joined, settled, talksAgain } from "./lib/trial.mjs";
+import { joined, talksAgain } from "./lib/trial.mjs";
 
 const USAGE = `usage: make soak [ARGS="..."]
   --minutes N     duration in minutes (20)

@@ -172,6 +172,18 @@ export async function everyoneSawEverything(members, seconds = 60) {
   return keys.length;
 }
 
+/** Waits up to 30 s until every member was shown the last acknowledged message, then reads the log; returns the history. */
+export async function settled(place, members) {
+  const [{ epoch }] = members;
+  const last = members.flatMap(({ sent }) => sent).reduce((most, { acknowledged }) => (acknowledged?.epoch === epoch ? Math.max(most, acknowledged.offset) : most), -1);
+  // A member that was not shown the message is no error here: the checker reports exactly which messages are missing.
+  await until("all were shown the last message", () => members.every((member) => member.left || (member.epoch === epoch && member.offset >= last)), 30).catch(() => {});
+  const shown = members.reduce((most, member) => (member.epoch === epoch ? Math.max(most, member.offset) : most), last);
+  const logs = { [epoch]: { ...(await place.log(epoch, shown)), whole: true } };
+  for (const { notices } of members) for (const notice of notices) logs[notice.epoch] ??= { records: [], whole: false };
+  return { members: members.map(({ history }) => history), logs };
+}
+
 /**
  * Seconds from `end` until each member had caught up: until it was shown all messages that were acknowledged by `end`, and the first
  * message sent after `end`. Messages before a member's last page do not count. Infinity for a member that never caught up.

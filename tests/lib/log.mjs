@@ -4,8 +4,8 @@ import { connect } from "amqplib";
 
 import { until } from "./wait.mjs";
 
-/** All records of a stream, at least up to the offset `last`; `head` is the first offset that is retained. */
-export async function readLog(url, stream, last) {
+/** The records of a stream from the offset `first`, at least up to the offset `last`; `head` is the offset of the first one of them. */
+export async function readLog(url, stream, last, first = "first") {
   const connection = await connect(url);
   try {
     const channel = await connection.createChannel();
@@ -20,7 +20,7 @@ export async function readLog(url, stream, last) {
         records.push({ offset: end, sender: String(headers["papo-sender"]), id: messageId });
         channel.ack(delivery);
       },
-      { arguments: { "x-stream-offset": "first" } },
+      { arguments: { "x-stream-offset": first } },
     );
     await until(`the log ${stream} was read up to ${last}`, () => end >= last, 60);
     return { records, head: records[0]?.offset ?? 0 };

@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { existsSync, readFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 
 import { lasting, until } from "./wait.mjs";
@@ -20,6 +20,11 @@ export const NO_ADDRESS_LIMITS = {
   PAPO_ADDRESS_CONNECTS_PER_SECOND: "1000000",
   PAPO_ADDRESS_CONNECT_BURST: "1000000",
 };
+
+/** As `env` of a server: the limits by address that users get. */
+export const DEFAULT_ADDRESS_LIMITS = Object.fromEntries(Object.keys(NO_ADDRESS_LIMITS).map((name) => [name, undefined]));
+/** Seconds of processor time in a tick of /proc (proc(5)): USER_HZ is 100 on all architectures that Papo is built for. */
+const TICK = 0.01;
 
 /** A path within the repository. */
 export const root = (path) => fileURLToPath(new URL(`../../${path}`, import.meta.url));
@@ -45,9 +50,9 @@ export class PapoServer {
     return server;
   }
 
-  /** `env`: additional environment variables; `log`: a stream for the server's output. */
-  constructor({ name = "papo-server", env = {}, log } = {}) {
-    Object.assign(this, { name, env, log });
+  /** `env`: additional environment variables; `log`: a stream for the server's output; `descriptors`: its hard limit of file descriptors. */
+  constructor({ name = "papo-server", env = {}, log, descriptors } = {}) {
+    Object.assign(this, { name, env, log, descriptors });
   }
 
   get url() {
@@ -82,7 +87,9 @@ export class PapoServer {
     const addresses = ["--listen", `127.0.0.1:${this.port}`, "--admin-listen", `127.0.0.1:${this.adminPort}`];
     // The server serves the page of the tree, not the page that was built into the binary.
     const page = flags.includes("--web-root") ? [] : ["--web-root", root("web")];
-    this.#child = spawn(binary(), [...addresses, ...page, ...flags], { env: { ...NO_ADDRESS_LIMITS, ...process.env, ...this.env }, stdio: ["ignore", "pipe", "pipe"] });
+    const limited = this.descriptors ? ["sh", "-c", `ulimit -n ${this.descriptors}; exec "$@"`, "sh"] : [];
+    const [program, ...args] = [...limited, binary(), ...addresses, ...page, ...flags];
+    this.#child = spawn(program, args, { env: { ...NO_ADDRESS_LIMITS, ...process.env, ...this.env }, stdio: ["ignore", "pipe", "pipe"] });
     const child = this.#child;
     this.#output = "";
     this.#hasClosed = false;
@@ -108,8 +115,25 @@ export class PapoServer {
     return line ? Number(line.split(" ").at(-1)) : 0;
   }
 
+  /** The values of a metric with one label, by the label's value. */
+  async metrics(name) {
+    const text = await (await fetch(`http://127.0.0.1:${this.adminPort}/metrics`)).text();
+    const lines = text.matchAll(new RegExp(`^${name}\\{\\w+="(.*)"\\} (\\S+)$`, "gm"));
+    return Object.fromEntries([...lines].map(([, label, value]) => [label, Number(value)]));
+  }
+
+  #status = (field) => Number(readFileSync(`/proc/${this.pid}/status`, "utf8").match(new RegExp(`^${field}:\\s+(\\d+) kB`, "m"))[1]) * 1024;
   /** Its resident memory, in bytes. */
-  resident = () => Number(readFileSync(`/proc/${this.pid}/status`, "utf8").match(/^VmRSS:\s+(\d+) kB/m)[1]) * 1024;
+  resident = () => this.#status("VmRSS");
+  /** The most resident memory since it started, or since `forgetPeak`, in bytes. */
+  peak = () => this.#status("VmHWM");
+  forgetPeak = () => writeFileSync(`/proc/${this.pid}/clear_refs`, "5");
+
+  /** The processor time that it has taken, in seconds. */
+  processor() {
+    const fields = readFileSync(`/proc/${this.pid}/stat`, "utf8").split(") ").at(-1).split(" ");
+    return (Number(fields[11]) + Number(fields[12])) * TICK;
+  }
 
   /** Kills the server, as a crash does: clients get no notice. */
   kill() {

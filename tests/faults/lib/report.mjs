@@ -1,5 +1,7 @@
 // Writes the results of a run as a Markdown table.
 
+import { markdown } from "../../lib/table.mjs";
+
 const seconds = (value) => (value === undefined ? "-" : value === Infinity ? "never" : value.toFixed(1));
 
 export function table(rows, { senders, readers, rate, around }, machine) {
@@ -19,15 +21,11 @@ export function table(rows, { senders, readers, rate, around }, machine) {
     seconds(row.silence),
     `${row.ok ? "" : "**failed** "}${row.note ?? ""}`,
   ]);
-  const width = columns.map((column, n) => Math.max(...[column, ...lines.map((line) => line[n])].map((cell) => String(cell).length)));
-  const format = (cells) => `| ${cells.map((cell, n) => String(cell).padEnd(width[n])).join(" | ")} |`;
   return [
     `${senders} senders and ${readers} readers on three servers, ${rate} messages/s, ${around} s before and after each fault; ${machine}.`,
     "The columns 99 % and 100 % are the seconds from the end of the fault until this share of the clients had caught up.",
     "",
-    format(columns),
-    `| ${width.map((count) => "-".repeat(count)).join(" | ")} |`,
-    ...lines.map(format),
+    ...markdown(columns, lines),
     "",
   ].join("\n");
 }

@@ -1,7 +1,7 @@
 // Runs one fault under traffic: members join and send, the fault happens, all members catch up, and the checker compares their
 // histories with the log.
 
-import { catchingUp, judge, percentile } from "../../lib/checker.mjs";
+import { catchingUp, judge, percentile, settled } from "../../lib/checker.mjs";
 import { Member, numbered } from "../../lib/member.mjs";
 import { Traffic } from "../../lib/traffic.mjs";
 import { lasting, until } from "../../lib/wait.mjs";
@@ -51,18 +51,6 @@ export function joined(place, { senders, readers }) {
 /** Waits until a message that was sent after the fault was acknowledged. */
 export const talksAgain = (members, end) =>
   until("a message sent after the fault was acknowledged", () => members.some(({ sent }) => sent.some(({ at, acknowledged }) => at >= end && acknowledged)), 60);
-
-/** Waits up to 30 s until every member was shown the last acknowledged message, then reads the log; returns the history. */
-export async function settled(place, members) {
-  const [{ epoch }] = members;
-  const last = members.flatMap(({ sent }) => sent).reduce((most, { acknowledged }) => (acknowledged?.epoch === epoch ? Math.max(most, acknowledged.offset) : most), -1);
-  // A member that was not shown the message is no error here: the checker reports exactly which messages are missing.
-  await until("all were shown the last message", () => members.every((member) => member.left || (member.epoch === epoch && member.offset >= last)), 30).catch(() => {});
-  const shown = members.reduce((most, member) => (member.epoch === epoch ? Math.max(most, member.offset) : most), last);
-  const logs = { [epoch]: { ...(await place.log(epoch, shown)), whole: true } };
-  for (const { notices } of members) for (const notice of notices) logs[notice.epoch] ??= { records: [], whole: false };
-  return { members: members.map(({ history }) => history), logs };
-}
 
 function conclude(fault, history, end, expect) {
   const verdict = judge(history);

@@ -1,10 +1,10 @@
 // Faults of clients, on purpose or not.
 
 import { randomUUID } from "node:crypto";
-import { connect } from "node:net";
 
 import { Member } from "../../lib/member.mjs";
 import { lasting, until } from "../../lib/wait.mjs";
+import { Wire, frame } from "../../lib/wire.mjs";
 
 const padded = (bytes) => (member, n) => `${member.name} ${n} `.padEnd(bytes, "-");
 
@@ -118,37 +118,9 @@ async function invalidPositions(place, expect, positions) {
   return { end: Date.now(), others: visitors };
 }
 
-/** A client's frame, masked with zeros. Its header has `length`, which may differ from the length of `payload`. */
-function frame(opcode, length, payload) {
-  const header = Buffer.alloc(length < 126 ? 6 : length < 65_536 ? 8 : 14);
-  header[0] = 0x80 | opcode;
-  if (length < 126) header[1] = 0x80 | length;
-  else if (length < 65_536) (header[1] = 0x80 | 126), header.writeUInt16BE(length, 2);
-  else (header[1] = 0x80 | 127), header.writeBigUInt64BE(BigInt(length), 2);
-  return Buffer.concat([header, payload]);
-}
-
-/** Opens a WebSocket by hand and joins the room. */
-async function open(port) {
-  const socket = connect(port, "127.0.0.1");
-  let heard = "";
-  socket.on("data", (bytes) => (heard += bytes.toString("latin1")));
-  socket.on("error", () => {});
-  socket.write(
-    "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n" +
-      "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n",
-  );
-  await until("the WebSocket is open", () => heard.includes('"sid"'));
-  socket.write(frame(0x1, 4, Buffer.from('40{}')));
-  await until("the client has joined", () => heard.includes('"history"'));
-  socket.removeAllListeners("data");
-  socket.resume();
-  return socket;
-}
-
 /** Joins, calls `act` with the socket, and returns whether the server closed the connection. */
 async function hostile(port, act) {
-  const socket = await open(port);
+  const { socket } = await Wire.join({ port });
   act(socket);
   const closed = await until("the server closes the connection", () => socket.closed || socket.readableEnded || socket.destroyed, 20).catch(() => false);
   socket.destroy();
@@ -157,7 +129,7 @@ async function hostile(port, act) {
 
 /** Sends `count` events within `seconds`, as fast as the socket accepts them. The server may rate-limit or close the connection. */
 async function flood(port, count, seconds) {
-  const socket = await open(port);
+  const { socket } = await Wire.join({ port });
   const event = Buffer.from('42["message","flood"]');
   const packet = frame(0x1, event.length, event);
   const batch = Buffer.concat(Array(100).fill(packet));

@@ -20,7 +20,7 @@ export class Attackers {
   async stop() {
     if (this.child.connected) this.child.send("stop");
     try {
-      await until("the attackers stop", () => this.counts ?? this.code !== undefined, 30);
+      await until("the attackers stop", () => this.counts ?? this.code !== undefined, 60);
       if (!this.counts) throw new Error(`the attackers ended with ${this.code}`);
     } finally {
       await this.kill();

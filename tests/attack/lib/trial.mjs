@@ -21,10 +21,11 @@ export async function trial(attack, settings, broker, room) {
   const begun = Date.now();
   const faults = [];
   const expect = (holds, otherwise) => holds || faults.push(otherwise);
-  const row = { number: attack.number, title: attack.title, bound: attack.bound };
+  const row = { number: attack.number, title: attack.title };
   let place, honest;
   let attackers = [];
   try {
+    row.bound = typeof attack.bound === "function" ? attack.bound() : attack.bound;
     place = await Place.start(broker, { ...room, descriptors: attack.descriptors, flags: [...(attack.flags ?? []), ...settings.flags] });
     honest = await Honest.join(place);
     const first = usage(place);

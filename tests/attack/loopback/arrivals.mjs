@@ -2,6 +2,7 @@
 
 import { lasting } from "../../lib/wait.mjs";
 import { Wire } from "../../lib/wire.mjs";
+import { defaultOf } from "../lib/defaults.mjs";
 import { listed } from "../lib/loops.mjs";
 
 const RATE = 3_000;
@@ -28,7 +29,7 @@ export default [
   {
     number: "43a",
     title: "3,000 arrivals a second of one address, which hang up",
-    bound: "address: 20 connections/s (200); who is gone has no turn to join",
+    bound: () => `${defaultOf("address-connects-per-second")} connections/s of an address (at once ${defaultOf("address-connect-burst")}); who is gone has no turn to join`,
     quick: true,
     attackers: arrivals(one),
     judge({ row, expect, ...context }) {

@@ -3,12 +3,9 @@
 import { randomBytes } from "node:crypto";
 
 import { Wire } from "../../lib/wire.mjs";
+import { defaultOf } from "../lib/defaults.mjs";
 import { codeOf, inLoops } from "../lib/loops.mjs";
 
-/** The default limits by address (docs/limits.md). */
-const MESSAGES = { rate: 100, burst: 300 };
-const BYTES = { rate: 65_536, burst: 1_048_576 };
-const CONNECTS = { rate: 20, burst: 200 };
 /** What a limit may be exceeded by: the clocks of two processes differ, and an attack ends later than it is told to. */
 const SLACK = 1.1;
 
@@ -19,8 +16,14 @@ const MESSAGES_EACH = 30;
 /** 4,000 characters of four bytes: the longest message. */
 const TEXT = "😀".repeat(4_000);
 
+/** The limits by address of what an attacker uses: { rate, burst }. */
+const limits = () => {
+  const limit = (rate, burst) => ({ rate: defaultOf(`address-${rate}-per-second`), burst: defaultOf(`address-${burst}-burst`) });
+  return { messages: limit("messages", "message"), bytes: limit("bytes", "byte"), connections: limit("connects", "connect") };
+};
+
 /** What an address may have used after so many seconds. */
-export const allowance = ({ rate, burst }, seconds) => Math.ceil((burst + rate * seconds) * SLACK);
+const allowance = ({ rate, burst }, seconds) => Math.ceil((burst + rate * seconds) * SLACK);
 
 export const flooders = () => [{ module: import.meta.url, name: "flood", address: ADDRESS }];
 
@@ -28,14 +31,15 @@ export default [
   {
     number: "41",
     title: "one address floods over short connections, each a new sender with its own burst of 16 kB messages",
-    bound: "by address: 100 messages/s (burst 300), 64 KiB/s (1 MiB), 20 connections/s (200)",
+    bound: () => `by address: ${Object.entries(limits()).map(([what, { rate, burst }]) => `${rate} ${what}/s (at once ${burst})`).join(", ")}`,
     quick: true,
     attackers: flooders,
     judge({ row: { counts: [counts] }, expect }) {
       const { seconds, opened = 0, stored = 0, bytes = 0, rate_limited: limited = 0, "status 429": tooMany = 0 } = counts;
       expect(tooMany > 0 && limited > 0, `the attack met no limit: ${JSON.stringify(counts)}`);
-      for (const [what, used, limit] of [["messages", stored, MESSAGES], ["bytes", bytes, BYTES], ["connections", opened, CONNECTS]])
-        expect(used <= allowance(limit, seconds), `the address had ${used} ${what} accepted in ${seconds.toFixed(1)} s, not at most ${allowance(limit, seconds)}`);
+      const used = { messages: stored, bytes, connections: opened };
+      for (const [what, limit] of Object.entries(limits()))
+        expect(used[what] <= allowance(limit, seconds), `the address had ${used[what]} ${what} accepted in ${seconds.toFixed(1)} s, not at most ${allowance(limit, seconds)}`);
       const per = (number) => (number / seconds).toFixed(0);
       return `${per(opened + tooMany)} connections/s tried, ${per(opened)} accepted; ${per(stored)} messages/s and ${(bytes / seconds / 1024).toFixed(0)} KiB/s stored, ${limited} \`rate_limited\`, ${tooMany} × 429`;
     },

@@ -4,6 +4,7 @@ import { randomBytes } from "node:crypto";
 
 import { lasting, until } from "../../lib/wait.mjs";
 import { Wire } from "../../lib/wire.mjs";
+import { defaultOf } from "../lib/defaults.mjs";
 import { codeOf, inLoops, listed } from "../lib/loops.mjs";
 
 const MEMORY = 40 * 2 ** 20;
@@ -26,7 +27,7 @@ export default [
   {
     number: "42",
     title: "four addresses resume and request history at the beginning of a long log, then hang up",
-    bound: "server: 4 reads at once, 100 wait, fair by address, 1,000 records each; sender: 2 requests/s (10)",
+    bound: () => `server: 4 reads at once, 100 wait, addresses take turns, 1,000 records each; ${defaultOf("history-per-second")} requests/s of a sender (at once ${defaultOf("history-burst")})`,
     quick: true,
     needsLongLog: true,
     // Reading costs the broker work, which shares two processors here with everything else. What is promised is the time to scroll back.

@@ -8,9 +8,9 @@ import { Place } from "./place.mjs";
 
 /**
  * What honest members may notice, in milliseconds. A slow machine is no fault of the server: a limit is never below ten times what was
- * measured alone, and that of the delivery a quarter above it, but at least 500 ms.
+ * measured alone, and that of the delivery a quarter above it, but at least 1 s.
  */
-const LIMITS = { delivery: 500, enter: 1500, scrollBack: 1000, probe: 5000 };
+const LIMITS = { delivery: 1000, enter: 1500, scrollBack: 1000, probe: 5000 };
 const SLOW_MACHINE = 10;
 const A_QUARTER = 1.25;
 /** Seconds within which a new member enters after the end of an attack. */

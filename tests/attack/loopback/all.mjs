@@ -15,7 +15,7 @@ export default [
     bound: "all of them",
     needsLongLog: true,
     // The attackers and the server share two processors here, so these limits are wide.
-    notices: { delivery: 2_000, enter: 5_000, scrollBack: 5_000 },
+    notices: { delivery: 5_000, enter: 5_000, scrollBack: 10_000 },
     attackers: (context) => [flooders, readers, manyArrivals, sockets].flatMap((attackers) => attackers(context)),
     judge({ row, expect }) {
       const { peak, resident } = row.server;

@@ -8,6 +8,7 @@
     reason = "to panic when a promise is broken is what all of these are for"
 )]
 
+use icu_normalizer::ComposingNormalizerBorrowed;
 use papo_protocol::Limits;
 
 use crate::chat::{
@@ -19,6 +20,7 @@ pub use crate::{
     broker::rabbitmq::fuzzing::{delivery, epochs},
     presence::fuzzing::signal,
     socket::fuzzing::{event, packet},
+    web::fuzzing::head,
 };
 
 /// What separates the parts of an input that has several, as in a payload of Engine.IO.
@@ -53,7 +55,18 @@ pub fn names(data: &[u8]) {
             assert!((1..=most).contains(&accepted.as_str().chars().count()));
             let is_blank = |c: char| c.is_control() || c == '\u{2800}';
             assert!(!accepted.as_str().contains(is_blank));
-            assert_eq!(looks(&accepted), looks(&accepted.clone()));
+            // Composed: two spellings of one name are one name.
+            let composed = ComposingNormalizerBorrowed::new_nfc().normalize(accepted.as_str());
+            assert_eq!(composed, accepted.as_str());
+            // A joiner has something to join on its left.
+            assert!(!accepted.as_str().starts_with(['\u{200c}', '\u{200d}']));
+            let shouted = name(&accepted.as_str().to_uppercase(), most);
+            let looks_like = |other| {
+                looks(&other)
+                    .iter()
+                    .any(|look| looks(&accepted).contains(look))
+            };
+            assert!(shouted.is_err() || shouted.is_ok_and(looks_like));
         }
         Err(InvalidName::Length(limit)) => assert_eq!(limit, most),
         Err(invalid) => assert!(invalid.to_string().contains("name")),
@@ -81,6 +94,11 @@ mod tests {
     #[test]
     fn names_of_the_corpus_pass() {
         replay("names", names);
+    }
+
+    #[test]
+    fn heads_of_the_corpus_pass() {
+        replay("head", head);
     }
 
     #[test]

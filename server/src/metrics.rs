@@ -1,11 +1,18 @@
 //! The server's metrics. They take plain values; labels have few values, none of them from clients.
 
-use std::time::Duration;
+use std::{fmt, time::Duration};
 
 use papo_protocol::event::Code;
 use prometheus_client::{
-    encoding::EncodeLabelSet,
-    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    collector::Collector,
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    metrics::{
+        MetricType,
+        counter::Counter,
+        family::Family,
+        gauge::{ConstGauge, Gauge},
+        histogram::Histogram,
+    },
     registry::{Registry, Unit},
 };
 
@@ -29,6 +36,8 @@ const SECONDS: [f64; 14] = [
 pub(crate) struct Metrics {
     /// Open connections, members or not.
     pub(crate) connections: Gauge,
+    /// Clients that wait to join.
+    pub(crate) joins_waiting: Gauge,
     /// Reads of the past that run.
     pub(crate) past_reads: Gauge,
     /// Reads of the past that wait for a turn.
@@ -52,6 +61,7 @@ impl Metrics {
     pub(crate) fn register(registry: &mut Registry) -> Self {
         let metrics = Self {
             connections: Gauge::default(),
+            joins_waiting: Gauge::default(),
             past_reads: Gauge::default(),
             past_reads_waiting: Gauge::default(),
             past_reads_rejected: Counter::default(),
@@ -72,6 +82,11 @@ impl Metrics {
             "connections",
             "Open connections",
             metrics.connections.clone(),
+        );
+        papo.register(
+            "joins_waiting",
+            "Clients that wait to join",
+            metrics.joins_waiting.clone(),
         );
         papo.register(
             "past_reads",
@@ -216,5 +231,32 @@ impl Metrics {
                 reason: code.as_str(),
             })
             .inc();
+    }
+}
+
+/// Registers `papo_client_memory_bytes`, which is read whenever the metrics are.
+pub(crate) fn register_client_memory(
+    registry: &mut Registry,
+    read: impl Fn() -> usize + Send + Sync + 'static,
+) {
+    registry.register_collector(Box::new(ClientMemory(read)));
+}
+
+struct ClientMemory<F>(F);
+
+impl<F: Fn() -> usize + Send + Sync + 'static> Collector for ClientMemory<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let help = "Memory kept for clients that do not read, or do not send the rest of a message";
+        let bytes = i64::try_from((self.0)()).unwrap_or(i64::MAX);
+        let name = "papo_client_memory";
+        let encoder =
+            encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?;
+        ConstGauge::new(bytes).encode(encoder)
+    }
+}
+
+impl<F> fmt::Debug for ClientMemory<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ClientMemory").finish_non_exhaustive()
     }
 }

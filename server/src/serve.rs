@@ -18,8 +18,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
-    admin::stats_router, broker::Broker, metrics::Metrics, room::Room, socket::SocketServer,
-    task_set::TaskSet, web,
+    admin::stats_router,
+    broker::Broker,
+    metrics::{self, Metrics},
+    room::Room,
+    socket::SocketServer,
+    task_set::TaskSet,
+    web,
 };
 
 /// Connections that the kernel may accept before the server takes them: after a failure all clients reconnect at once.
@@ -34,6 +39,7 @@ const STUCK: Duration = Duration::from_secs(30);
 /// Serves until asked to stop (`Ok`), or until a task ends by itself.
 pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Result<()> {
     let stop = shutdown_signal().context("cannot listen for signals")?;
+    let sockets_allowed = allowed_sockets(&launch)?;
     let public = listen(launch.listen, "--listen")?;
     let admin = listen(launch.admin_listen, "--admin-listen")?;
     let launch = Arc::new(launch);
@@ -52,6 +58,8 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
         &mut tasks,
     );
     let sockets = SocketServer::new(room.clone(), launch.clone(), metrics);
+    let client_memory = sockets.clone();
+    metrics::register_client_memory(&mut registry, move || client_memory.client_memory());
     greet(&launch, &public, &admin)?;
     let page = web::router(&sockets, &launch);
     let write_timeout = Duration::from_secs(launch.slow_reader_timeout.into()) + STUCK;
@@ -59,7 +67,7 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
     let public = papo_listener::serve(
         public,
         page,
-        public_settings(&launch, &sockets, write_timeout),
+        public_settings(sockets_allowed, &sockets, write_timeout),
         // It serves until the process ends: members are drained while it does.
         CancellationToken::new(),
     );
@@ -119,15 +127,17 @@ fn wanted_sockets(connections: u32) -> usize {
     connections as usize + connections as usize / 10 + 16
 }
 
-fn public_settings<B: Broker>(
-    launch: &Launch,
-    sockets: &Arc<SocketServer<B>>,
-    write_timeout: Duration,
-) -> papo_listener::Settings {
+/// Sockets of the public listener: as many as are wanted, or as the limit of file descriptors allows.
+fn allowed_sockets(launch: &Launch) -> anyhow::Result<usize> {
     let (wanted, allowed) = (
         wanted_sockets(launch.limits.connections),
         raise_descriptor_limit(),
     );
+    if allowed == 0 {
+        bail!(
+            "cannot serve: the hard limit of file descriptors is {RESERVED} or less, which the server needs for itself; raise it (ulimit -Hn)"
+        );
+    }
     if allowed < wanted {
         warn!(
             allowed,
@@ -136,9 +146,17 @@ fn public_settings<B: Broker>(
             "the limit of file descriptors (ulimit -n) allows fewer sockets than --max-connections needs; raise it, or lower --max-connections"
         );
     }
+    Ok(wanted.min(allowed))
+}
+
+fn public_settings<B: Broker>(
+    allowed: usize,
+    sockets: &Arc<SocketServer<B>>,
+    write_timeout: Duration,
+) -> papo_listener::Settings {
     let (counting, rejecting) = (sockets.clone(), sockets.clone());
     papo_listener::Settings {
-        sockets: wanted.min(allowed),
+        sockets: allowed,
         prepare: Box::new(move |stream| prepare(stream, write_timeout)),
         sockets_of: Box::new(move |peer| counting.sockets_of(peer)),
         on_full: Box::new(move |peer| rejecting.reject_socket(peer)),

@@ -12,8 +12,19 @@ use axum::{
     serve::ListenerExt,
 };
 use clap::Parser;
-use papo_engineio::{CloseCode, Frame, Incoming, Message, Outgoing, Push, Settings, Upgrade};
+use papo_engineio::{
+    Budget, CloseCode, Frame, Incoming, Message, Outgoing, Push, Settings, Upgrade,
+};
 use tokio::net::TcpListener;
+
+/// Bytes that wait for clients, in all.
+const BUDGET: usize = 64 << 20;
+
+#[derive(Clone)]
+struct Server {
+    settings: Arc<Settings>,
+    budget: Arc<Budget>,
+}
 
 #[derive(Parser)]
 struct Flags {
@@ -39,9 +50,11 @@ async fn main() -> std::io::Result<()> {
         ping_timeout: Duration::from_millis(flags.ping_timeout),
         max_payload: flags.max_payload,
     };
-    let app = Router::new()
-        .fallback(upgrade)
-        .with_state(Arc::new(settings));
+    let server = Server {
+        settings: settings.into(),
+        budget: Budget::new(BUDGET).into(),
+    };
+    let app = Router::new().fallback(upgrade).with_state(server);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, flags.port)).await?;
     println!("echoing at ws://{}/engine.io/", listener.local_addr()?);
     let listener = listener.tap_io(|stream| {
@@ -51,23 +64,23 @@ async fn main() -> std::io::Result<()> {
     axum::serve(listener, app).await
 }
 
-async fn upgrade(State(settings): State<Arc<Settings>>, mut request: Request) -> Response {
+async fn upgrade(State(server): State<Server>, mut request: Request) -> Response {
     if !papo_engineio::is_session_request(&request) {
         let message = "this server speaks Engine.IO 4 over WebSocket only\n";
         return (StatusCode::BAD_REQUEST, message).into_response();
     }
     match papo_engineio::upgrade(&mut request) {
         Ok((response, upgrade)) => {
-            tokio::spawn(serve(upgrade, settings));
+            tokio::spawn(serve(upgrade, server));
             response
         }
         Err(error) => error.response::<String>().into_response(),
     }
 }
 
-async fn serve(upgrade: Upgrade, settings: Arc<Settings>) {
+async fn serve(upgrade: Upgrade, Server { settings, budget }: Server) {
     let sid = format!("{:032x}", rand::random::<u128>());
-    match upgrade.open(&sid, &settings).await {
+    match upgrade.open(&sid, &settings, &budget).await {
         Ok((outgoing, mut incoming)) => {
             let code = echo(&outgoing, &mut incoming).await;
             incoming.close(code).await;

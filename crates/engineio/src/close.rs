@@ -15,6 +15,9 @@ pub enum CloseCode {
     InvalidData = 1007,
     /// The client sent a message above [`Settings::max_payload`](crate::Settings::max_payload).
     TooBig = 1009,
+    /// The server keeps as much as it may for its clients: this one may try again later. RFC 6455 does not have this code; the
+    /// registry of IANA does.
+    TryAgainLater = 1013,
 }
 
 impl From<FrameError> for CloseCode {

@@ -20,6 +20,8 @@ const LONGEST_CONTROL: u64 = 125;
 pub(crate) struct Decoder {
     /// The beginning of a frame; empty, and without memory, between frames.
     bytes: BytesMut,
+    /// Frames were taken from `bytes`, which share its memory.
+    is_cut: bool,
     /// The fragments of a message so far.
     message: Option<(Kind, BytesMut)>,
     /// Longest message, in bytes.
@@ -58,6 +60,7 @@ impl Decoder {
     pub(crate) fn new(limit: usize) -> Self {
         Self {
             bytes: BytesMut::new(),
+            is_cut: false,
             message: None,
             limit,
         }
@@ -75,10 +78,18 @@ impl Decoder {
                 return Ok(Some(received));
             }
         }
-        if self.bytes.is_empty() {
-            self.bytes = BytesMut::new();
+        if self.is_cut {
+            // What is left would keep the memory of the frames before it.
+            self.bytes = BytesMut::from(&self.bytes[..]);
+            self.is_cut = false;
         }
         Ok(None)
+    }
+
+    /// Bytes of memory that it holds.
+    pub(crate) fn memory(&self) -> usize {
+        let message = self.message.as_ref();
+        self.bytes.capacity() + message.map_or(0, |(_, bytes)| bytes.capacity())
     }
 
     /// The next complete frame, unmasked. Its header is checked before its payload has arrived.
@@ -93,6 +104,7 @@ impl Decoder {
         if self.bytes.len() - start < length {
             return Ok(None);
         }
+        self.is_cut = true;
         self.bytes.advance(start);
         let mut payload = self.bytes.split_to(length);
         let mask = header.mask.ok_or(FrameError::Malformed)?;
@@ -137,6 +149,8 @@ impl Decoder {
                 message.extend_from_slice(&payload);
                 (kind, message)
             }
+            // A copy, which does not keep the memory of other frames.
+            None if !header.is_final => (kind, BytesMut::from(&payload[..])),
             None => (kind, payload),
         };
         if !header.is_final {
@@ -263,7 +277,19 @@ mod tests {
         decoder.extend(&frame(TEXT, true, &[b'x'; LIMIT]));
         assert!(matches!(decoder.next(), Ok(Some(Received::Text(_)))));
         assert_eq!(decoder.next(), Ok(None));
-        assert_eq!(decoder.bytes.capacity(), 0);
+        assert_eq!(decoder.memory(), 0);
+    }
+
+    #[test]
+    fn rest_of_a_read_keeps_no_memory_of_earlier_frames() {
+        let mut decoder = Decoder::new(LIMIT);
+        let mut bytes = frame(TEXT, true, &[b'x'; LIMIT]);
+        bytes.extend(frame(TEXT, false, b"abc"));
+        bytes.push(0x80);
+        decoder.extend(&bytes);
+        assert!(matches!(decoder.next(), Ok(Some(Received::Text(_)))));
+        assert_eq!(decoder.next(), Ok(None));
+        assert!(decoder.memory() < 100, "{} bytes", decoder.memory());
     }
 
     proptest! {

@@ -15,7 +15,7 @@ use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::{Incoming, Outgoing, Settings, open};
+use crate::{Budget, Incoming, Outgoing, Settings, open};
 
 /// A connection that becomes a WebSocket as soon as the response has been sent.
 #[derive(Debug)]
@@ -83,9 +83,10 @@ impl Upgrade {
         self,
         sid: &str,
         settings: &Arc<Settings>,
+        budget: &Arc<Budget>,
     ) -> Result<(Arc<Outgoing>, Incoming), UpgradeError> {
         let (stream, already_read) = tcp(self.0.await.map_err(UpgradeError::Ended)?)?;
-        Ok(open(stream, &already_read, sid, settings))
+        Ok(open(stream, &already_read, sid, settings, budget))
     }
 }
 

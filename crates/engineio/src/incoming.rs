@@ -10,13 +10,15 @@ use tokio::{
 };
 
 use crate::{
-    CloseCode, Outgoing, Settings,
+    Budget, CloseCode, Kept, Outgoing, Settings,
     decoder::{Decoder, Received},
     outgoing::{PING, pong, text},
 };
 
 /// How much is read at once, in bytes. Most packets are smaller, and the buffer lives on the stack.
 const READ_AT_ONCE: usize = 4_096;
+/// Bytes that each connection may hold of what has not arrived completely. It may hold more if the budget allows.
+const ALLOWANCE: usize = READ_AT_ONCE;
 /// How long a client may take to close its side after the server has closed its own.
 const LINGER: Duration = Duration::from_secs(2);
 
@@ -36,6 +38,8 @@ pub struct Incoming {
     socket: Arc<Outgoing>,
     settings: Arc<Settings>,
     decoder: Decoder,
+    /// The memory of the decoder beyond [`ALLOWANCE`].
+    kept: Kept,
     clock: Pin<Box<Sleep>>,
     next_beat: Beat,
     /// The client has answered since the last ping.
@@ -52,7 +56,8 @@ enum Beat {
 }
 
 /// Opens the session `sid` on a TCP connection after the handshake: sends Engine.IO's `open` packet. `already_read` is what
-/// was read from the connection beyond the handshake.
+/// was read from the connection beyond the handshake. What waits for the client, and large messages that have not arrived
+/// completely, are kept of `budget`.
 ///
 /// Set `TCP_NODELAY` on the stream: every push is one write.
 pub fn open(
@@ -60,8 +65,9 @@ pub fn open(
     already_read: &[u8],
     sid: &str,
     settings: &Arc<Settings>,
+    budget: &Arc<Budget>,
 ) -> (Arc<Outgoing>, Incoming) {
-    let socket = Arc::new(Outgoing::new(stream));
+    let socket = Arc::new(Outgoing::new(stream, budget));
     socket.push_raw(open_packet(sid, settings));
     let mut decoder = Decoder::new(settings.max_payload as usize);
     decoder.extend(already_read);
@@ -69,6 +75,7 @@ pub fn open(
         socket: socket.clone(),
         settings: settings.clone(),
         decoder,
+        kept: Kept::nothing(budget),
         clock: Box::pin(sleep(settings.ping_interval)),
         next_beat: Beat::Ping,
         is_alive: true,
@@ -94,6 +101,10 @@ impl Incoming {
         loop {
             if let Some(message) = self.decode()? {
                 return Ok(message);
+            }
+            let memory = self.decoder.memory().saturating_sub(ALLOWANCE);
+            if !self.kept.set(memory) {
+                return Err(CloseCode::TryAgainLater);
             }
             tokio::select! {
                 read = self.socket.readable() => {
@@ -195,6 +206,8 @@ mod tests {
 
     type Client = WebSocketStream<TcpStream>;
 
+    const BUDGET: usize = 100_000;
+
     const SETTINGS: Settings = Settings {
         ping_interval: Duration::from_millis(40),
         ping_timeout: Duration::from_millis(30),
@@ -216,7 +229,8 @@ mod tests {
             "pingTimeout": settings.ping_timeout.as_millis(),
             "maxPayload": settings.max_payload,
         });
-        let (outgoing, incoming) = open(server, &[], "s1", &Arc::new(settings));
+        let budget = Arc::new(Budget::new(BUDGET));
+        let (outgoing, incoming) = open(server, &[], "s1", &Arc::new(settings), &budget);
         let packet = text_of(&mut client).await;
         let open = packet.strip_prefix('0').expect("an open packet");
         assert_eq!(serde_json::from_str::<Value>(open).expect("JSON"), expected);
@@ -296,6 +310,21 @@ mod tests {
         ] {
             assert_eq!(closed_by(packet.clone()).await, code, "{packet:?}");
         }
+    }
+
+    #[tokio::test]
+    async fn message_beyond_the_budget_closes_the_connection() {
+        let (_outgoing, mut incoming, mut client) = session(Settings::default()).await;
+        let text = format!("4{}", "x".repeat(2 * BUDGET));
+        let sending = tokio::spawn(async move {
+            // The server may close the connection during the write.
+            let _ = client.send(WsMessage::text(text)).await;
+            client
+        });
+        assert_eq!(incoming.next().await, Err(CloseCode::TryAgainLater));
+        assert!(incoming.kept.set(0), "what was kept is released");
+        drop(incoming);
+        sending.await.expect("no panic");
     }
 
     #[tokio::test]

@@ -8,12 +8,14 @@
 //!   a [`Batch`] of frames costs one system call.
 //! - A push never waits. When the kernel takes no more, the caller keeps the rest and tries again later. Only the rest of a
 //!   frame that was written in part, and single frames up to a bound, wait in the connection.
+//! - What connections keep for clients that do not read, or do not send the rest of a frame, is bounded in all ([`Budget`]).
 //! - An idle connection holds no buffer, neither for reading nor for writing.
 //! - Everything that a client sends is checked before memory is reserved for it (RFC 6455; [`Settings::max_payload`]).
 //! - A client that does not answer Engine.IO's pings is closed.
 //!
 //! [`socketio`] spells the packets of Socket.IO that such frames carry. Polling, and an upgrade from it, are not served here.
 
+mod budget;
 mod close;
 mod decoder;
 mod frame;
@@ -25,6 +27,7 @@ mod outgoing;
 mod settings;
 pub mod socketio;
 
+pub use budget::{Budget, Kept};
 pub use close::CloseCode;
 pub use frame::{Batch, Frame};
 pub use handshake::{Upgrade, UpgradeError, is_session_request, upgrade};

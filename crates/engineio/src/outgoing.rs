@@ -2,13 +2,14 @@
 //!
 //! - Bytes leave in the order in which they were pushed, and a frame is never cut by another.
 //! - A push never waits, and never blocks on the client.
-//! - What waits here is bounded: the rest of one frame of a batch, and [`MOST_WAITING`] frames that have no other place.
+//! - What waits here is bounded: the rest of one frame of a batch, and [`MOST_WAITING`] frames that have no other place, as far as
+//!   the [`Budget`] allows.
 
 use std::{
     collections::VecDeque,
     io,
     net::Shutdown,
-    sync::{LazyLock, OnceLock},
+    sync::{Arc, LazyLock, OnceLock},
 };
 
 use bytes::{Buf, Bytes};
@@ -17,12 +18,14 @@ use socket2::SockRef;
 use tokio::{net::TcpStream, sync::Notify};
 
 use crate::{
-    CloseCode,
+    Budget, CloseCode, Kept,
     frame::{Batch, Frame, TEXT, encode},
 };
 
 /// Single frames that may wait for the kernel, such as answers. The frames of a batch wait with the caller.
 const MOST_WAITING: usize = 512;
+/// What a waiting frame costs beside its bytes.
+const FRAME: usize = 64;
 
 /// The first bytes of final frames (RFC 6455, 5.2).
 const BINARY: u8 = 0x82;
@@ -46,7 +49,7 @@ pub enum Push {
 #[derive(Debug)]
 pub struct Outgoing {
     stream: TcpStream,
-    waiting: Mutex<VecDeque<Bytes>>,
+    waiting: Mutex<Waiting>,
     /// A frame waits.
     frame_waits: Notify,
     /// A close was requested.
@@ -54,11 +57,22 @@ pub struct Outgoing {
     close_code: OnceLock<CloseCode>,
 }
 
+/// Frames that wait for the kernel.
+#[derive(Debug)]
+struct Waiting {
+    frames: VecDeque<Bytes>,
+    kept: Kept,
+}
+
 impl Outgoing {
-    pub(crate) fn new(stream: TcpStream) -> Self {
+    pub(crate) fn new(stream: TcpStream, budget: &Arc<Budget>) -> Self {
+        let waiting = Waiting {
+            frames: VecDeque::new(),
+            kept: Kept::nothing(budget),
+        };
         Self {
             stream,
-            waiting: Mutex::new(VecDeque::new()),
+            waiting: Mutex::new(waiting),
             frame_waits: Notify::new(),
             close_requested: Notify::new(),
             close_code: OnceLock::new(),
@@ -80,14 +94,17 @@ impl Outgoing {
             return Push::Gone;
         }
         let mut waiting = self.waiting.lock();
-        if waiting.len() >= MOST_WAITING {
+        // Kept before it is written: when a part of it is with the kernel, the rest must have a place.
+        let cost = FRAME + frame.len();
+        if waiting.frames.len() >= MOST_WAITING || !waiting.kept.add(cost) {
             return Push::Full;
         }
-        let written = if waiting.is_empty() {
+        let written = if waiting.frames.is_empty() {
             self.write(&frame)
         } else {
             Ok(0)
         };
+        waiting.kept.remove(cost);
         let Ok(written) = written else {
             return Push::Gone;
         };
@@ -102,7 +119,7 @@ impl Outgoing {
             return (0, Push::Gone);
         }
         let mut waiting = self.waiting.lock();
-        if !waiting.is_empty() {
+        if !waiting.frames.is_empty() {
             return (0, Push::Full);
         }
         let Ok(written) = self.write(batch.joined()) else {
@@ -118,10 +135,11 @@ impl Outgoing {
         (complete + 1, Push::Full)
     }
 
-    fn keep_rest(&self, waiting: &mut VecDeque<Bytes>, mut frame: Bytes, written: usize) {
+    fn keep_rest(&self, waiting: &mut Waiting, mut frame: Bytes, written: usize) {
         frame.advance(written);
         if !frame.is_empty() {
-            waiting.push_back(frame);
+            waiting.kept.add_anyway(FRAME + frame.len());
+            waiting.frames.push_back(frame);
             self.frame_waits.notify_one();
         }
     }
@@ -137,7 +155,7 @@ impl Outgoing {
     /// Writes the waiting frames whenever the kernel has room. Returns the error that ends the connection.
     pub(crate) async fn flush(&self) -> io::Error {
         loop {
-            while self.waiting.lock().is_empty() {
+            while self.waiting.lock().frames.is_empty() {
                 self.frame_waits.notified().await;
             }
             if let Err(error) = self.stream.writable().await {
@@ -150,19 +168,21 @@ impl Outgoing {
     }
 
     fn flush_now(&self) -> io::Result<()> {
-        let mut waiting = self.waiting.lock();
-        while let Some(first) = waiting.front_mut() {
+        let Waiting { frames, kept } = &mut *self.waiting.lock();
+        while let Some(first) = frames.front_mut() {
             let written = self.write(first)?;
             if written == 0 {
                 return Ok(());
             }
             first.advance(written);
+            kept.remove(written);
             if first.is_empty() {
-                waiting.pop_front();
+                frames.pop_front();
+                kept.remove(FRAME);
             }
         }
         // An idle connection keeps no memory for frames to come.
-        *waiting = VecDeque::new();
+        *frames = VecDeque::new();
         Ok(())
     }
 
@@ -188,7 +208,7 @@ impl Outgoing {
     pub(crate) fn finish(&self, code: CloseCode) {
         let _ = self.close_code.set(code);
         // A client that does not get it sees the end of the connection.
-        if self.flush_now().is_ok() && self.waiting.lock().is_empty() {
+        if self.flush_now().is_ok() && self.waiting.lock().frames.is_empty() {
             let _ = self.write(&close_frame(code));
         }
         let _ = SockRef::from(&self.stream).shutdown(Shutdown::Write);
@@ -249,20 +269,23 @@ mod tests {
 
     use super::*;
 
+    const BUDGET: usize = 64 << 20;
+
     /// A connection whose kernel buffers are as small as they may be, and its other end.
-    async fn pair() -> (Arc<Outgoing>, TcpStream) {
+    async fn pair(budget: &Arc<Budget>) -> (Arc<Outgoing>, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("bound");
         let (client, server) = tokio::join!(TcpStream::connect(address), listener.accept());
         let (client, server) = (client.expect("connected"), server.expect("accepted").0);
         SockRef::from(&server).set_send_buffer_size(1).expect("set");
         server.writable().await.expect("writable");
-        (Arc::new(Outgoing::new(server)), client)
+        (Arc::new(Outgoing::new(server, budget)), client)
     }
 
     #[tokio::test]
     async fn partly_written_frames_are_completed_in_order() {
-        let (outgoing, mut client) = pair().await;
+        let budget = Arc::new(Budget::new(BUDGET));
+        let (outgoing, mut client) = pair(&budget).await;
         let frames: Vec<Frame> = (0..3_000)
             .map(|n| Frame::new(&format!("{n}-{}", "x".repeat(n % 3_000))))
             .collect();
@@ -296,6 +319,7 @@ mod tests {
             "the same bytes in the same order"
         );
         assert!(blocked > 0, "the kernel took everything at once");
+        assert_eq!(budget.kept(), 0, "what was read is not kept");
         flush.abort();
     }
 
@@ -312,7 +336,8 @@ mod tests {
 
     #[tokio::test]
     async fn waiting_frames_are_bounded_and_batches_never_wait() {
-        let (outgoing, _client) = pair().await;
+        let budget = Arc::new(Budget::new(BUDGET));
+        let (outgoing, _client) = pair(&budget).await;
         let frame = Frame::new(&"x".repeat(60_000));
         let mut answers = 0;
         while outgoing.push(&frame) == Push::Taken {
@@ -327,5 +352,21 @@ mod tests {
         assert_eq!(outgoing.push_all(&batch), (0, Push::Full));
         outgoing.close(CloseCode::GoingAway);
         assert_eq!(outgoing.push(&frame), Push::Gone);
+        assert!(budget.kept() > MOST_WAITING * frame.bytes().len() / 2);
+        drop(outgoing);
+        assert_eq!(budget.kept(), 0, "what waited has gone");
+    }
+
+    #[tokio::test]
+    async fn frames_beyond_the_budget_do_not_wait() {
+        let budget = Arc::new(Budget::new(300_000));
+        let (first, _client) = pair(&budget).await;
+        let (second, _other) = pair(&budget).await;
+        let frame = Frame::new(&"x".repeat(10_000));
+        while first.push(&frame) == Push::Taken {}
+        while second.push(&frame) == Push::Taken {}
+        assert!((250_000..=300_000).contains(&budget.kept()), "{budget:?}");
+        drop(first);
+        assert_eq!(second.push(&frame), Push::Taken);
     }
 }

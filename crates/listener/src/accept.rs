@@ -15,7 +15,7 @@ use axum::{
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -25,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
 use crate::{
+    answer_timer::AnswerTimer,
     head_timer::{HeadTimer, IDLE_TIMEOUT},
     peer::{Peer, Peers},
 };
@@ -105,9 +106,12 @@ pub async fn serve(
                 continue;
             }
         };
-        let place = peers.add(address, (settings.sockets_of)(address));
         let permit = permits.clone().try_acquire_owned().ok();
-        let (Some(place), Some(permit)) = (place, permit) else {
+        let peer = permit.and_then(|permit| {
+            let most = (settings.sockets_of)(address);
+            peers.add(address, most, permit)
+        });
+        let Some(peer) = peer else {
             (settings.on_full)(address);
             if let Ok(permit) = rejections.clone().try_acquire_owned() {
                 connections.spawn(reject(stream, permit));
@@ -115,8 +119,12 @@ pub async fn serve(
             continue;
         };
         (settings.prepare)(&stream);
-        let peer = Arc::new(Peer::new(address, permit, place));
-        connections.spawn(connection(stream, peer, router.clone(), shutdown.clone()));
+        connections.spawn(connection(
+            stream,
+            peer.into(),
+            router.clone(),
+            shutdown.clone(),
+        ));
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
@@ -146,30 +154,36 @@ fn is_of_the_client(error: &io::Error) -> bool {
 }
 
 /// Serves the requests of one connection.
-async fn connection(
-    stream: TcpStream,
+async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
     peer: Arc<Peer>,
     router: Router,
     shutdown: CancellationToken,
 ) {
+    let answers = AnswerTimer::new();
+    let timer = answers.clone();
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (peer, router) = (peer.clone(), router.clone());
+        let (peer, router, timer) = (peer.clone(), router.clone(), timer.clone());
+        timer.stop();
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            Ok::<_, std::convert::Infallible>(answer(router, request).await)
+            let answer = answer(router, request).await;
+            timer.start();
+            Ok::<_, std::convert::Infallible>(answer)
         }
     });
     let serving = http1::Builder::new()
         .timer(HeadTimer::default())
         .header_read_timeout(IDLE_TIMEOUT)
         .max_header_size(HEAD_SIZE)
-        .max_buf_size(2 * HEAD_SIZE)
+        .max_buf_size(HEAD_SIZE)
         .serve_connection(TokioIo::new(stream), service)
         .with_upgrades();
     let mut serving = pin!(serving);
     let result = tokio::select! {
         result = serving.as_mut() => result,
+        () = answers.elapsed() => return tracing::debug!("a client does not read its answer"),
         () = shutdown.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await
@@ -203,6 +217,7 @@ mod tests {
     use tokio::{sync::Notify, time::timeout};
 
     use super::*;
+    use crate::answer_timer::ANSWER_TIMEOUT;
 
     const LIMIT: Duration = Duration::from_secs(10);
 
@@ -241,6 +256,45 @@ mod tests {
         assert!(response.ends_with("late"), "{response}");
         let served = timeout(LIMIT, serving).await.expect("serving ends");
         served.expect("no panic");
+    }
+
+    /// How long a client that reads one byte a second keeps its connection.
+    async fn dripping(body: impl Fn() -> Body + Clone + Send + Sync + 'static) -> Duration {
+        let router = Router::new().route("/", get(async move || body()));
+        let permit = Arc::new(Semaphore::new(1)).try_acquire_owned();
+        let address = ([127, 0, 0, 1], 1).into();
+        let peer = Peers::default().add(address, 1, permit.expect("one"));
+        let (mut client, server) = tokio::io::duplex(64);
+        let began = tokio::time::Instant::now();
+        let serving = connection(
+            server,
+            peer.expect("a place").into(),
+            router,
+            CancellationToken::new(),
+        );
+        let reading = async {
+            let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
+            client.write_all(request).await.expect("sent");
+            while client.read_u8().await.is_ok() {
+                sleep(Duration::from_secs(1)).await;
+            }
+        };
+        tokio::select! {
+            () = serving => {}
+            () = reading => {}
+        }
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn client_has_so_long_to_read_an_answer() {
+        let chunk = || Ok::<_, io::Error>(vec![0; 65_536]);
+        let endless = move || Body::from_stream(futures::stream::repeat_with(chunk));
+        let kept = timeout(2 * ANSWER_TIMEOUT, dripping(endless)).await;
+        assert!(kept.expect("in time") >= ANSWER_TIMEOUT);
+        let one_piece = || Body::from(vec![0; 1 << 20]);
+        let kept = timeout(2 * ANSWER_TIMEOUT, dripping(one_piece)).await;
+        assert!(kept.expect("in time") >= IDLE_TIMEOUT);
     }
 
     #[test]

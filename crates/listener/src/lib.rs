@@ -5,16 +5,18 @@
 //! - A peer has at most as many of them as [`Settings::sockets_of`] says.
 //! - A client has [`HEAD_TIMEOUT`] for its first request head, and [`IDLE_TIMEOUT`] for each further one, the time between requests included.
 //! - A head has at most [`HEAD_SIZE`] bytes.
-//! - A request with its body is answered within [`REQUEST_TIMEOUT`], or with `408`. The upgrade to a WebSocket is an answer. The time to read an
-//!   answer has no limit here: the kernel drops a client that acknowledges nothing.
+//! - A request with its body is answered within [`REQUEST_TIMEOUT`], or with `408`. The upgrade to a WebSocket is an answer.
+//! - A client has [`ANSWER_TIMEOUT`] to read an answer.
 //! - A failure to accept, as when there are no descriptors left, is logged and tried again.
 
 mod accept;
+mod answer_timer;
 mod descriptors;
 mod head_timer;
 mod peer;
 
 pub use accept::{HEAD_SIZE, REQUEST_TIMEOUT, Settings, serve};
+pub use answer_timer::ANSWER_TIMEOUT;
 pub use descriptors::{RESERVED, raise_descriptor_limit};
 pub use head_timer::{HEAD_TIMEOUT, IDLE_TIMEOUT};
 pub use peer::{Peer, network};

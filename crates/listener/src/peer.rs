@@ -13,19 +13,12 @@ use tokio::sync::OwnedSemaphorePermit;
 #[derive(Debug)]
 pub struct Peer {
     address: SocketAddr,
+    /// Among the sockets of all peers.
     _permit: OwnedSemaphorePermit,
-    _place: Place,
+    peers: Peers,
 }
 
 impl Peer {
-    pub(crate) fn new(address: SocketAddr, permit: OwnedSemaphorePermit, place: Place) -> Self {
-        Self {
-            address,
-            _permit: permit,
-            _place: place,
-        }
-    }
-
     /// Its address.
     pub fn address(&self) -> SocketAddr {
         self.address
@@ -36,25 +29,24 @@ impl Peer {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
-/// One socket among those of its peer, until it is dropped.
-#[derive(Debug)]
-pub(crate) struct Place {
-    network: IpAddr,
-    peers: Peers,
-}
-
 impl Peers {
     /// Counts a socket, unless its peer has as many as it may have.
-    pub(crate) fn add(&self, address: SocketAddr, most: usize) -> Option<Place> {
+    pub(crate) fn add(
+        &self,
+        address: SocketAddr,
+        most: usize,
+        permit: OwnedSemaphorePermit,
+    ) -> Option<Peer> {
         let network = network(address.ip());
         let mut counts = self.lock();
-        let count = counts.entry(network).or_default();
-        if *count >= most {
+        let count = counts.get(&network).map_or(0, |count| *count);
+        if count >= most {
             return None;
         }
-        *count += 1;
-        Some(Place {
-            network,
+        counts.insert(network, count + 1);
+        Some(Peer {
+            address,
+            _permit: permit,
             peers: self.clone(),
         })
     }
@@ -65,13 +57,14 @@ impl Peers {
     }
 }
 
-impl Drop for Place {
+impl Drop for Peer {
     fn drop(&mut self) {
+        let network = network(self.address.ip());
         let mut counts = self.peers.lock();
-        if let Some(count) = counts.get_mut(&self.network) {
+        if let Some(count) = counts.get_mut(&network) {
             *count -= 1;
             if *count == 0 {
-                counts.remove(&self.network);
+                counts.remove(&network);
             }
         }
     }
@@ -91,23 +84,30 @@ pub fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use tokio::sync::Semaphore;
+
     use super::*;
 
     #[test]
     fn peer_has_so_many_sockets() {
-        let peers = Peers::default();
-        let address = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let (peers, permits) = (Peers::default(), Arc::new(Semaphore::new(10)));
+        let add = |address: &str, most| {
+            let permit = permits.clone().try_acquire_owned().expect("a permit");
+            peers.add(address.parse().expect("an address"), most, permit)
+        };
         let places = [
-            peers.add(address("192.0.2.1:1"), 2),
-            peers.add(address("192.0.2.1:2"), 2),
-            peers.add(address("192.0.2.1:3"), 2),
-            peers.add(address("192.0.2.2:1"), 2),
-            peers.add(address("[2001:db8::1]:1"), 1),
-            peers.add(address("[2001:db8::2]:1"), 1),
+            add("192.0.2.1:1", 2),
+            add("192.0.2.1:2", 2),
+            add("192.0.2.1:3", 2),
+            add("192.0.2.2:1", 2),
+            add("192.0.2.3:1", 0),
+            add("[2001:db8::1]:1", 1),
+            add("[2001:db8::2]:1", 1),
         ];
         let are_counted = places.each_ref().map(Option::is_some);
-        assert_eq!(are_counted, [true, true, false, true, true, false]);
+        assert_eq!(are_counted, [true, true, false, true, false, true, false]);
         drop(places);
         assert!(peers.lock().is_empty(), "peers that left are forgotten");
+        assert_eq!(permits.available_permits(), 10);
     }
 }

@@ -6,11 +6,13 @@
     reason = "to panic when a promise is broken is what all of these are for"
 )]
 
-use std::iter;
+use std::{iter, net::IpAddr};
 
 use clap::{CommandFactory, Parser};
 
-use crate::{BrokerUrl, Epoch, Launch, MessageId, RoomName, UserName, topology};
+use crate::{
+    BrokerUrl, Epoch, HostPattern, Launch, MessageId, RoomName, TrustedProxies, UserName, topology,
+};
 
 /// What separates the parts of an input that has several.
 const SEPARATOR: u8 = 0x1e;
@@ -41,6 +43,27 @@ pub fn names(data: &[u8]) {
         let (_, rest) = shown.split_once("://").expect("a scheme");
         assert!(!rest.contains('@') && text.ends_with(rest));
         assert_eq!(format!("{url:?}"), format!("BrokerUrl({shown})"));
+    }
+}
+
+/// A list of trusted proxies, then addresses, and hosts.
+pub fn proxies(data: &[u8]) {
+    let mut texts = data
+        .split(|byte| *byte == SEPARATOR)
+        .filter_map(|part| std::str::from_utf8(part).ok());
+    let list = texts.next().unwrap_or_default().parse::<TrustedProxies>();
+    for text in texts {
+        if let (Ok(proxies), Ok(address)) = (&list, text.parse::<IpAddr>()) {
+            let written: TrustedProxies = proxies.to_string().parse().expect("written by us");
+            let is_trusted = proxies.contains(address);
+            assert_eq!(written.contains(address), is_trusted);
+            assert_eq!(proxies.contains(address.to_canonical()), is_trusted);
+        }
+        if let Ok(pattern) = text.parse::<HostPattern>() {
+            assert_eq!(pattern.to_string().parse().as_ref(), Ok(&pattern));
+            // A domain matches itself as a text, with its `*` as a label.
+            assert!(pattern.matches(text));
+        }
     }
 }
 
@@ -89,6 +112,11 @@ mod tests {
     #[test]
     fn names_of_the_corpus_pass() {
         replay("names", names);
+    }
+
+    #[test]
+    fn proxies_of_the_corpus_pass() {
+        replay("proxies", proxies);
     }
 
     #[test]

@@ -46,6 +46,12 @@ pub const ADDRESS_BYTE_BURST: Bounds = Bounds::new(262_144, 1_073_741_824, 1_048
 pub const ADDRESS_CONNECTIONS: Bounds = Bounds::new(1, 1_000_000, 1_000);
 /// The least default of [`ADDRESS_CONNECTIONS`], however few connections a server accepts: a home has several devices and tabs.
 const ADDRESS_CONNECTIONS_FLOOR: u32 = 20;
+/// Memory that a server keeps, for each connection that it may have, of what clients have not read or have not sent the rest of.
+const CLIENT_MEMORY: usize = 8 * 1024;
+/// The least such memory of an address, however few connections it may have: some large messages and pages of history.
+const ADDRESS_CLIENT_MEMORY_FLOOR: usize = 4 << 20;
+/// Frames of the largest size that fit into it. A frame that arrives can take twice its size.
+const ADDRESS_LARGE_FRAMES: usize = 4;
 /// New connections per second that one address may open on average.
 pub const ADDRESS_CONNECTS_PER_SECOND: Bounds = Bounds::new(1, 1_000_000, 20);
 /// New connections that one address may open at once.
@@ -175,6 +181,25 @@ impl Limits {
     pub fn address_connections(&self) -> u32 {
         let tenth = (self.connections / 10).max(ADDRESS_CONNECTIONS_FLOOR);
         self.address.connections.unwrap_or(tenth)
+    }
+
+    /// Bytes that a server keeps at once, for all clients, of messages that they have not read, and of frames that have not arrived
+    /// completely. A small part for each connection is not counted.
+    pub fn client_memory(&self) -> usize {
+        let all = CLIENT_MEMORY.saturating_mul(self.connections as usize);
+        all.max(self.least_address_client_memory().saturating_mul(4))
+    }
+
+    /// Bytes of them that a server keeps for the clients of one address.
+    pub fn address_client_memory(&self) -> usize {
+        let all = CLIENT_MEMORY.saturating_mul(self.address_connections() as usize);
+        let share = all.max(self.least_address_client_memory());
+        share.min(self.client_memory())
+    }
+
+    fn least_address_client_memory(&self) -> usize {
+        let frames = ADDRESS_LARGE_FRAMES.saturating_mul(self.frame_size as usize);
+        ADDRESS_CLIENT_MEMORY_FLOOR.max(2 * frames)
     }
 }
 

@@ -19,7 +19,9 @@ impl Looks {
     /// Adds a member's name.
     pub(super) fn add(&mut self, Member { sender, user }: &Member) {
         for look in looks(user) {
-            let senders = self.0.entry(look).or_default();
+            // Most looks have one sender: a vector that grows by itself begins with four places.
+            let new = || Vec::with_capacity(1);
+            let senders = self.0.entry(look).or_insert_with(new);
             match senders.iter_mut().find(|(known, _)| known == sender) {
                 Some((_, names)) => *names += 1,
                 None => senders.push((sender.clone(), 1)),

@@ -36,7 +36,7 @@ pub(crate) struct Presence(Arc<Mutex<State>>);
 struct State {
     roster: Roster,
     /// The members of this server.
-    members: HashMap<MemberId, Member>,
+    members: HashMap<MemberId, Arc<Member>>,
 }
 
 impl Presence {
@@ -50,7 +50,7 @@ impl Presence {
 
     /// Counts a member of this server. Returns it as others see it: with a mark behind its name if another sender shows a name
     /// that looks the same.
-    pub(crate) fn join(&self, id: MemberId, member: Member) -> Member {
+    pub(crate) fn join(&self, id: MemberId, member: Member) -> Arc<Member> {
         let mut state = self.0.lock();
         let member = state.roster.join(member);
         state.members.insert(id, member.clone());

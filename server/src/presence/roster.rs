@@ -5,6 +5,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -27,6 +28,8 @@ pub(super) const REPEAT: Duration = Duration::from_secs(5);
 pub(super) const EXPIRY: Duration = Duration::from_secs(16);
 /// Most names in one event; the count is always exact.
 pub(super) const MOST_NAMES: usize = 100;
+/// Most other servers that are counted. A room has far fewer; whoever has the broker's credentials can invent some.
+const MOST_SERVERS: usize = 256;
 /// Most characters of a sender in a mark: all that the server derives.
 const LONGEST_MARK: usize = 24;
 
@@ -50,10 +53,10 @@ pub(super) struct PresenceEvent {
 #[derive(Debug)]
 pub(super) struct Roster {
     server: String,
-    own: HashMap<Member, u64>,
+    own: HashMap<Arc<Member>, u64>,
     own_looks: Looks,
     changed: bool,
-    joined: Vec<Member>,
+    joined: Vec<Arc<Member>>,
     left: Vec<UserName>,
     others: HashMap<String, Other>,
 }
@@ -74,8 +77,8 @@ impl Roster {
 
     /// A connection of this server joined. Returns the member with the name that it gets: with a mark, if another sender who is
     /// present shows a name that looks the same.
-    pub(super) fn join(&mut self, member: Member) -> Member {
-        let member = self.distinct(member);
+    pub(super) fn join(&mut self, member: Member) -> Arc<Member> {
+        let member = Arc::new(self.distinct(member));
         let connections = self.own.entry(member.clone()).or_default();
         *connections += 1;
         if *connections == 1 {
@@ -130,7 +133,7 @@ impl Roster {
             let report = Report {
                 joined: joined.iter().map(|member| member.user.clone()).collect(),
                 left: std::mem::take(&mut self.left),
-                senders: joined,
+                senders: joined.iter().map(|member| Member::clone(member)).collect(),
                 ..self.report()
             };
             let presence = PresenceEvent {
@@ -158,15 +161,17 @@ impl Roster {
 
     /// The report that is repeated: it also says which senders have the names.
     pub(super) fn repeated_report(&self) -> Report {
+        let senders = self.own.keys().take(MOST_MEMBERS);
         Report {
-            senders: self.own.keys().take(MOST_MEMBERS).cloned().collect(),
+            senders: senders.map(|member| Member::clone(member)).collect(),
             ..self.report()
         }
     }
 
     /// Takes another server's report; returns the event for this server's members if anything changed.
     pub(super) fn receive(&mut self, mut report: Report, now: Instant) -> Option<PresenceEvent> {
-        if report.server == self.server {
+        let is_known = self.others.contains_key(&report.server);
+        if report.server == self.server || !is_known && self.others.len() >= MOST_SERVERS {
             return None;
         }
         for names in [&mut report.members, &mut report.joined, &mut report.left] {
@@ -255,7 +260,7 @@ mod tests {
 
     /// The name that a sender gets.
     fn joined(roster: &mut Roster, sender: &str, user: &str) -> String {
-        roster.join(member_of(sender, user)).user.into()
+        roster.join(member_of(sender, user)).user.clone().into()
     }
 
     #[test]
@@ -312,6 +317,24 @@ mod tests {
             (presence.count, presence.joined.len()),
             (u64::MAX, MOST_NAMES)
         );
+    }
+
+    #[test]
+    fn invented_servers_are_bounded() {
+        let (mut a, mut b, now) = (roster("a", &["Ana"]), roster("b", &["Bia"]), Instant::now());
+        a.receive(b.report(), now);
+        for number in 0..2 * MOST_SERVERS {
+            let invented = Report {
+                server: format!("invented {number}"),
+                ..b.report()
+            };
+            a.receive(invented, now);
+        }
+        assert_eq!(a.others.len(), MOST_SERVERS);
+        let before = a.count();
+        b.join(member("Rui"));
+        a.receive(b.report(), now);
+        assert_eq!(a.count(), before + 1, "a server that is known");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Membership: entering the room, and leaving it by dropping the guard.
 
+use std::sync::Arc;
+
 use super::{InitialHistory, Requester, Room};
 use crate::{
     broker::Broker,
@@ -14,7 +16,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Membership<S: Sink> {
     id: MemberId,
-    member: Member,
+    member: Arc<Member>,
     fanout: Fanout<S>,
     presence: Presence,
     _reader: ReaderGuard,
@@ -44,7 +46,7 @@ impl<B: Broker, S: Sink> Room<B, S> {
 
 impl<S: Sink> Membership<S> {
     /// The member as others see it.
-    pub(crate) fn member(&self) -> &Member {
+    pub(crate) fn member(&self) -> &Arc<Member> {
         &self.member
     }
 

@@ -1,25 +1,28 @@
 //! Bounds by sender and by address: what they have used outlives a connection, so that a new connection brings nothing new.
 
 use std::{
-    collections::HashMap,
-    hash::Hash,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    sync::atomic::{AtomicU64, Ordering},
     time::{Duration, Instant},
 };
 
 use papo_protocol::{Limits, SenderId, event::Code};
 use parking_lot::Mutex;
 
+use super::{
+    places::{Place, Places},
+    rates::Rates,
+};
 use crate::{
     address::Address,
-    chat::{Rate, RateLimit, Rejection, Used},
+    chat::{Rate, Rejection},
 };
 
-/// Entries of a [`Rates`] that are kept without looking for those that can go.
-const SWEEP: usize = 1_024;
+/// Typing signals of one sender, per second and at once: the page sends no more than one every half second.
+const SENDER_TYPING: (u32, u32) = (2, 4);
+/// Typing signals of one address. Each costs a packet to every member.
+const ADDRESS_TYPING: (u32, u32) = (10, 20);
+/// How many times the requests for history of one sender an address may make.
+const ADDRESS_HISTORY: u32 = 10;
 /// Log lines about rejections, per second and at once.
 const LOGGED: (u32, u32) = (1, 20);
 
@@ -30,10 +33,13 @@ const LOGGED_LENGTH: usize = 200;
 pub(super) struct Bounds {
     sender_messages: Rates<SenderId>,
     sender_history: Rates<SenderId>,
+    sender_typing: Rates<SenderId>,
     address_messages: Rates<Address>,
     address_bytes: Rates<Address>,
+    address_history: Rates<Address>,
+    address_typing: Rates<Address>,
     address_connects: Rates<Address>,
-    connections: Counts,
+    places: Places,
     address_connections: u32,
     log: Mutex<Rate>,
     not_logged: AtomicU64,
@@ -45,10 +51,16 @@ impl Bounds {
         Self {
             sender_messages: Rates::new(limits.messages_per_second, limits.message_burst),
             sender_history: Rates::new(limits.history_per_second, limits.history_burst),
+            sender_typing: Rates::new(SENDER_TYPING.0, SENDER_TYPING.1),
             address_messages: Rates::new(address.messages_per_second, address.message_burst),
             address_bytes: Rates::new(address.bytes_per_second, address.byte_burst),
             address_connects: Rates::new(address.connects_per_second, address.connect_burst),
-            connections: Counts::default(),
+            address_history: Rates::new(
+                limits.history_per_second.saturating_mul(ADDRESS_HISTORY),
+                limits.history_burst.saturating_mul(ADDRESS_HISTORY),
+            ),
+            address_typing: Rates::new(ADDRESS_TYPING.0, ADDRESS_TYPING.1),
+            places: Places::new(limits),
             address_connections: limits.address_connections(),
             log: Rate::new(LOGGED.0, LOGGED.1).into(),
             not_logged: AtomicU64::new(0),
@@ -67,10 +79,22 @@ impl Bounds {
     }
 
     /// Whether a sender may request history now.
-    pub(super) fn history(&self, sender: &SenderId) -> Result<(), Rejection> {
+    pub(super) fn history(&self, sender: &SenderId, address: Address) -> Result<(), Rejection> {
+        let now = Instant::now();
         self.sender_history
-            .take(sender, 1, Instant::now())
-            .map_err(|wait| too_fast("you request history too often", wait))
+            .take(sender, 1, now)
+            .map_err(|wait| too_fast("you request history too often", wait))?;
+        self.address_history.take(&address, 1, now).map_err(|wait| {
+            let what = "too many requests for history come from your network address";
+            too_fast(what, wait)
+        })
+    }
+
+    /// Whether a sender may send a typing signal now.
+    pub(super) fn typing(&self, sender: &SenderId, address: Address) -> bool {
+        let now = Instant::now();
+        self.sender_typing.take(sender, 1, now).is_ok()
+            && self.address_typing.take(&address, 1, now).is_ok()
     }
 
     /// Whether an address may send a text of so many bytes now.
@@ -88,13 +112,18 @@ impl Bounds {
 
     /// Counts a connection of an address until the place is dropped.
     pub(super) fn open(&self, address: Address) -> Place {
-        self.connections.add(address)
+        self.places.add(address)
+    }
+
+    /// Bytes that the server keeps for clients that do not read, or do not send the rest of a message.
+    pub(super) fn client_memory(&self) -> usize {
+        self.places.kept()
     }
 
     /// Whether the address has no more connections than it may have.
     pub(super) fn has_place(&self, place: &Place) -> Result<(), Rejection> {
         let most = self.address_connections;
-        if self.connections.of(place.address) <= most {
+        if self.places.of(place.address) <= most {
             return Ok(());
         }
         Err(Rejection::new(
@@ -123,89 +152,6 @@ fn too_fast(what: &str, wait: Duration) -> Rejection {
         Code::RateLimited,
         format!("{what}; try again in {} ms", wait.as_millis().max(1)),
     )
-}
-
-/// A rate limit for each key. A key that has used nothing costs nothing.
-struct Rates<K> {
-    limit: RateLimit,
-    used: Mutex<Swept<K>>,
-}
-
-struct Swept<K> {
-    of: HashMap<K, Used>,
-    /// When so many are kept, those that can go are looked for.
-    sweep_at: usize,
-}
-
-impl<K: Clone + Eq + Hash> Rates<K> {
-    fn new(per_second: u32, burst: u32) -> Self {
-        Self {
-            limit: RateLimit::new(per_second, burst),
-            used: Mutex::new(Swept {
-                of: HashMap::new(),
-                sweep_at: SWEEP,
-            }),
-        }
-    }
-
-    fn take(&self, key: &K, count: u32, now: Instant) -> Result<(), Duration> {
-        let mut used = self.used.lock();
-        if let Some(used) = used.of.get_mut(key) {
-            return self.limit.take(used, count, now);
-        }
-        if used.of.len() >= used.sweep_at {
-            used.of.retain(|_, used| !used.is_nothing(now));
-            // A sweep is paid for by as many new keys as it has looked at.
-            used.sweep_at = SWEEP.max(2 * used.of.len());
-        }
-        let mut first = Used::default();
-        let taken = self.limit.take(&mut first, count, now);
-        if taken.is_ok() {
-            used.of.insert(key.clone(), first);
-        }
-        taken
-    }
-
-    #[cfg(test)]
-    fn len(&self) -> usize {
-        self.used.lock().of.len()
-    }
-}
-
-/// Open connections by address.
-#[derive(Clone, Default)]
-struct Counts(Arc<Mutex<HashMap<Address, u32>>>);
-
-impl Counts {
-    fn add(&self, address: Address) -> Place {
-        *self.0.lock().entry(address).or_default() += 1;
-        Place {
-            address,
-            counts: self.clone(),
-        }
-    }
-
-    fn of(&self, address: Address) -> u32 {
-        self.0.lock().get(&address).copied().unwrap_or(0)
-    }
-}
-
-/// One connection among those of its address, until it is dropped.
-pub(super) struct Place {
-    pub(super) address: Address,
-    counts: Counts,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut counts = self.counts.0.lock();
-        if let Some(count) = counts.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                counts.remove(&self.address);
-            }
-        }
-    }
 }
 
 #[cfg(test)]
@@ -282,19 +228,27 @@ mod tests {
     }
 
     #[test]
-    fn counts_of_addresses_that_left_are_forgotten() {
-        let counts = Counts::default();
-        drop((0..100).map(|n| counts.add(address(n))).collect::<Vec<_>>());
-        assert!(counts.0.lock().is_empty());
+    fn typing_counts_by_sender_and_by_address() {
+        let bounds = bounds();
+        let signals = |sender: &SenderId, last: u8| {
+            let all = 0..100;
+            all.filter(|_| bounds.typing(sender, address(last))).count()
+        };
+        assert_eq!(signals(&sender("ana"), 1), 4);
+        assert_eq!(signals(&sender("ana"), 2), 0, "from another address");
+        let others = (0..100).map(|n| signals(&sender(&format!("s{n}")), 1));
+        assert_eq!(others.sum::<usize>(), 16);
+        assert_eq!(signals(&sender("rui"), 3), 4);
     }
 
     #[test]
-    fn rates_of_keys_that_used_nothing_for_long_are_forgotten() {
-        let (rates, start) = (Rates::new(10, 10), Instant::now());
-        for n in 0..100_000_u64 {
-            let now = start + Duration::from_millis(n);
-            rates.take(&n, 1, now).expect("a new key");
-        }
-        assert!(rates.len() <= SWEEP, "{} keys", rates.len());
+    fn requests_for_history_count_by_address_too() {
+        let bounds = bounds();
+        let requested = (0..1_000).filter(|n| {
+            let sender = sender(&format!("s{n}"));
+            bounds.history(&sender, address(1)).is_ok()
+        });
+        assert_eq!(requested.count(), 100);
+        assert!(bounds.history(&sender("x"), address(2)).is_ok());
     }
 }

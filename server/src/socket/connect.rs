@@ -32,7 +32,7 @@ impl<B: Broker> SocketServer<B> {
         self.tasks.spawn(async move {
             let admitted = server.admit(auth.as_deref(), &connecting);
             // Waiting and reading for the client end with the connection.
-            let admitted = connecting.ended.run_until_cancelled(admitted).await;
+            let admitted = connecting.while_open(admitted).await;
             if let Some(Err(rejection)) = admitted {
                 server.metrics.rejected(rejection.code);
                 let address = connecting.place.address;
@@ -63,13 +63,14 @@ impl<B: Broker> SocketServer<B> {
             .as_ref()
             .is_some_and(|resume| self.room.is_past(resume))
         {
-            self.bounds.history(&member.sender)?;
+            let address = connection.place.address;
+            self.bounds.history(&member.sender, address)?;
         }
         let requester = requester(connection.place.address);
         let entered = self.room.enter(member, resume.as_ref(), requester);
         let (history, membership) = entered.await?;
         let session = Arc::new(Session::new(membership.member().clone()));
-        let sink = SocketSink::new(connection.clone(), session.member.sender.clone());
+        let sink = SocketSink::new(connection.clone(), session.member.clone());
         let first = [
             socketio::connect(connection.sid.as_str()),
             self.history(&history, &session.member),

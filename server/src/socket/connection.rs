@@ -3,18 +3,29 @@
 use std::{
     fmt,
     sync::{Arc, OnceLock, Weak},
+    time::Duration,
 };
 
 use engineioxide::{DisconnectReason, Str, sid::Sid};
 use papo_engineio::{Batch, CloseCode, Frame, Outgoing, Push};
 use papo_protocol::SenderId;
 use parking_lot::Mutex;
-use tokio::sync::mpsc::error::TrySendError;
-use tokio_util::sync::CancellationToken;
+use tokio::{
+    sync::{Notify, mpsc::error::TrySendError},
+    time::sleep,
+};
 use tracing::debug;
 
-use super::{bounds::Place, packet::Parser, session::Session};
-use crate::room::{CloseReason, Membership, Sink, push_each};
+use super::{packet::Parser, places::Place, session::Session};
+use crate::{
+    chat::Member,
+    room::{CloseReason, Membership, Sink, push_each},
+};
+
+/// How long a connection may take to send its CONNECT packet.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many of these times a connection may wait for the answer to its CONNECT packet.
+const CONNECT_PERIODS: u32 = 12;
 
 /// A socket of engineioxide, with the connection that it carries.
 pub(super) type EngineSocket = engineioxide::Socket<OnceLock<Arc<Connection>>>;
@@ -27,8 +38,8 @@ pub(crate) struct Connection {
     pub(super) transport: Transport,
     /// Among the connections of its address.
     pub(super) place: Place,
-    /// Cancelled when the connection has ended: what is done only for its client stops.
-    pub(super) ended: CancellationToken,
+    /// Notified when the connection has ended.
+    ended: Notify,
 }
 
 /// The transport of its packets.
@@ -59,18 +70,42 @@ impl Connection {
             state: Mutex::default(),
             transport,
             place,
-            ended: CancellationToken::new(),
+            ended: Notify::new(),
         })
     }
 
-    /// Whether its CONNECT packet was accepted, or is being answered.
-    pub(super) fn has_connected(&self) -> bool {
-        matches!(*self.state.lock(), State::Joined(..) | State::Connecting)
+    /// Runs a future that only its client needs for as long as the connection is open.
+    pub(super) async fn while_open<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        // From here on it is notified: the connection may end before the future is polled.
+        let ended = self.ended.notified();
+        if matches!(*self.state.lock(), State::Closed) {
+            return None;
+        }
+        tokio::select! {
+            done = future => Some(done),
+            () = ended => None,
+        }
     }
 
-    /// Whether it is a member's.
-    pub(super) fn has_joined(&self) -> bool {
-        matches!(*self.state.lock(), State::Joined(..))
+    /// The connection has ended: its client leaves the room, if it has joined it, and what is done only for the client stops.
+    pub(super) fn end(&self) {
+        let before = std::mem::replace(&mut *self.state.lock(), State::Closed);
+        self.ended.notify_waiters();
+        drop(before);
+    }
+
+    /// Waits until the client has joined (true), or has had its time to do so.
+    pub(super) async fn joins_in_time(&self) -> bool {
+        for _ in 0..CONNECT_PERIODS {
+            sleep(CONNECT_TIMEOUT).await;
+            match *self.state.lock() {
+                State::Joined(..) => return true,
+                // Its turn to join has not come yet, or the past is read for it.
+                State::Connecting => {}
+                State::Opened | State::Closed => return false,
+            }
+        }
+        false
     }
 
     /// Makes the connection a member's; false, with the membership dropped, when it has ended meanwhile.
@@ -134,7 +169,7 @@ fn emit(socket: &EngineSocket, frame: &Frame) -> Push {
 fn disconnect_reason(code: CloseCode) -> DisconnectReason {
     match code {
         CloseCode::Normal => DisconnectReason::TransportClose,
-        CloseCode::GoingAway => DisconnectReason::ClosingServer,
+        CloseCode::GoingAway | CloseCode::TryAgainLater => DisconnectReason::ClosingServer,
         CloseCode::ProtocolError | CloseCode::InvalidData | CloseCode::TooBig => {
             DisconnectReason::PacketParsingError
         }
@@ -145,12 +180,12 @@ fn disconnect_reason(code: CloseCode) -> DisconnectReason {
 #[derive(Clone)]
 pub(crate) struct SocketSink {
     connection: Arc<Connection>,
-    sender: SenderId,
+    member: Arc<Member>,
 }
 
 impl SocketSink {
-    pub(super) fn new(connection: Arc<Connection>, sender: SenderId) -> Self {
-        Self { connection, sender }
+    pub(super) fn new(connection: Arc<Connection>, member: Arc<Member>) -> Self {
+        Self { connection, member }
     }
 }
 
@@ -170,7 +205,7 @@ impl Sink for SocketSink {
     }
 
     fn is_sender(&self, sender: &SenderId) -> bool {
-        self.sender == *sender
+        self.member.sender == *sender
     }
 }
 

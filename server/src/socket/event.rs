@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use papo_engineio::{Push, socketio};
+use papo_engineio::{Kept, Push, socketio};
 use papo_protocol::{
     Record,
     event::{self, Code},
@@ -23,6 +23,8 @@ use crate::{
 
 /// Most messages in an answer to a `history` request.
 const MOST_HISTORY: u64 = 500;
+/// Memory of a request or an answer that waits, with its task.
+const WAITING: usize = 1_024;
 
 /// Handles one event: its name, then its arguments.
 pub(super) fn handle<B: Broker>(
@@ -39,7 +41,7 @@ pub(super) fn handle<B: Broker>(
         event::MESSAGE => message(server, session, arguments, ack, connection),
         event::HISTORY => history(server, session, arguments, ack, connection),
         event::TYPING => {
-            typing(server, session);
+            typing(server, session, connection);
             Ok(())
         }
         other => Err(Rejection::new(
@@ -76,6 +78,14 @@ fn message<B: Broker>(
     server.bounds.message(&session.member.sender, address)?;
     let MessageRequest { id, text } = MessageRequest::parse(arguments, &server.launch.limits)?;
     server.bounds.bytes(text.len(), address)?;
+    // The text, and its record as it is written to the broker.
+    let memory = WAITING + 2 * text.len();
+    let kept = Kept::some(&connection.place.budget, memory).ok_or_else(|| {
+        Rejection::new(
+            Code::Unavailable,
+            "too many messages wait for the broker; try again in a few seconds",
+        )
+    })?;
     let record = Record {
         id: id.clone(),
         sender: session.member.sender.clone(),
@@ -96,6 +106,7 @@ fn message<B: Broker>(
             Err(rejection) => packet::rejection(&rejection),
         };
         session.finish_request();
+        drop(kept);
         answer(&server, &session, ack, &body, &connection);
     });
     Ok(())
@@ -108,7 +119,8 @@ fn history<B: Broker>(
     ack: Option<i64>,
     connection: &Arc<Connection>,
 ) -> Result<(), Rejection> {
-    server.bounds.history(&session.member.sender)?;
+    let address = connection.place.address;
+    server.bounds.history(&session.member.sender, address)?;
     let (before, limit) = history_request(arguments, u64::from(server.launch.history_page))?;
     let ack = ack.ok_or_else(|| {
         Rejection::new(
@@ -120,7 +132,7 @@ fn history<B: Broker>(
     server.tasks.clone().spawn(async move {
         let answered = answer_history(&server, &session, (before, limit), ack, &connection);
         // The read ends with the connection.
-        connection.ended.run_until_cancelled(answered).await;
+        connection.while_open(answered).await;
     });
     Ok(())
 }
@@ -176,8 +188,9 @@ pub(super) fn history_request(arguments: &[Json], page: u64) -> Result<(u64, u64
     ))
 }
 
-fn typing<B: Broker>(server: &Arc<SocketServer<B>>, session: &Session) {
-    if session.may_type() {
+fn typing<B: Broker>(server: &Arc<SocketServer<B>>, session: &Session, connection: &Connection) {
+    let address = connection.place.address;
+    if server.bounds.typing(&session.member.sender, address) {
         server.room.typing(&session.member);
     }
 }
@@ -196,15 +209,17 @@ fn answer<B: Broker>(
     if connection.push(&packet) != Push::Full {
         return;
     }
-    if session.is_busy() {
+    let kept = Kept::some(&connection.place.budget, WAITING);
+    let (false, Some(kept)) = (session.is_busy(), kept) else {
         return push_or_close(connection, &packet);
-    }
+    };
     let limit = Duration::from_secs(server.launch.slow_reader_timeout.into());
     session.begin_request();
     let (session, connection) = (session.clone(), connection.clone());
     server.tasks.spawn(async move {
         push_in_time(&connection, packet, limit).await;
         session.finish_request();
+        drop(kept);
     });
 }
 

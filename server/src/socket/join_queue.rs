@@ -6,15 +6,12 @@
 
 use std::{
     collections::{HashMap, VecDeque},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
     time::Instant,
 };
 
 use papo_protocol::event::Code;
 use parking_lot::Mutex;
+use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
     sync::{Notify, oneshot},
     time::sleep,
@@ -28,13 +25,13 @@ use crate::{
 /// Clients that may join in a second, and at once.
 const JOINS: (u32, u32) = (1_000, 200);
 /// Clients that may wait: those of ten seconds.
-const MOST: usize = 10_000;
+const MOST: i64 = 10_000;
 
 /// Clients that wait to join.
 pub(super) struct JoinQueue {
     turns: Mutex<Turns>,
     /// Clients that wait and have not gone.
-    waiting: Arc<AtomicUsize>,
+    waiting: Gauge,
     is_waiting: Notify,
 }
 
@@ -46,41 +43,43 @@ struct Turns {
 }
 
 /// A place in the queue, until it is dropped.
-struct Place(Arc<AtomicUsize>);
+struct Place<'a>(&'a Gauge);
 
-impl Drop for Place {
+impl Drop for Place<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
+        self.0.dec();
     }
 }
 
 impl JoinQueue {
-    pub(super) fn new() -> Self {
-        Self::with_rate(JOINS.0, JOINS.1)
+    /// A queue that counts in a gauge the clients that wait.
+    pub(super) fn new(waiting: Gauge) -> Self {
+        Self::with_rate(JOINS.0, JOINS.1, waiting)
     }
 
-    fn with_rate(per_second: u32, burst: u32) -> Self {
+    /// A queue from which so many clients join in a second, and at once.
+    pub(super) fn with_rate(per_second: u32, burst: u32, waiting: Gauge) -> Self {
         Self {
             turns: Mutex::new(Turns {
                 rate: Rate::new(per_second, burst),
                 by_address: HashMap::new(),
                 ring: VecDeque::new(),
             }),
-            waiting: Arc::default(),
+            waiting,
             is_waiting: Notify::new(),
         }
     }
 
     /// Waits for the client's turn. Dropping the future gives the place up.
     pub(super) async fn turn(&self, address: Address) -> Result<(), Rejection> {
-        if self.waiting.fetch_add(1, Ordering::Relaxed) >= MOST {
-            self.waiting.fetch_sub(1, Ordering::Relaxed);
+        let is_full = self.waiting.inc() >= MOST;
+        let _place = Place(&self.waiting);
+        if is_full {
             return Err(Rejection::new(
                 Code::Unavailable,
                 "too many clients are joining; try again in a few seconds",
             ));
         }
-        let _place = Place(self.waiting.clone());
         let turn = {
             let mut turns = self.turns.lock();
             if turns.by_address.is_empty() && turns.rate.take(Instant::now()).is_ok() {
@@ -157,7 +156,10 @@ impl Turns {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{IpAddr, Ipv4Addr};
+    use std::{
+        net::{IpAddr, Ipv4Addr},
+        sync::Arc,
+    };
 
     use futures::FutureExt;
     use tokio::{task::JoinSet, time::timeout};
@@ -170,7 +172,7 @@ mod tests {
 
     /// A queue without a burst that is left, and clients of address 1 that wait in it.
     fn crowded(clients: usize) -> (Arc<JoinQueue>, JoinSet<u8>) {
-        let queue = Arc::new(JoinQueue::with_rate(1_000, 1));
+        let queue = Arc::new(JoinQueue::with_rate(1_000, 1, Gauge::default()));
         queue
             .turns
             .lock()
@@ -233,7 +235,7 @@ mod tests {
         let (queue, mut joining) = crowded(5_000);
         tokio::task::yield_now().await;
         joining.shutdown().await;
-        assert_eq!(queue.waiting.load(Ordering::Relaxed), 0);
+        assert_eq!(queue.waiting.get(), 0);
         let running = queue.clone();
         let running = tokio::spawn(async move { running.run().await });
         let turn = timeout(std::time::Duration::from_mins(1), queue.turn(address(1)));

@@ -17,7 +17,9 @@ mod event;
 pub(crate) mod fuzzing;
 mod join_queue;
 mod packet;
+mod places;
 mod push;
+mod rates;
 mod session;
 #[cfg(test)]
 mod tests;
@@ -56,16 +58,14 @@ use join_queue::JoinQueue;
 use packet::{Incoming, Malformed};
 
 pub(crate) use connection::{Connection, SocketSink};
+#[cfg(any(test, fuzzing))]
+pub(crate) use websocket::has_session;
 pub(crate) use websocket::{admit, upgrade};
 
-/// How long a connection may take to send its CONNECT packet.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How many of these times a connection may wait for the answer to its CONNECT packet.
-const CONNECT_PERIODS: u32 = 12;
 /// Sockets that one peer may have beyond its connections, to load the page.
 const PAGE_SOCKETS: usize = 64;
-/// Packets that may wait for a client that polls. Messages beyond wait in the log.
-const SOCKET_BUFFER: usize = 512;
+/// Packets that may wait for a client that polls. Messages beyond wait in the log. They are copies, and not counted by their size.
+const SOCKET_BUFFER: usize = 64;
 
 /// All connections of one server to one room.
 pub(crate) struct SocketServer<B: Broker> {
@@ -89,6 +89,7 @@ impl<B: Broker> SocketServer<B> {
     ) -> Arc<Self> {
         let limits = &launch.limits;
         let bounds = Bounds::new(limits);
+        let joins = JoinQueue::new(metrics.joins_waiting.clone());
         let engine_settings = Settings {
             max_payload: limits.frame_size,
             ..Settings::default()
@@ -100,7 +101,7 @@ impl<B: Broker> SocketServer<B> {
             metrics,
             connections: AtomicU32::new(0),
             draining: AtomicBool::new(false),
-            joins: JoinQueue::new(),
+            joins,
             bounds,
             tasks: TaskTracker::new(),
         })
@@ -145,6 +146,19 @@ impl<B: Broker> SocketServer<B> {
         self.bounds.log(Code::ServerFull, peer.ip().into(), message);
     }
 
+    /// Counts a connection that was closed because the server keeps too much for the clients of its address, or for all.
+    fn reject_memory(&self, connection: &Connection) {
+        self.metrics.rejected(Code::Unavailable);
+        let message = "the server keeps too much for clients of this address, or for all";
+        self.bounds
+            .log(Code::Unavailable, connection.place.address, message);
+    }
+
+    /// Bytes that the server keeps for clients that do not read, or do not send the rest of a message.
+    pub(crate) fn client_memory(&self) -> usize {
+        self.bounds.client_memory()
+    }
+
     /// Sockets that one peer may have: a proxy brings those of many clients.
     pub(crate) fn sockets_of(&self, peer: SocketAddr) -> usize {
         if self.launch.trusted_proxies.contains(peer.ip()) {
@@ -166,10 +180,7 @@ impl<B: Broker> SocketServer<B> {
     fn left(&self, connection: &Connection) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         self.metrics.connections.dec();
-        connection.ended.cancel();
-        let before = std::mem::replace(&mut *connection.state.lock(), State::Closed);
-        // Leaves the room, if the client has joined it.
-        drop(before);
+        connection.end();
     }
 
     fn receive(
@@ -234,12 +245,8 @@ impl<B: Broker> EngineIoHandler for SocketServer<B> {
         self.opened();
         let connection = carried(&self.bounds, &socket).clone();
         self.tasks.spawn(async move {
-            let connected = async {
-                tokio::time::sleep(CONNECT_TIMEOUT).await;
-                connection.has_connected()
-            };
             tokio::select! {
-                connected = connected => if !connected { socket.close(DisconnectReason::TransportClose) },
+                has_joined = connection.joins_in_time() => if !has_joined { socket.close(DisconnectReason::TransportClose) },
                 () = socket.closed() => {}
             }
         });

@@ -20,9 +20,11 @@ use crate::{
     room::{Message, Page},
 };
 
-/// Binary attachments are parsed only so that their event can be rejected: a few are enough.
+/// Longest packet that attachments may follow, in bytes. The parser keeps it until they have come, however long that takes.
+const LONGEST_BINARY_EVENT: usize = 1_024;
+/// Binary attachments are parsed only so that their event can be rejected: a few bytes are enough.
 const PARSE: ParseConfig = ParseConfig {
-    max_incoming_binary_buf_size: 65_536,
+    max_incoming_binary_buf_size: 4_096,
     max_incoming_binaries: 4,
     packet_completion_timeout: Duration::from_secs(10),
 };
@@ -66,6 +68,10 @@ pub(super) enum Malformed {
 impl Parser {
     /// Decodes a text message. `None` when attachments are still to come, and for packets that need no answer.
     pub(super) fn text(&self, text: Str) -> Result<Option<Incoming>, Malformed> {
+        // BINARY_EVENT and BINARY_ACK.
+        if text.starts_with(['5', '6']) && text.len() > LONGEST_BINARY_EVENT {
+            return Err(Malformed::Payload);
+        }
         incoming(CommonParser.decode_str(&PARSE, &self.0, text))
     }
 
@@ -227,6 +233,17 @@ mod tests {
             Ok(Some(Incoming::Event { .. }))
         ));
         assert!(parser.binary(Bytes::from_static(b"x")).is_err());
+    }
+
+    #[test]
+    fn packet_that_waits_for_attachments_is_small() {
+        let parser = Parser::default();
+        let long = "x".repeat(LONGEST_BINARY_EVENT);
+        let event = format!(r#"51-["message","{long}",{{"_placeholder":true,"num":0}}]"#);
+        assert!(parser.text(event.into()).is_err());
+        let header = parser.text(r#"51-["message",{"_placeholder":true,"num":0}]"#.into());
+        assert!(matches!(header, Ok(None)));
+        assert!(parser.binary(Bytes::from(vec![0; 5_000])).is_err());
     }
 
     #[test]

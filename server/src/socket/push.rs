@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use papo_engineio::{Batch, CloseCode, Frame, Push};
+use papo_engineio::{Batch, CloseCode, Frame, Kept, Push};
 use tokio::time::{sleep, timeout};
 use tracing::debug;
 
@@ -34,8 +34,13 @@ pub(super) async fn push_in_time(connection: &Connection, frame: Frame, limit: D
 }
 
 /// Pushes a large answer when the client has taken what was pushed before: a client that does not read costs one such answer, not
-/// each that it requests. Closes the connection when that takes longer than `limit`.
+/// each that it requests. Closes the connection when that takes longer than `limit`, or when the server keeps too much for the
+/// clients of its address already.
 pub(super) async fn push_when_taken(connection: &Connection, frame: Frame, limit: Duration) {
+    let Some(_kept) = Kept::some(&connection.place.budget, frame.bytes().len()) else {
+        debug!(sid = %connection.sid, "closing a connection: too much waits for clients of its address");
+        return connection.close(CloseCode::TryAgainLater);
+    };
     let batch = Batch::new([&frame].into_iter());
     let pushed = async {
         while let (0, Push::Taken | Push::Full) = connection.push_all(&batch) {

@@ -12,10 +12,9 @@ use engineioxide::sid::Sid;
 use papo_engineio::{CloseCode, Incoming, Message, Upgrade};
 use papo_listener::Peer;
 use papo_protocol::event::Code;
-use tokio::time::timeout;
 use tracing::{debug, error};
 
-use super::{CONNECT_PERIODS, CONNECT_TIMEOUT, Connection, SocketServer, Transport, bounds::Place};
+use super::{Connection, SocketServer, Transport, places::Place};
 use crate::{address::Address, broker::Broker};
 
 /// Finds the address of the client, and rejects a new session of an address that opens too many.
@@ -52,7 +51,7 @@ pub(crate) async fn admit<B: Broker>(
 }
 
 /// Whether the request belongs to a session that is open already.
-fn has_session(request: &Request) -> bool {
+pub(crate) fn has_session(request: &Request) -> bool {
     let query = request.uri().query().unwrap_or_default();
     query.split('&').any(|pair| pair.starts_with("sid="))
 }
@@ -87,7 +86,8 @@ async fn serve<B: Broker>(
     _peer: Option<Arc<Peer>>,
 ) {
     let sid = Sid::new();
-    let (socket, mut incoming) = match upgrade.open(sid.as_str(), &server.engine_settings).await {
+    let opened = upgrade.open(sid.as_str(), &server.engine_settings, &place.budget);
+    let (socket, mut incoming) = match opened.await {
         Ok(opened) => opened,
         Err(error @ papo_engineio::UpgradeError::NotTcp) => {
             return error!(%error, "cannot serve a WebSocket");
@@ -98,44 +98,37 @@ async fn serve<B: Broker>(
     server.opened();
     let close_code = receive(&server, &connection, &mut incoming).await;
     debug!(%sid, ?close_code, "disconnected");
+    if close_code == CloseCode::TryAgainLater {
+        server.reject_memory(&connection);
+    }
     server.left(&connection);
     drop(connection);
     incoming.close(close_code).await;
 }
 
-/// Handles packets until there is a reason to close the connection. A client must send its CONNECT packet within a limit.
+/// Handles packets until there is a reason to close the connection. A client must join within a limit.
 async fn receive<B: Broker>(
     server: &Arc<SocketServer<B>>,
     connection: &Arc<Connection>,
     incoming: &mut Incoming,
 ) -> CloseCode {
-    // On the heap only while it runs: a task keeps the size of its largest state for as long as it lives.
-    for _ in 0..CONNECT_PERIODS {
-        let closed = Box::pin(timeout(
-            CONNECT_TIMEOUT,
-            receive_all(server, connection, incoming),
-        ))
-        .await;
-        match closed {
-            Ok(close_code) => return close_code,
-            Err(_) if connection.has_joined() => {
-                return receive_all(server, connection, incoming).await;
-            }
-            // Its turn to join has not come yet, or the past is read for it.
-            Err(_) if connection.has_connected() => {}
-            Err(_) => break,
-        }
-    }
-    CloseCode::GoingAway
-}
-
-async fn receive_all<B: Broker>(
-    server: &Arc<SocketServer<B>>,
-    connection: &Arc<Connection>,
-    incoming: &mut Incoming,
-) -> CloseCode {
+    // On the heap for as long as it is needed: a task keeps the size of its largest state for as long as it lives.
+    let mut joining = Some(Box::pin(connection.joins_in_time()));
     loop {
-        let packet = match incoming.next().await {
+        let message = match &mut joining {
+            None => incoming.next().await,
+            Some(in_time) => tokio::select! {
+                message = incoming.next() => message,
+                has_joined = in_time => {
+                    if !has_joined {
+                        return CloseCode::GoingAway;
+                    }
+                    joining = None;
+                    continue;
+                }
+            },
+        };
+        let packet = match message {
             Ok(Message::Text(text)) => connection.parser.text(text.into()),
             Ok(Message::Binary(data)) => connection.parser.binary(data),
             Err(close_code) => return close_code,

@@ -24,7 +24,7 @@ pub(super) async fn known_host(
 }
 
 /// Why a request is rejected. The authority of an absolute URI replaces the header (RFC 9112, 3.2.2).
-fn rejection(
+pub(super) fn rejection(
     authority: Option<&Authority>,
     headers: &HeaderMap,
     allowed: &[HostPattern],

@@ -1,5 +1,7 @@
 //! The public HTTP router: the page, and Socket.IO beside it. A browser loads nothing from anywhere else.
 
+#[cfg(any(test, fuzzing))]
+pub(crate) mod fuzzing;
 mod host;
 mod origin;
 mod page;

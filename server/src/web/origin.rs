@@ -30,7 +30,7 @@ pub(super) async fn same_origin(
     }
 }
 
-fn rejected_origin(headers: &HeaderMap, allowed: &[String]) -> Option<String> {
+pub(super) fn rejected_origin(headers: &HeaderMap, allowed: &[String]) -> Option<String> {
     let text = |name: HeaderName| {
         headers
             .get(name)

@@ -103,7 +103,7 @@ impl File {
 }
 
 /// Whether `If-None-Match` names the entity tag: by weak comparison, in a list, or as `*` (RFC 9110, 13.1.2).
-fn is_known(request: &HeaderMap, entity_tag: &headers::ETag) -> bool {
+pub(super) fn is_known(request: &HeaderMap, entity_tag: &headers::ETag) -> bool {
     request
         .typed_get::<IfNoneMatch>()
         .is_some_and(|condition| !condition.precondition_passes(entity_tag))
@@ -152,7 +152,7 @@ fn content_type(path: &str) -> HeaderValue {
     value.parse().expect("a media type is ASCII")
 }
 
-fn entity_tag(opaque: &str) -> headers::ETag {
+pub(super) fn entity_tag(opaque: &str) -> headers::ETag {
     format!("\"{opaque}\"")
         .parse()
         .expect("hexadecimal digits in quotes")

@@ -309,3 +309,126 @@ async fn peer_that_is_no_proxy_has_a_share_of_the_sockets() {
     })
     .await;
 }
+
+/// A request of a polling client at this address.
+async fn poll(server: &Server, address: &str, sid: &str, packet: Option<&'static str>) -> String {
+    let session = if sid.is_empty() { "" } else { "&sid=" };
+    let url = format!(
+        "http://{}/socket.io/?EIO=4&transport=polling{session}{sid}",
+        server.address
+    );
+    let client = reqwest::Client::new();
+    let request = match packet {
+        Some(packet) => client.post(url).body(packet),
+        None => client.get(url),
+    };
+    let answer = in_time(request.header("X-Forwarded-For", address).send()).await;
+    answer.expect("an answer").text().await.expect("text")
+}
+
+#[tokio::test]
+async fn polling_session_has_a_place_without_a_socket() {
+    let server = server(&["--long-polling", "--address-connections=1"]).await;
+    let open = poll(&server, "203.0.113.1", "", None).await;
+    let open: serde_json::Value = serde_json::from_str(&open[1..]).expect("an open packet");
+    let sid = open["sid"].as_str().expect("text");
+    poll(&server, "203.0.113.1", sid, Some("40")).await;
+    let mut other = open_ws(&server, "203.0.113.1").await;
+    other.send("40").await;
+    let answer = other.receive().await.expect("an answer");
+    assert!(answer.contains("address_full"), "{answer}");
+    drop(other);
+    join(&server, "203.0.113.2", "somebody at another address").await;
+    // The session ends.
+    poll(&server, "203.0.113.1", sid, Some("1")).await;
+    until("the place is free", async || {
+        let mut wire = open_ws(&server, "203.0.113.1").await;
+        wire.send("40").await;
+        let answer = wire.receive().await.expect("an answer");
+        answer.starts_with("40{").then_some(())
+    })
+    .await;
+}
+
+async fn open_ws(server: &Server, address: &str) -> Wire {
+    open(server, address).await.expect("upgraded")
+}
+
+#[tokio::test]
+async fn typing_of_one_address_is_bounded() {
+    let server = server(&[]).await;
+    let mut ana = join(&server, "203.0.113.2", "ana, who reads what others do").await;
+    for number in 0..50 {
+        let token = format!("typist number {number} of this address");
+        let mut wire = join(&server, "203.0.113.1", &token).await;
+        wire.send(r#"42["typing"]"#).await;
+        wire.send(r#"42["typing"]"#).await;
+        let answer = wire.ask(1, &json!(["message", "x"])).await;
+        assert_eq!(answer["ok"], json!(true));
+    }
+    let mut bia = join(&server, "203.0.113.3", "bia, who writes the last message").await;
+    let answer = bia.ask(1, &json!(["message", "the end"])).await;
+    assert_eq!(answer["ok"], json!(true));
+    let mut signals = 0;
+    loop {
+        let packet = ana.receive().await.expect("a packet");
+        signals += u32::from(packet.starts_with(r#"42["typing""#));
+        if packet.contains("the end") {
+            break;
+        }
+    }
+    // 20 at once, and 10 in each second.
+    assert!((1..=70).contains(&signals), "{signals} of 100");
+}
+
+#[tokio::test]
+async fn memory_for_clients_of_one_address_is_bounded() {
+    // Four frames of the largest size, and for each twice its size: 8 MB.
+    let server = server(&[
+        "--max-connections=100",
+        "--address-connections=50",
+        "--max-frame-size=1000000",
+    ])
+    .await;
+    let mut halves = Vec::new();
+    for number in 0..40 {
+        let token = format!("sender number {number} of half frames");
+        let mut wire = join(&server, "203.0.113.1", &token).await;
+        // The beginning of a text frame of 900,000 bytes, masked with zeros (RFC 6455, 5.2).
+        let mut frame = vec![0x81, 0xff, 0, 0, 0, 0, 0, 13, 0xbb, 0xa0, 0, 0, 0, 0];
+        frame.extend(vec![b'4'; 800_000]);
+        let stream = wire.0.get_mut();
+        // The server closes the connections beyond the bound.
+        let _ = timeout(LIMIT, stream.write_all(&frame))
+            .await
+            .expect("in time");
+        halves.push(wire);
+    }
+    let kept = until("frames are kept", async || {
+        let (_, metrics) = server.get("/metrics").await?;
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("papo_client_memory_bytes "))?;
+        line.rsplit(' ')
+            .next()?
+            .parse::<u64>()
+            .ok()
+            .filter(|bytes| *bytes > 1_000_000)
+    })
+    .await;
+    assert!(kept <= 8_000_000, "{kept} bytes");
+    let mut ana = join(&server, "203.0.113.2", "ana, at another address").await;
+    let answer = ana.ask(1, &json!(["message", "x".repeat(4_000)])).await;
+    assert_eq!(answer["ok"], json!(true));
+    let (_, metrics) = server.get("/metrics").await.expect("an answer");
+    assert!(
+        metrics.contains("papo_rejections_total{reason=\"unavailable\"}"),
+        "{metrics}"
+    );
+    drop(halves);
+    until("nothing is kept", async || {
+        let (_, metrics) = server.get("/metrics").await?;
+        metrics.contains("papo_client_memory_bytes 0").then_some(())
+    })
+    .await;
+}

@@ -273,7 +273,8 @@ pub(crate) fn command(arguments: &[&str]) -> Command {
     command
 }
 
-fn program(name: &str) -> Command {
+/// A program, with the environment of the server's binary.
+pub(crate) fn program(name: &str) -> Command {
     let mut command = Command::new(name);
     command
         .envs(NO_ADDRESS_LIMITS)

@@ -8,7 +8,7 @@ use std::{
 use serde_json::json;
 
 use crate::{
-    fixture::{CLOSED_ADDRESS, Server, command, until},
+    fixture::{CLOSED_ADDRESS, Server, command, program, until},
     wire::Wire,
 };
 
@@ -82,6 +82,16 @@ fn error_names_a_port_in_use() {
         &address,
     ]);
     assert_one_line(&output, 1, &[&address, "--admin-listen"]);
+}
+
+#[test]
+fn error_names_a_limit_of_descriptors_that_leaves_no_socket() {
+    let limited = "ulimit -n 256 && exec \"$0\" --log-filter off --listen 127.0.0.1:0";
+    let output = program("sh")
+        .args(["-c", limited, env!("CARGO_BIN_EXE_papo-server")])
+        .output()
+        .expect("the shell runs");
+    assert_one_line(&output, 1, &["file descriptors", "256", "ulimit -Hn"]);
 }
 
 #[test]

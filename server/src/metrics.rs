@@ -78,26 +78,32 @@ impl Metrics {
             delivery_seconds: Histogram::new(SECONDS),
         };
         let papo = registry.sub_registry_with_prefix("papo");
-        papo.register(
-            "connections",
-            "Open connections",
-            metrics.connections.clone(),
-        );
-        papo.register(
-            "joins_waiting",
-            "Clients that wait to join",
-            metrics.joins_waiting.clone(),
-        );
-        papo.register(
-            "past_reads",
-            "Reads of the log before the window that run",
-            metrics.past_reads.clone(),
-        );
-        papo.register(
-            "past_reads_waiting",
-            "Reads of the log before the window that wait for others",
-            metrics.past_reads_waiting.clone(),
-        );
+        let gauges = [
+            ("connections", "Open connections", &metrics.connections),
+            (
+                "joins_waiting",
+                "Clients that wait to join",
+                &metrics.joins_waiting,
+            ),
+            (
+                "past_reads",
+                "Reads of the log before the window that run",
+                &metrics.past_reads,
+            ),
+            (
+                "past_reads_waiting",
+                "Reads of the log before the window that wait for others",
+                &metrics.past_reads_waiting,
+            ),
+            (
+                "broker_up",
+                "1 while the broker takes messages",
+                &metrics.broker_up,
+            ),
+        ];
+        for (name, help, gauge) in gauges {
+            papo.register(name, help, gauge.clone());
+        }
         papo.register(
             "past_reads_rejected",
             "Reads of the log before the window that were rejected because too many wait",
@@ -107,11 +113,6 @@ impl Metrics {
             "past_records_read",
             "Records before the window that were read from the broker again",
             metrics.past_records_read.clone(),
-        );
-        papo.register(
-            "broker_up",
-            "1 while the broker takes messages",
-            metrics.broker_up.clone(),
         );
         papo.register(
             "duplicates",

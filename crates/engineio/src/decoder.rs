@@ -287,8 +287,10 @@ mod tests {
         bytes.extend(frame(TEXT, false, b"abc"));
         bytes.push(0x80);
         decoder.extend(&bytes);
+        let memory = decoder.bytes.as_ptr_range();
         assert!(matches!(decoder.next(), Ok(Some(Received::Text(_)))));
         assert_eq!(decoder.next(), Ok(None));
+        assert!(!memory.contains(&decoder.bytes.as_ptr()));
         assert!(decoder.memory() < 100, "{} bytes", decoder.memory());
     }
 

@@ -18,12 +18,15 @@ use super::{
 };
 use crate::{
     broker::{Broker, Signal},
-    chat::Member,
+    chat::{Member, Rate},
     fanout::{Notice, Notices},
 };
 
 /// How long changes are gathered: a thousand members that join at once are one event, not a thousand.
 const GATHER: Duration = Duration::from_millis(250);
+
+/// Typing signals, of all servers, that members get in a second, and at once. Each is a packet for every member.
+const TYPING: (u32, u32) = (20, 40);
 
 /// A typing signal.
 #[derive(Debug, Serialize, Deserialize)]
@@ -52,12 +55,18 @@ impl<B: Broker> Exchange<B> {
     /// Runs until the broker's signals end.
     pub(crate) async fn run(self) {
         let mut signals = self.broker.signals();
+        let mut typing = Rate::new(TYPING.0, TYPING.1);
         let (mut gather, mut repeat) = (interval(GATHER), interval(REPEAT));
         gather.set_missed_tick_behavior(MissedTickBehavior::Delay);
         repeat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 signal = signals.recv() => match signal {
+                    Ok(signal) if signal.key == TYPING_KEY => {
+                        if typing.take(Instant::now()).is_ok() {
+                            self.notify_typing(&signal);
+                        }
+                    }
                     Ok(signal) => self.receive(&signal),
                     Err(RecvError::Lagged(_)) => {}
                     Err(RecvError::Closed) => return,
@@ -69,26 +78,23 @@ impl<B: Broker> Exchange<B> {
     }
 
     fn receive(&self, signal: &Signal) {
-        match signal.key.as_str() {
-            PRESENCE_KEY => {
-                let Ok(report) = serde_json::from_slice(&signal.body) else {
-                    return;
-                };
-                let event = self
-                    .presence
-                    .with_roster(|roster| roster.receive(report, Instant::now()));
-                self.notify_presence(event.as_ref());
-            }
-            TYPING_KEY => {
-                let Ok(Typing { member }) = serde_json::from_slice(&signal.body) else {
-                    return;
-                };
-                self.notices.notify(Notice {
-                    packet: event_frame(event::TYPING, &member),
-                    except: Some(member.sender),
-                });
-            }
-            _ => {}
+        if signal.key != PRESENCE_KEY {
+            return;
+        }
+        if let Ok(report) = serde_json::from_slice(&signal.body) {
+            let event = self
+                .presence
+                .with_roster(|roster| roster.receive(report, Instant::now()));
+            self.notify_presence(event.as_ref());
+        }
+    }
+
+    fn notify_typing(&self, signal: &Signal) {
+        if let Ok(Typing { member }) = serde_json::from_slice(&signal.body) {
+            self.notices.notify(Notice {
+                packet: event_frame(event::TYPING, &member),
+                except: Some(member.sender),
+            });
         }
     }
 

@@ -1,10 +1,5 @@
 //! Fuzz target of what the server itself reads in the head of a request. hyper parses the rest.
 
-#![expect(
-    clippy::missing_panics_doc,
-    reason = "to panic when a promise is broken is what all of these are for"
-)]
-
 use std::net::IpAddr;
 
 use axum::http::{

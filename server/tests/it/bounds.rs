@@ -354,15 +354,21 @@ async fn open_ws(server: &Server, address: &str) -> Wire {
     open(server, address).await.expect("upgraded")
 }
 
-#[tokio::test]
-async fn typing_of_one_address_is_bounded() {
+/// How many typing signals a member gets when 50 others send four each, at once.
+async fn typing_signals(address_of: impl Fn(u32) -> String) -> u32 {
     let server = server(&[]).await;
     let mut ana = join(&server, "203.0.113.2", "ana, who reads what others do").await;
+    let mut typists = Vec::new();
     for number in 0..50 {
-        let token = format!("typist number {number} of this address");
-        let mut wire = join(&server, "203.0.113.1", &token).await;
-        wire.send(r#"42["typing"]"#).await;
-        wire.send(r#"42["typing"]"#).await;
+        let token = format!("typist number {number} of several");
+        typists.push(join(&server, &address_of(number), &token).await);
+    }
+    for wire in &mut typists {
+        for _ in 0..4 {
+            wire.send(r#"42["typing"]"#).await;
+        }
+    }
+    for wire in &mut typists {
         let answer = wire.ask(1, &json!(["message", "x"])).await;
         assert_eq!(answer["ok"], json!(true));
     }
@@ -374,11 +380,19 @@ async fn typing_of_one_address_is_bounded() {
         let packet = ana.receive().await.expect("a packet");
         signals += u32::from(packet.starts_with(r#"42["typing""#));
         if packet.contains("the end") {
-            break;
+            return signals;
         }
     }
+}
+
+#[tokio::test]
+async fn typing_is_bounded_by_address_and_for_the_room() {
+    let signals = typing_signals(|_| "203.0.113.1".to_owned()).await;
     // 20 at once, and 10 in each second.
-    assert!((1..=70).contains(&signals), "{signals} of 100");
+    assert!((1..=60).contains(&signals), "{signals} of 200");
+    let signals = typing_signals(|number| format!("198.51.100.{number}")).await;
+    // 40 at once, and 20 in each second.
+    assert!((1..=140).contains(&signals), "{signals} of 200");
 }
 
 #[tokio::test]

@@ -86,7 +86,7 @@ fn error_names_a_port_in_use() {
 
 #[test]
 fn error_names_a_limit_of_descriptors_that_leaves_no_socket() {
-    let limited = "ulimit -n 256 && exec \"$0\" --log-filter off --listen 127.0.0.1:0";
+    let limited = "ulimit -n 256 && exec timeout 60 \"$0\" --log-filter off --listen 127.0.0.1:0";
     let output = program("sh")
         .args(["-c", limited, env!("CARGO_BIN_EXE_papo-server")])
         .output()

@@ -181,6 +181,9 @@ class Facts:
                 continue
             for unit, name in re.findall(r'\bregister(_with_unit)?\(\s*"(\w+)"', text):
                 yield f"{prefix[1]}_{name}_seconds" if unit else f"{prefix[1]}_{name}"
+            # Metrics that are read when they are asked for.
+            for name in re.findall(r'\bencode_descriptor\(\s*"(\w+)"', text):
+                yield f"{name}_bytes"
 
 
 def unknown_names(page, facts):

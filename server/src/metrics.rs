@@ -78,32 +78,7 @@ impl Metrics {
             delivery_seconds: Histogram::new(SECONDS),
         };
         let papo = registry.sub_registry_with_prefix("papo");
-        let gauges = [
-            ("connections", "Open connections", &metrics.connections),
-            (
-                "joins_waiting",
-                "Clients that wait to join",
-                &metrics.joins_waiting,
-            ),
-            (
-                "past_reads",
-                "Reads of the log before the window that run",
-                &metrics.past_reads,
-            ),
-            (
-                "past_reads_waiting",
-                "Reads of the log before the window that wait for others",
-                &metrics.past_reads_waiting,
-            ),
-            (
-                "broker_up",
-                "1 while the broker takes messages",
-                &metrics.broker_up,
-            ),
-        ];
-        for (name, help, gauge) in gauges {
-            papo.register(name, help, gauge.clone());
-        }
+        metrics.register_gauges(papo);
         papo.register(
             "past_reads_rejected",
             "Reads of the log before the window that were rejected because too many wait",
@@ -163,6 +138,30 @@ impl Metrics {
             metrics.delivery_seconds.clone(),
         );
         metrics
+    }
+
+    fn register_gauges(&self, papo: &mut Registry) {
+        papo.register("connections", "Open connections", self.connections.clone());
+        papo.register(
+            "joins_waiting",
+            "Clients that wait to join",
+            self.joins_waiting.clone(),
+        );
+        papo.register(
+            "past_reads",
+            "Reads of the log before the window that run",
+            self.past_reads.clone(),
+        );
+        papo.register(
+            "past_reads_waiting",
+            "Reads of the log before the window that wait for others",
+            self.past_reads_waiting.clone(),
+        );
+        papo.register(
+            "broker_up",
+            "1 while the broker takes messages",
+            self.broker_up.clone(),
+        );
     }
 
     /// A client sent a message.
@@ -249,9 +248,12 @@ impl<F: Fn() -> usize + Send + Sync + 'static> Collector for ClientMemory<F> {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
         let help = "Memory kept for clients that do not read, or do not send the rest of a message";
         let bytes = i64::try_from((self.0)()).unwrap_or(i64::MAX);
-        let name = "papo_client_memory";
-        let encoder =
-            encoder.encode_descriptor(name, help, Some(&Unit::Bytes), MetricType::Gauge)?;
+        let encoder = encoder.encode_descriptor(
+            "papo_client_memory",
+            help,
+            Some(&Unit::Bytes),
+            MetricType::Gauge,
+        )?;
         ConstGauge::new(bytes).encode(encoder)
     }
 }

@@ -26,6 +26,86 @@ struct Reason {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Exceeded {
+    bound: &'static str,
+}
+
+/// A bound on people that somebody has exceeded. `docs/limits.md` has their values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// Messages of one sender.
+    SenderMessages,
+    /// History requests, and resumes beyond the window, of one sender.
+    SenderHistory,
+    /// Typing signals of one sender.
+    SenderTyping,
+    /// Messages of one address.
+    AddressMessages,
+    /// Bytes of texts of one address.
+    AddressBytes,
+    /// History requests, and resumes beyond the window, of one address.
+    AddressHistory,
+    /// Typing signals of one address.
+    AddressTyping,
+    /// New connections of one address.
+    AddressConnects,
+    /// Connections of one address.
+    AddressConnections,
+    /// Connections of the server.
+    Connections,
+    /// Sockets of the server.
+    Sockets,
+    /// Sockets of one peer.
+    PeerSockets,
+    /// Time to the end of a socket's first request head.
+    HeadTime,
+    /// Size of a request head.
+    HeadSize,
+    /// Time for a request.
+    RequestTime,
+    /// Time for a client to read an answer.
+    AnswerTime,
+    /// Time from opening a connection to its CONNECT packet.
+    ConnectTime,
+    /// Size of a frame.
+    FrameSize,
+    /// What is kept for clients of an address, or for all.
+    ClientMemory,
+    /// Clients that wait to join.
+    JoinQueue,
+    /// Requests of one connection that wait.
+    PendingRequests,
+}
+
+impl Bound {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::SenderMessages => "sender_messages",
+            Self::SenderHistory => "sender_history",
+            Self::SenderTyping => "sender_typing",
+            Self::AddressMessages => "address_messages",
+            Self::AddressBytes => "address_bytes",
+            Self::AddressHistory => "address_history",
+            Self::AddressTyping => "address_typing",
+            Self::AddressConnects => "address_connects",
+            Self::AddressConnections => "address_connections",
+            Self::Connections => "connections",
+            Self::Sockets => "sockets",
+            Self::PeerSockets => "peer_sockets",
+            Self::HeadTime => "head_time",
+            Self::HeadSize => "head_size",
+            Self::RequestTime => "request_time",
+            Self::AnswerTime => "answer_time",
+            Self::ConnectTime => "connect_time",
+            Self::FrameSize => "frame_size",
+            Self::ClientMemory => "client_memory",
+            Self::JoinQueue => "join_queue",
+            Self::PendingRequests => "pending_requests",
+        }
+    }
+}
+
 /// Seconds: from a broker on the same machine to one that is in trouble.
 const SECONDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
@@ -38,6 +118,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Clients that wait to join.
     pub(crate) joins_waiting: Gauge,
+    /// Sockets of the public port, from `accept` on.
+    pub(crate) sockets: Gauge,
     /// Reads of the past that run.
     pub(crate) past_reads: Gauge,
     /// Reads of the past that wait for a turn.
@@ -51,6 +133,7 @@ pub(crate) struct Metrics {
     published: Family<Outcome, Counter>,
     closed: Family<Reason, Counter>,
     rejected: Family<Reason, Counter>,
+    bounds_exceeded: Family<Exceeded, Counter>,
     publish_seconds: Histogram,
     read_lag_seconds: Histogram,
     delivery_seconds: Histogram,
@@ -62,6 +145,7 @@ impl Metrics {
         let metrics = Self {
             connections: Gauge::default(),
             joins_waiting: Gauge::default(),
+            sockets: Gauge::default(),
             past_reads: Gauge::default(),
             past_reads_waiting: Gauge::default(),
             past_reads_rejected: Counter::default(),
@@ -73,6 +157,7 @@ impl Metrics {
             published: Family::default(),
             closed: Family::default(),
             rejected: Family::default(),
+            bounds_exceeded: Family::default(),
             publish_seconds: Histogram::new(SECONDS),
             read_lag_seconds: Histogram::new(SECONDS),
             delivery_seconds: Histogram::new(SECONDS),
@@ -109,16 +194,6 @@ impl Metrics {
             "Messages from clients, by outcome: stored, or the code of the rejection",
             metrics.published.clone(),
         );
-        papo.register(
-            "connections_closed",
-            "Connections closed by the server, by reason",
-            metrics.closed.clone(),
-        );
-        papo.register(
-            "rejections",
-            "Rejected connections and requests, by code",
-            metrics.rejected.clone(),
-        );
         papo.register_with_unit(
             "publish",
             "From receiving a message to knowing its offset in the log",
@@ -137,6 +212,7 @@ impl Metrics {
             Unit::Seconds,
             metrics.delivery_seconds.clone(),
         );
+        metrics.register_bounds(papo);
         metrics
     }
 
@@ -161,6 +237,30 @@ impl Metrics {
             "broker_up",
             "1 while the broker takes messages",
             self.broker_up.clone(),
+        );
+    }
+
+    /// Registers what says how near to their bounds people are, and when they have exceeded one.
+    fn register_bounds(&self, papo: &mut Registry) {
+        papo.register(
+            "sockets",
+            "Open sockets of the public port, counted from accept",
+            self.sockets.clone(),
+        );
+        papo.register(
+            "connections_closed",
+            "Connections closed by the server, by reason",
+            self.closed.clone(),
+        );
+        papo.register(
+            "rejections",
+            "Rejected connections and requests, by code",
+            self.rejected.clone(),
+        );
+        papo.register(
+            "bounds_exceeded",
+            "Sockets, connections and requests that exceeded a bound, by bound",
+            self.bounds_exceeded.clone(),
         );
     }
 
@@ -230,6 +330,14 @@ impl Metrics {
             .get_or_create(&Reason {
                 reason: code.as_str(),
             })
+            .inc();
+    }
+
+    /// Somebody exceeded a bound.
+    pub(crate) fn exceeded(&self, bound: Bound) {
+        let bound = bound.as_str();
+        self.bounds_exceeded
+            .get_or_create(&Exceeded { bound })
             .inc();
     }
 }

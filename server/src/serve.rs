@@ -11,7 +11,7 @@ use anyhow::{Context, bail};
 use papo_listener::{RESERVED, raise_descriptor_limit};
 use papo_protocol::Launch;
 use papo_telemetry::{Latch, Readiness, admin_router, shutdown_signal};
-use prometheus_client::registry::Registry;
+use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +57,7 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
         metrics.clone(),
         &mut tasks,
     );
+    let open_sockets = metrics.sockets.clone();
     let sockets = SocketServer::new(room.clone(), launch.clone(), metrics);
     let client_memory = sockets.clone();
     metrics::register_client_memory(&mut registry, move || client_memory.client_memory());
@@ -67,7 +68,7 @@ pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Resul
     let public = papo_listener::serve(
         public,
         page,
-        public_settings(sockets_allowed, &sockets, write_timeout),
+        public_settings(sockets_allowed, &sockets, open_sockets, write_timeout),
         // It serves until the process ends: members are drained while it does.
         CancellationToken::new(),
     );
@@ -152,6 +153,7 @@ fn allowed_sockets(launch: &Launch) -> anyhow::Result<usize> {
 fn public_settings<B: Broker>(
     allowed: usize,
     sockets: &Arc<SocketServer<B>>,
+    open: Gauge,
     write_timeout: Duration,
 ) -> papo_listener::Settings {
     let (counting, rejecting) = (sockets.clone(), sockets.clone());
@@ -159,7 +161,10 @@ fn public_settings<B: Broker>(
         sockets: allowed,
         prepare: Box::new(move |stream| prepare(stream, write_timeout)),
         sockets_of: Box::new(move |peer| counting.sockets_of(peer)),
-        on_full: Box::new(move |peer| rejecting.reject_socket(peer)),
+        on_count: Arc::new(move |change| {
+            open.inc_by(change);
+        }),
+        on_exceeded: Box::new(move |peer, exceeded| rejecting.listener_exceeded(peer, exceeded)),
     }
 }
 

@@ -1,6 +1,15 @@
 //! The accept loop.
 
-use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use axum::{
     Router,
@@ -55,8 +64,27 @@ pub struct Settings {
     pub prepare: Box<dyn Fn(&TcpStream) + Send + Sync>,
     /// Sockets that this peer may have open at once.
     pub sockets_of: Box<dyn Fn(SocketAddr) -> usize + Send + Sync>,
-    /// Called for each socket that is closed because there are too many, in all or of its peer.
-    pub on_full: Box<dyn Fn(SocketAddr) + Send + Sync>,
+    /// Called with 1 for each socket that gets a place, and with -1 when it no longer has one.
+    pub on_count: Arc<dyn Fn(i64) + Send + Sync>,
+    /// Called for each socket, or request, that exceeds a bound.
+    pub on_exceeded: Box<dyn Fn(SocketAddr, Exceeded) + Send + Sync>,
+}
+
+/// A bound of a listener that a peer has exceeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exceeded {
+    /// [`Settings::sockets`]: the socket gets no place.
+    Sockets,
+    /// [`Settings::sockets_of`]: the socket gets no place.
+    SocketsOfPeer,
+    /// [`HEAD_TIMEOUT`](crate::HEAD_TIMEOUT): the socket is closed.
+    HeadTime,
+    /// [`HEAD_SIZE`]: the request is rejected, and the socket is closed.
+    HeadSize,
+    /// [`REQUEST_TIMEOUT`]: the request is rejected, and the socket is closed.
+    RequestTime,
+    /// [`ANSWER_TIMEOUT`](crate::ANSWER_TIMEOUT): the socket is closed.
+    AnswerTime,
 }
 
 impl Settings {
@@ -69,8 +97,9 @@ impl Settings {
                 let _ = stream.set_nodelay(true);
             }),
             sockets_of: Box::new(|_| ADMIN_SOCKETS_OF_PEER),
-            on_full: Box::new(|peer| {
-                tracing::debug!(%peer, "the admin port has as many sockets as it may have, in all or of this peer");
+            on_count: Arc::new(|_| {}),
+            on_exceeded: Box::new(|peer, bound| {
+                tracing::debug!(%peer, ?bound, "a client of the admin port has exceeded a bound");
             }),
         }
     }
@@ -88,9 +117,17 @@ pub async fn serve(
 ) {
     let permits = Arc::new(Semaphore::new(settings.sockets.min(Semaphore::MAX_PERMITS)));
     let rejections = Arc::new(Semaphore::new(REJECTIONS));
+    let served = Arc::new(Served {
+        router,
+        settings,
+        shutdown,
+    });
+    let Served {
+        settings, shutdown, ..
+    } = &*served;
     // Dropped with this future, which ends all connections.
     let mut connections = JoinSet::new();
-    let peers = Peers::default();
+    let peers = Peers::new(settings.on_count.clone());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
@@ -107,24 +144,24 @@ pub async fn serve(
             }
         };
         let permit = permits.clone().try_acquire_owned().ok();
+        let bound = if permit.is_some() {
+            Exceeded::SocketsOfPeer
+        } else {
+            Exceeded::Sockets
+        };
         let peer = permit.and_then(|permit| {
             let most = (settings.sockets_of)(address);
             peers.add(address, most, permit)
         });
         let Some(peer) = peer else {
-            (settings.on_full)(address);
+            (settings.on_exceeded)(address, bound);
             if let Ok(permit) = rejections.clone().try_acquire_owned() {
                 connections.spawn(reject(stream, permit));
             }
             continue;
         };
         (settings.prepare)(&stream);
-        connections.spawn(connection(
-            stream,
-            peer.into(),
-            router.clone(),
-            shutdown.clone(),
-        ));
+        connections.spawn(connection(stream, peer.into(), served.clone()));
     }
     drop(listener);
     while connections.join_next().await.is_some() {}
@@ -153,22 +190,31 @@ fn is_of_the_client(error: &io::Error) -> bool {
     )
 }
 
+/// What all connections of a listener share.
+struct Served {
+    router: Router,
+    settings: Settings,
+    shutdown: CancellationToken,
+}
+
 /// Serves the requests of one connection.
 async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     stream: S,
     peer: Arc<Peer>,
-    router: Router,
-    shutdown: CancellationToken,
+    served: Arc<Served>,
 ) {
+    let address = peer.address();
     let answers = AnswerTimer::new();
-    let timer = answers.clone();
+    let had_request = Arc::new(AtomicBool::new(false));
+    let (of_service, requests, timer) = (served.clone(), had_request.clone(), answers.clone());
     let service = service_fn(move |request: hyper::Request<Incoming>| {
-        let (peer, router, timer) = (peer.clone(), router.clone(), timer.clone());
+        let (peer, served, timer) = (peer.clone(), of_service.clone(), timer.clone());
+        requests.store(true, Ordering::Relaxed);
         timer.stop();
         async move {
             let mut request = request.map(Body::new);
             request.extensions_mut().insert(peer);
-            let answer = answer(router, request).await;
+            let answer = served.answer(address, request).await;
             timer.start();
             Ok::<_, std::convert::Infallible>(answer)
         }
@@ -183,35 +229,51 @@ async fn connection<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
     let mut serving = pin!(serving);
     let result = tokio::select! {
         result = serving.as_mut() => result,
-        () = answers.elapsed() => return tracing::debug!("a client does not read its answer"),
-        () = shutdown.cancelled() => {
+        () = answers.elapsed() => {
+            (served.settings.on_exceeded)(address, Exceeded::AnswerTime);
+            return tracing::debug!("a client does not read its answer");
+        }
+        () = served.shutdown.cancelled() => {
             serving.as_mut().graceful_shutdown();
             serving.await
         }
     };
     if let Err(error) = result {
         tracing::debug!(%error, "a connection ended with an error");
+        // After a request the time-out only ends an idle connection.
+        let is_first = !had_request.load(Ordering::Relaxed);
+        if error.is_parse_too_large() {
+            (served.settings.on_exceeded)(address, Exceeded::HeadSize);
+        } else if error.is_timeout() && is_first {
+            (served.settings.on_exceeded)(address, Exceeded::HeadTime);
+        }
     }
 }
 
-async fn answer(router: Router, request: Request) -> Response {
-    match timeout(REQUEST_TIMEOUT, router.oneshot(request)).await {
-        Ok(Ok(response)) => response,
-        Ok(Err(infallible)) => match infallible {},
-        Err(_) => {
-            let mut response =
-                (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response();
-            // What is left of the request's body is not read.
-            let close = HeaderValue::from_static("close");
-            response.headers_mut().insert(CONNECTION, close);
-            response
+impl Served {
+    async fn answer(&self, address: SocketAddr, request: Request) -> Response {
+        match timeout(REQUEST_TIMEOUT, self.router.clone().oneshot(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(infallible)) => match infallible {},
+            Err(_) => {
+                (self.settings.on_exceeded)(address, Exceeded::RequestTime);
+                let mut response =
+                    (StatusCode::REQUEST_TIMEOUT, "the request took too long\n").into_response();
+                // What is left of the request's body is not read.
+                let close = HeaderValue::from_static("close");
+                response.headers_mut().insert(CONNECTION, close);
+                response
+            }
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{
+        sync::{Mutex, atomic::AtomicI64},
+        time::Duration,
+    };
 
     use axum::{Extension, routing::get};
     use tokio::{sync::Notify, time::timeout};
@@ -263,14 +325,18 @@ mod tests {
         let router = Router::new().route("/", get(async move || body()));
         let permit = Arc::new(Semaphore::new(1)).try_acquire_owned();
         let address = ([127, 0, 0, 1], 1).into();
-        let peer = Peers::default().add(address, 1, permit.expect("one"));
+        let peers = Peers::new(Arc::new(|_| {}));
+        let peer = peers.add(address, 1, permit.expect("one"));
         let (mut client, server) = tokio::io::duplex(64);
         let began = tokio::time::Instant::now();
         let serving = connection(
             server,
             peer.expect("a place").into(),
-            router,
-            CancellationToken::new(),
+            Arc::new(Served {
+                router,
+                settings: Settings::admin(),
+                shutdown: CancellationToken::new(),
+            }),
         );
         let reading = async {
             let request = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
@@ -319,16 +385,58 @@ mod tests {
         );
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
+        let (open, exceeded) = (
+            Arc::new(AtomicI64::new(0)),
+            Arc::new(Mutex::new(Vec::new())),
+        );
+        let (count, note) = (open.clone(), exceeded.clone());
         let settings = Settings {
             sockets: 1,
+            on_count: Arc::new(move |change| {
+                count.fetch_add(change, Ordering::Relaxed);
+            }),
+            on_exceeded: Box::new(move |_, bound| note.lock().expect("no panic").push(bound)),
             ..Settings::admin()
         };
         let serving = tokio::spawn(serve(listener, router, settings, CancellationToken::new()));
         assert!(request(address).await.ends_with("held"));
+        assert_eq!(open.load(Ordering::Relaxed), 1);
         assert!(request(address).await.starts_with("HTTP/1.1 503"));
+        assert_eq!(
+            exceeded.lock().expect("no panic").first(),
+            Some(&Exceeded::Sockets)
+        );
         drop(held.recv().await.expect("a peer"));
         let again = async { while !request(address).await.ends_with("held") {} };
         timeout(LIMIT, again).await.expect("a place is free");
+        assert_eq!(open.load(Ordering::Relaxed), 1);
+        serving.abort();
+    }
+
+    #[tokio::test]
+    async fn head_above_the_bound_is_counted() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let (exceeded, mut noted) = tokio::sync::mpsc::unbounded_channel();
+        let settings = Settings {
+            on_exceeded: Box::new(move |_, bound| exceeded.send(bound).expect("the test runs")),
+            ..Settings::admin()
+        };
+        let serving = tokio::spawn(serve(
+            listener,
+            Router::new(),
+            settings,
+            CancellationToken::new(),
+        ));
+        let mut stream = TcpStream::connect(address).await.expect("a connection");
+        let head = format!(
+            "GET / HTTP/1.1\r\nhost: x\r\nx: {}",
+            "x".repeat(3 * HEAD_SIZE)
+        );
+        // The server may close the socket before it has read everything.
+        let _ = stream.write_all(head.as_bytes()).await;
+        let bound = timeout(LIMIT, noted.recv()).await.expect("in time");
+        assert_eq!(bound, Some(Exceeded::HeadSize));
         serving.abort();
     }
 

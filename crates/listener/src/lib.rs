@@ -15,7 +15,7 @@ mod descriptors;
 mod head_timer;
 mod peer;
 
-pub use accept::{HEAD_SIZE, REQUEST_TIMEOUT, Settings, serve};
+pub use accept::{Exceeded, HEAD_SIZE, REQUEST_TIMEOUT, Settings, serve};
 pub use answer_timer::ANSWER_TIMEOUT;
 pub use descriptors::{RESERVED, raise_descriptor_limit};
 pub use head_timer::{HEAD_TIMEOUT, IDLE_TIMEOUT};

@@ -10,7 +10,6 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// The other end of an accepted socket, in the extensions of its requests as `Arc<Peer>`. The socket counts among those of its listener for as
 /// long as somebody holds it: who takes over an upgraded connection keeps it.
-#[derive(Debug)]
 pub struct Peer {
     address: SocketAddr,
     /// Among the sockets of all peers.
@@ -26,10 +25,23 @@ impl Peer {
 }
 
 /// Open sockets by [`network`].
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Peers(Arc<Mutex<HashMap<IpAddr, usize>>>);
+#[derive(Clone)]
+pub(crate) struct Peers(Arc<Counts>);
+
+struct Counts {
+    of: Mutex<HashMap<IpAddr, usize>>,
+    /// Called with 1 for each socket that is added, and with -1 for each that is gone.
+    on_count: Arc<dyn Fn(i64) + Send + Sync>,
+}
 
 impl Peers {
+    pub(crate) fn new(on_count: Arc<dyn Fn(i64) + Send + Sync>) -> Self {
+        Self(Arc::new(Counts {
+            of: Mutex::default(),
+            on_count,
+        }))
+    }
+
     /// Counts a socket, unless its peer has as many as it may have.
     pub(crate) fn add(
         &self,
@@ -44,6 +56,8 @@ impl Peers {
             return None;
         }
         counts.insert(network, count + 1);
+        drop(counts);
+        (self.0.on_count)(1);
         Some(Peer {
             address,
             _permit: permit,
@@ -53,7 +67,7 @@ impl Peers {
 
     fn lock(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.of.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -67,6 +81,8 @@ impl Drop for Peer {
                 counts.remove(&network);
             }
         }
+        drop(counts);
+        (self.peers.0.on_count)(-1);
     }
 }
 
@@ -90,7 +106,8 @@ mod tests {
 
     #[test]
     fn peer_has_so_many_sockets() {
-        let (peers, permits) = (Peers::default(), Arc::new(Semaphore::new(10)));
+        let peers = Peers::new(Arc::new(|_| {}));
+        let permits = Arc::new(Semaphore::new(10));
         let add = |address: &str, most| {
             let permit = permits.clone().try_acquire_owned().expect("a permit");
             peers.add(address.parse().expect("an address"), most, permit)

@@ -1,7 +1,10 @@
 //! Bounds by sender and by address: what they have used outlives a connection, so that a new connection brings nothing new.
 
 use std::{
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -15,6 +18,7 @@ use super::{
 use crate::{
     address::Address,
     chat::{Rate, Rejection},
+    metrics::{Bound, Metrics},
 };
 
 /// Typing signals of one sender, per second and at once: the page sends no more than one every half second.
@@ -41,12 +45,13 @@ pub(super) struct Bounds {
     address_connects: Rates<Address>,
     places: Places,
     address_connections: u32,
+    metrics: Arc<Metrics>,
     log: Mutex<Rate>,
     not_logged: AtomicU64,
 }
 
 impl Bounds {
-    pub(super) fn new(limits: &Limits) -> Self {
+    pub(super) fn new(limits: &Limits, metrics: Arc<Metrics>) -> Self {
         let address = &limits.address;
         Self {
             sender_messages: Rates::new(limits.messages_per_second, limits.message_burst),
@@ -62,6 +67,7 @@ impl Bounds {
             address_typing: Rates::new(ADDRESS_TYPING.0, ADDRESS_TYPING.1),
             places: Places::new(limits),
             address_connections: limits.address_connections(),
+            metrics,
             log: Rate::new(LOGGED.0, LOGGED.1).into(),
             not_logged: AtomicU64::new(0),
         }
@@ -70,44 +76,52 @@ impl Bounds {
     /// Whether a sender may send a message now.
     pub(super) fn message(&self, sender: &SenderId, address: Address) -> Result<(), Rejection> {
         let now = Instant::now();
-        self.sender_messages
-            .take(sender, 1, now)
-            .map_err(|wait| too_fast("you send too many messages", wait))?;
-        self.address_messages
-            .take(&address, 1, now)
-            .map_err(|wait| too_fast("too many messages come from your network address", wait))
+        let of_sender = self.sender_messages.take(sender, 1, now);
+        self.check(Bound::SenderMessages, of_sender)?;
+        let of_address = self.address_messages.take(&address, 1, now);
+        self.check(Bound::AddressMessages, of_address)
     }
 
     /// Whether a sender may request history now.
     pub(super) fn history(&self, sender: &SenderId, address: Address) -> Result<(), Rejection> {
         let now = Instant::now();
-        self.sender_history
-            .take(sender, 1, now)
-            .map_err(|wait| too_fast("you request history too often", wait))?;
-        self.address_history.take(&address, 1, now).map_err(|wait| {
-            let what = "too many requests for history come from your network address";
-            too_fast(what, wait)
-        })
+        let of_sender = self.sender_history.take(sender, 1, now);
+        self.check(Bound::SenderHistory, of_sender)?;
+        let of_address = self.address_history.take(&address, 1, now);
+        self.check(Bound::AddressHistory, of_address)
     }
 
     /// Whether a sender may send a typing signal now.
     pub(super) fn typing(&self, sender: &SenderId, address: Address) -> bool {
         let now = Instant::now();
-        self.sender_typing.take(sender, 1, now).is_ok()
-            && self.address_typing.take(&address, 1, now).is_ok()
+        let of_sender = self.sender_typing.take(sender, 1, now);
+        let check = || {
+            self.check(Bound::SenderTyping, of_sender)?;
+            let of_address = self.address_typing.take(&address, 1, now);
+            self.check(Bound::AddressTyping, of_address)
+        };
+        check().is_ok()
     }
 
     /// Whether an address may send a text of so many bytes now.
     pub(super) fn bytes(&self, bytes: usize, address: Address) -> Result<(), Rejection> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
-        self.address_bytes
-            .take(&address, bytes, Instant::now())
-            .map_err(|wait| too_fast("too much text comes from your network address", wait))
+        let taken = self.address_bytes.take(&address, bytes, Instant::now());
+        self.check(Bound::AddressBytes, taken)
     }
 
     /// Whether an address may open a connection now.
     pub(super) fn connect(&self, address: Address) -> Result<(), Duration> {
-        self.address_connects.take(&address, 1, Instant::now())
+        let taken = self.address_connects.take(&address, 1, Instant::now());
+        taken.inspect_err(|_| self.metrics.exceeded(Bound::AddressConnects))
+    }
+
+    /// Counts and words the rejection of what exceeds a rate.
+    fn check(&self, bound: Bound, taken: Result<(), Duration>) -> Result<(), Rejection> {
+        taken.map_err(|wait| {
+            self.metrics.exceeded(bound);
+            too_fast(bound, wait)
+        })
     }
 
     /// Counts a connection of an address until the place is dropped.
@@ -126,6 +140,7 @@ impl Bounds {
         if self.places.of(place.address) <= most {
             return Ok(());
         }
+        self.metrics.exceeded(Bound::AddressConnections);
         Err(Rejection::new(
             Code::AddressFull,
             format!(
@@ -147,7 +162,15 @@ impl Bounds {
     }
 }
 
-fn too_fast(what: &str, wait: Duration) -> Rejection {
+fn too_fast(bound: Bound, wait: Duration) -> Rejection {
+    let what = match bound {
+        Bound::SenderMessages => "you send too many messages",
+        Bound::SenderHistory => "you request history too often",
+        Bound::AddressHistory => "too many requests for history come from your network address",
+        Bound::SenderTyping | Bound::AddressTyping => "too many typing events",
+        Bound::AddressBytes => "too much text comes from your network address",
+        _ => "too many messages come from your network address",
+    };
     Rejection::new(
         Code::RateLimited,
         format!("{what}; try again in {} ms", wait.as_millis().max(1)),
@@ -171,7 +194,7 @@ mod tests {
     }
 
     fn bounds() -> Bounds {
-        Bounds::new(&Limits {
+        let limits = Limits {
             messages_per_second: 1,
             message_burst: 2,
             address: AddressLimits {
@@ -182,7 +205,9 @@ mod tests {
                 ..AddressLimits::default()
             },
             ..Limits::default()
-        })
+        };
+        let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+        Bounds::new(&limits, Arc::new(metrics))
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     broker::Broker,
     chat::{ConnectAuth, Member, Rejection},
+    metrics::Bound,
     room::InitialHistory,
 };
 
@@ -58,7 +59,8 @@ impl<B: Broker> SocketServer<B> {
         self.bounds.has_place(&connection.place)?;
         let ConnectAuth { member, resume } =
             ConnectAuth::parse(auth, &self.launch.room, &self.launch.limits)?;
-        self.joins.turn(connection.place.address).await?;
+        let turn = self.joins.turn(connection.place.address).await;
+        turn.inspect_err(|_| self.metrics.exceeded(Bound::JoinQueue))?;
         if resume
             .as_ref()
             .is_some_and(|resume| self.room.is_past(resume))
@@ -104,6 +106,7 @@ impl<B: Broker> SocketServer<B> {
         }
         let most = self.launch.limits.connections;
         if self.connections() > most {
+            self.metrics.exceeded(Bound::Connections);
             return Err(Rejection::new(
                 Code::ServerFull,
                 format!("this server has reached its limit of {most} connections; try again later"),

@@ -19,6 +19,7 @@ use crate::{
     broker::Broker,
     chat::{MessageRequest, Rejection},
     clock,
+    metrics::Bound,
 };
 
 /// Most messages in an answer to a `history` request.
@@ -73,7 +74,8 @@ fn message<B: Broker>(
     connection: &Arc<Connection>,
 ) -> Result<(), Rejection> {
     server.metrics.received();
-    session.may_send()?;
+    let may_send = session.may_send();
+    may_send.inspect_err(|_| server.metrics.exceeded(Bound::PendingRequests))?;
     let address = connection.place.address;
     server.bounds.message(&session.member.sender, address)?;
     let MessageRequest { id, text } = MessageRequest::parse(arguments, &server.launch.limits)?;

@@ -42,6 +42,7 @@ use engineioxide::{
     service::EngineIoService,
 };
 use papo_engineio::{CloseCode, Settings};
+use papo_listener::Exceeded;
 use papo_protocol::{Launch, event::Code, ports::SOCKET_IO_PATH};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
@@ -49,7 +50,7 @@ use tracing::debug;
 use crate::{
     address::Address,
     broker::Broker,
-    metrics::Metrics,
+    metrics::{Bound, Metrics},
     room::{Requester, Room},
 };
 use bounds::Bounds;
@@ -88,7 +89,7 @@ impl<B: Broker> SocketServer<B> {
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let limits = &launch.limits;
-        let bounds = Bounds::new(limits);
+        let bounds = Bounds::new(limits, metrics.clone());
         let joins = JoinQueue::new(metrics.joins_waiting.clone());
         let engine_settings = Settings {
             max_payload: limits.frame_size,
@@ -139,15 +140,28 @@ impl<B: Broker> SocketServer<B> {
         self.joins.run().await;
     }
 
-    /// Counts a socket that was closed because the server, or its peer, has too many.
-    pub(crate) fn reject_socket(&self, peer: SocketAddr) {
-        self.metrics.rejected(Code::ServerFull);
-        let message = "the server has as many sockets as it may have, in all or of this peer";
-        self.bounds.log(Code::ServerFull, peer.ip().into(), message);
+    /// Counts what exceeded a bound of the listener. A socket that got no place is a rejection.
+    pub(crate) fn listener_exceeded(&self, peer: SocketAddr, exceeded: Exceeded) {
+        let (bound, rejected) = match exceeded {
+            Exceeded::Sockets => (Bound::Sockets, Some("the server has")),
+            Exceeded::SocketsOfPeer => (Bound::PeerSockets, Some("this peer has")),
+            Exceeded::HeadTime => (Bound::HeadTime, None),
+            Exceeded::HeadSize => (Bound::HeadSize, None),
+            Exceeded::RequestTime => (Bound::RequestTime, None),
+            Exceeded::AnswerTime => (Bound::AnswerTime, None),
+        };
+        self.metrics.exceeded(bound);
+        if let Some(who) = rejected {
+            self.metrics.rejected(Code::ServerFull);
+            let message = format!("{who} as many sockets as it may have");
+            self.bounds
+                .log(Code::ServerFull, peer.ip().into(), &message);
+        }
     }
 
     /// Counts a connection that was closed because the server keeps too much for the clients of its address, or for all.
     fn reject_memory(&self, connection: &Connection) {
+        self.metrics.exceeded(Bound::ClientMemory);
         self.metrics.rejected(Code::Unavailable);
         let message = "the server keeps too much for clients of this address, or for all";
         self.bounds
@@ -244,9 +258,13 @@ impl<B: Broker> EngineIoHandler for SocketServer<B> {
     fn on_connect(self: Arc<Self>, socket: Arc<EngineSocket>) {
         self.opened();
         let connection = carried(&self.bounds, &socket).clone();
+        let metrics = self.metrics.clone();
         self.tasks.spawn(async move {
             tokio::select! {
-                has_joined = connection.joins_in_time() => if !has_joined { socket.close(DisconnectReason::TransportClose) },
+                has_joined = connection.joins_in_time() => if !has_joined {
+                    metrics.exceeded(Bound::ConnectTime);
+                    socket.close(DisconnectReason::TransportClose);
+                },
                 () = socket.closed() => {}
             }
         });

@@ -15,7 +15,7 @@ use papo_protocol::event::Code;
 use tracing::{debug, error};
 
 use super::{Connection, SocketServer, Transport, places::Place};
-use crate::{address::Address, broker::Broker};
+use crate::{address::Address, broker::Broker, metrics::Bound};
 
 /// Finds the address of the client, and rejects a new session of an address that opens too many.
 pub(crate) async fn admit<B: Broker>(
@@ -98,8 +98,10 @@ async fn serve<B: Broker>(
     server.opened();
     let close_code = receive(&server, &connection, &mut incoming).await;
     debug!(%sid, ?close_code, "disconnected");
-    if close_code == CloseCode::TryAgainLater {
-        server.reject_memory(&connection);
+    match close_code {
+        CloseCode::TryAgainLater => server.reject_memory(&connection),
+        CloseCode::TooBig => server.metrics.exceeded(Bound::FrameSize),
+        _ => {}
     }
     server.left(&connection);
     drop(connection);
@@ -121,6 +123,7 @@ async fn receive<B: Broker>(
                 message = incoming.next() => message,
                 has_joined = in_time => {
                     if !has_joined {
+                        server.metrics.exceeded(Bound::ConnectTime);
                         return CloseCode::GoingAway;
                     }
                     joining = None;

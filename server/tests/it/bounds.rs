@@ -64,13 +64,14 @@ async fn new_connection_of_a_sender_has_no_new_burst() {
         let mut wire = join(&server, "203.0.113.1", "the flooder, who has one token").await;
         for number in 0..5 {
             let answer = wire.ask(number, &json!(["message", "x"])).await;
-            stored += u32::from(answer["ok"] == json!(true));
-            rejected += u32::from(answer["code"] == json!("rate_limited"));
+            stored += u64::from(answer["ok"] == json!(true));
+            rejected += u64::from(answer["code"] == json!("rate_limited"));
         }
     }
     assert_eq!(stored + rejected, 50);
     // The burst, and one for each second that this took.
     assert!(stored <= 5 + 20, "{stored} stored");
+    assert_eq!(exceeded(&server, "sender_messages").await, rejected);
     let mut ana = join(&server, "203.0.113.2", "ana, who has another token").await;
     let answer = ana.ask(1, &json!(["message", "all well?"])).await;
     assert_eq!(answer["ok"], json!(true));
@@ -85,10 +86,11 @@ async fn many_senders_of_one_address_share_its_bytes() {
         let token = format!("flooder number {number}, with a token of its own");
         let mut wire = join(&server, "203.0.113.1", &token).await;
         let answer = wire.ask(1, &json!(["message", text])).await;
-        stored += u32::from(answer["ok"] == json!(true));
+        stored += u64::from(answer["ok"] == json!(true));
     }
     // 1 MiB at once are 69 texts; 64 KiB a second are 4 more.
     assert!((60..=99).contains(&stored), "{stored} stored");
+    assert_eq!(exceeded(&server, "address_bytes").await, 100 - stored);
     let mut ana = join(&server, "203.0.113.2", "ana, who has another token").await;
     let answer = ana.ask(1, &json!(["message", text])).await;
     assert_eq!(answer["ok"], json!(true));
@@ -121,6 +123,7 @@ async fn address_that_opens_too_many_connections_gets_429() {
     assert_eq!(response.status(), StatusCode::TOO_MANY_REQUESTS);
     assert!(response.headers().contains_key("Retry-After"));
     assert!(open(&server, "203.0.113.2").await.is_ok());
+    assert_eq!(exceeded(&server, "address_connects").await, 1);
     let (_, metrics) = server.get("/metrics").await.expect("an answer");
     assert!(
         metrics.contains("papo_rejections_total{reason=\"rate_limited\"}"),
@@ -138,6 +141,7 @@ async fn address_has_a_share_of_the_connections() {
     let mut fourth = open(&server, "203.0.113.1").await.expect("upgraded");
     fourth.send("40").await;
     let answer = fourth.receive().await.expect("an answer");
+    assert_eq!(exceeded(&server, "address_connections").await, 1);
     assert!(answer.contains("address_full"), "{answer}");
     join(&server, "203.0.113.2", "somebody at another address").await;
     drop(fourth);
@@ -213,6 +217,24 @@ async fn silent_and_dripping_sockets_end_on_both_ports() {
     }
     let (status, _) = server.get("/livez").await.expect("an answer");
     assert_eq!(status, 200);
+    // The silent one and the half one. The dripping one sent no head that hyper could read, or is the third.
+    until("both sockets are counted", async || {
+        (exceeded(&server, "head_time").await >= 2).then_some(())
+    })
+    .await;
+}
+
+/// How often a bound was exceeded.
+async fn exceeded(server: &Server, bound: &str) -> u64 {
+    let name = format!("papo_bounds_exceeded_total{{bound=\"{bound}\"}} ");
+    metric(server, &name).await
+}
+
+/// The value of the metric whose line begins so; 0 if there is none.
+async fn metric(server: &Server, name: &str) -> u64 {
+    let (_, metrics) = server.get("/metrics").await.expect("an answer");
+    let value = metrics.lines().find_map(|line| line.strip_prefix(name));
+    value.map_or(0, |value| value.parse().expect("a number"))
 }
 
 #[tokio::test]
@@ -234,6 +256,7 @@ async fn head_has_a_largest_size() {
             "{size}: {answer}"
         );
     }
+    assert_eq!(exceeded(&server, "head_size").await, 2);
 }
 
 #[tokio::test]
@@ -285,6 +308,8 @@ async fn full_sockets_are_told_and_probes_answer() {
         let (status, _) = server.get(probe).await.expect("an answer");
         assert_eq!(status, 200, "{probe}");
     }
+    assert_eq!(metric(&server, "papo_sockets ").await, 126);
+    assert_eq!(exceeded(&server, "sockets").await, 24);
     drop(sockets);
     until("a member can join", async || {
         open(&server, "203.0.113.1").await.ok()

@@ -52,6 +52,10 @@ pub struct Launch {
     /// Proxies whose `X-Forwarded-For` tells the address of a client: networks, addresses, and the words loopback, private and none, separated by commas
     #[arg(long, env = "PAPO_TRUSTED_PROXIES", value_name = "NETWORKS", default_value_t = Self::default().trusted_proxies)]
     pub trusted_proxies: TrustedProxies,
+    /// Tell browsers that reach the server over TLS to use nothing else for this time, in seconds (HSTS). A trusted proxy ends TLS, and says so in
+    /// `X-Forwarded-Proto`. Not sent if 0
+    #[arg(long, env = "PAPO_HSTS_MAX_AGE", value_name = "SECONDS", default_value_t = limits::HSTS_MAX_AGE.default, value_parser = limits::HSTS_MAX_AGE.parser())]
+    pub hsts_max_age: u32,
 
     /// RabbitMQ to keep the log in: `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS
     #[arg(
@@ -142,6 +146,7 @@ impl Default for Launch {
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             trusted_proxies: TrustedProxies::loopback(),
+            hsts_max_age: limits::HSTS_MAX_AGE.default,
             broker: None,
             broker_credentials: None,
             broker_ca: None,
@@ -181,6 +186,7 @@ impl Launch {
             allow_origin,
             allow_host,
             trusted_proxies,
+            hsts_max_age,
             broker,
             broker_credentials,
             broker_ca,
@@ -206,6 +212,10 @@ impl Launch {
             ("PAPO_LONG_POLLING", long_polling.then(|| "true".to_owned())),
             ("PAPO_ALLOW_ORIGIN", origins),
             ("PAPO_ALLOW_HOST", hosts),
+            (
+                "PAPO_HSTS_MAX_AGE",
+                (*hsts_max_age > 0).then(|| hsts_max_age.to_string()),
+            ),
             (
                 "PAPO_BROKER",
                 broker.as_ref().map(|url| url.as_str().to_owned()),
@@ -260,6 +270,22 @@ pub enum InvalidBrokerUrl {
 }
 
 impl BrokerUrl {
+    /// The port of the broker.
+    pub fn port(&self) -> u16 {
+        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
+        let authority = rest.split(['/', '?']).next().unwrap_or_default();
+        let host = authority.rsplit('@').next().unwrap_or_default();
+        // An IPv6 address without a port ends with a bracket, which is no number.
+        let after = host.rsplit_once(':');
+        let given = after.and_then(|(_, port)| port.parse().ok());
+        let default = if scheme == "amqps" {
+            ports::AMQPS
+        } else {
+            ports::AMQP
+        };
+        given.unwrap_or(default)
+    }
+
     /// The URL with its credentials: for the AMQP client only.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -355,6 +381,7 @@ mod tests {
                 },
             },
             trusted_proxies: "10.0.0.0/8".parse().expect("valid"),
+            hsts_max_age: 600,
             history_page: 13,
             drain_period: 14,
             publish_timeout: 16,
@@ -398,6 +425,20 @@ mod tests {
             .expect("valid");
         assert_eq!(url.to_string(), "amqp://mq.example:5672/v?x=1");
         assert!(!format!("{url:?}").contains("s3cr3t"));
+    }
+
+    #[test]
+    fn broker_url_has_a_port() {
+        for (url, port) in [
+            ("amqp://mq", 5672),
+            ("amqps://mq/v", 5671),
+            ("amqp://u:1@mq:7000/v", 7000),
+            ("amqps://[::1]", 5671),
+            ("amqp://[fd00::1]:7000", 7000),
+        ] {
+            let url: BrokerUrl = url.parse().expect("valid");
+            assert_eq!(url.port(), port, "{url}");
+        }
     }
 
     #[test]

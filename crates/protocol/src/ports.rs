@@ -6,6 +6,10 @@ pub const CHAT: u16 = 5000;
 pub const ADMIN: u16 = 5001;
 /// The operator's admin listener.
 pub const OPERATOR_ADMIN: u16 = 8080;
+/// A broker's AMQP listener, unless its URL says otherwise.
+pub const AMQP: u16 = 5672;
+/// A broker's AMQP listener over TLS, unless its URL says otherwise.
+pub const AMQPS: u16 = 5671;
 
 /// Path of Socket.IO on the chat port.
 pub const SOCKET_IO_PATH: &str = "/socket.io";

@@ -13,7 +13,7 @@
 //! Other keys are ignored.
 
 use k8s_openapi::api::core::v1::Secret;
-use papo_protocol::BrokerUrl;
+use papo_protocol::{BrokerUrl, ports};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 /// Everything but the unreserved characters of RFC 3986, section 2.3.
@@ -61,7 +61,7 @@ impl Settings {
             Some("true") => true,
             Some("false") => false,
             Some(_) => return Err("`tls` is neither `true` nor `false`".to_owned()),
-            None => amqp_port == Some(5671) || ca.is_some(),
+            None => amqp_port == Some(ports::AMQPS) || ca.is_some(),
         };
         let host = needed("host")?.trim().to_owned();
         if !is_host(&host) {
@@ -71,7 +71,7 @@ impl Settings {
         if [".", ".."].contains(&vhost.as_str()) {
             return Err("`vhost` cannot be part of a URL".to_owned());
         }
-        let amqp_port = amqp_port.unwrap_or(if tls { 5671 } else { 5672 });
+        let amqp_port = amqp_port.unwrap_or(if tls { ports::AMQPS } else { ports::AMQP });
         let scheme = if tls { "amqps" } else { "amqp" };
         let path = utf8_percent_encode(&vhost, RESERVED);
         let url = format!("{scheme}://{host}:{amqp_port}/{path}").parse();

@@ -3,6 +3,7 @@
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod host;
+mod hsts;
 mod origin;
 mod page;
 
@@ -27,6 +28,7 @@ use crate::{
     socket::{SocketServer, admit, upgrade},
 };
 use host::known_host;
+use hsts::{Hsts, with_hsts};
 use origin::same_origin;
 use page::Page;
 
@@ -61,11 +63,15 @@ pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch)
     };
     let page = page.layer(middleware::map_response(with_security_headers));
     // engineioxide reads the whole path, so its service is not nested.
-    Router::new()
+    let router = Router::new()
         .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
         .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))
         .merge(page)
-        .layer(middleware::from_fn_with_state(hosts, known_host))
+        .layer(middleware::from_fn_with_state(hosts, known_host));
+    match Hsts::new(launch) {
+        Some(header) => router.layer(middleware::from_fn_with_state(Arc::new(header), with_hsts)),
+        None => router,
+    }
 }
 
 fn socket_io_route(service: &Router) -> axum::routing::MethodRouter {

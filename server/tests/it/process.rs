@@ -157,6 +157,36 @@ async fn public_listener_serves_only_the_page_with_a_strict_policy() {
     }
 }
 
+/// `Strict-Transport-Security` of an answer, if the request came with this `X-Forwarded-Proto`.
+async fn hsts(server: &Server, path: &str, proto: Option<&str>) -> Option<String> {
+    let mut request = reqwest::Client::new().get(format!("http://{}{path}", server.address));
+    if let Some(proto) = proto {
+        request = request.header("x-forwarded-proto", proto);
+    }
+    let answer = request.send().await.expect("an answer");
+    let header = answer.headers().get("strict-transport-security");
+    header.map(|value| value.to_str().expect("text").to_owned())
+}
+
+#[tokio::test]
+async fn hsts_is_sent_only_over_tls_of_a_trusted_proxy() {
+    let server = Server::start(&["--hsts-max-age=600"], &[]).await;
+    let socket_io = "/socket.io/?EIO=4&transport=polling";
+    for path in ["/", "/nothing", socket_io] {
+        let sent = hsts(&server, path, Some("https")).await;
+        assert_eq!(sent.as_deref(), Some("max-age=600"), "{path}");
+        for proto in [Some("http"), None] {
+            assert_eq!(hsts(&server, path, proto).await, None, "{path} {proto:?}");
+        }
+    }
+    let distrusting = ["--hsts-max-age=600", "--trusted-proxies=none"];
+    for arguments in [&distrusting[..], &[]] {
+        let server = Server::start(arguments, &[]).await;
+        let sent = hsts(&server, "/", Some("https")).await;
+        assert_eq!(sent, None, "{arguments:?}");
+    }
+}
+
 /// The status and body of `path` on an address, asked for by this host.
 async fn get_as(address: SocketAddr, path: &str, host: &str) -> (u16, String) {
     let request = reqwest::Client::new().get(format!("http://{address}{path}"));

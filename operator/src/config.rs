@@ -3,7 +3,8 @@
 use std::{collections::BTreeMap, net::SocketAddr, path::Path, str::FromStr};
 
 use clap::{Args, Parser, Subcommand};
-use papo_protocol::{TrustedProxies, ports};
+use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyPeer};
+use papo_protocol::{TrustedProxies, limits, ports};
 use papo_telemetry::LogFormat;
 use serde::de::DeserializeOwned;
 
@@ -140,6 +141,10 @@ pub struct Defaults {
         default_value_t = TrustedProxies::private()
     )]
     pub server_trusted_proxies: TrustedProxies,
+    /// How long browsers use nothing but TLS for a room that they have reached over it, in seconds (HSTS); not told if 0. Only rooms with a
+    /// certificate in their Ingress, or with an HTTPRoute
+    #[arg(long, env = "PAPO_OPERATOR_SERVER_HSTS_MAX_AGE", value_name = "SECONDS", default_value_t = HSTS_MAX_AGE, value_parser = clap::value_parser!(u32).range(i64::from(limits::HSTS_MAX_AGE.min)..=i64::from(limits::HSTS_MAX_AGE.max)))]
+    pub server_hsts_max_age: u32,
     /// Secret with an administrator of the broker for rooms that name none
     #[arg(
         long,
@@ -172,10 +177,44 @@ pub struct Defaults {
         default_value = "[]"
     )]
     pub gateway_parent_refs: Json<Vec<ParentRef>>,
+    /// The rooms' NetworkPolicies
+    #[command(flatten)]
+    pub network: Network,
     /// What rooms may set of what concerns others
     #[command(flatten)]
     pub allowed: Allowed,
 }
+
+/// One year, as is usual.
+const HSTS_MAX_AGE: u32 = 31_536_000;
+
+/// What the rooms' NetworkPolicies allow.
+#[derive(Args, Clone, Debug, Default)]
+#[command(next_help_heading = "The rooms' NetworkPolicies")]
+pub struct Network {
+    /// Who may read the servers' metrics, as a JSON list of peers of a NetworkPolicy. Pods of Prometheus if not given, nobody if it is empty
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_SERVER_METRICS_FROM",
+        value_name = "JSON",
+        default_value = PROMETHEUS
+    )]
+    pub server_metrics_from: Json<Vec<NetworkPolicyPeer>>,
+    /// What the servers may reach besides name servers and their broker, as a JSON list of egress rules of a NetworkPolicy
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_SERVER_EGRESS_RULES",
+        value_name = "JSON",
+        default_value = "[]"
+    )]
+    pub server_egress_rules: Json<Vec<NetworkPolicyEgressRule>>,
+    /// Let the servers reach everything
+    #[arg(long, env = "PAPO_OPERATOR_SERVER_OPEN_EGRESS")]
+    pub server_open_egress: bool,
+}
+
+/// Pods with the label that the Prometheus Operator and the charts of Prometheus set.
+const PROMETHEUS: &str = r#"[{"namespaceSelector": {}, "podSelector": {"matchLabels": {"app.kubernetes.io/name": "prometheus"}}}]"#;
 
 /// What rooms may set although it concerns others: annotations command the ingress controller, and priority classes evict other pods.
 #[derive(Args, Clone, Debug, Default)]
@@ -383,6 +422,30 @@ mod tests {
         assert!(allowed.has_ingress_annotation("projectcontour.io/websocket-routes"));
         assert!(!allowed.has_ingress_annotation("nginx.ingress.kubernetes.io/server-snippet"));
         assert!(!allowed.has_priority_class("system-cluster-critical"));
+    }
+
+    #[test]
+    fn rules_of_network_policies_are_those_of_kubernetes() {
+        let arguments = [
+            "papo-operator",
+            "run",
+            "--server-image=papo-server",
+            r#"--server-egress-rules=[{"ports": [{"port": 4318}], "to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]}]"#,
+        ];
+        let Command::Run(run) = Cli::parse_from(arguments).command else {
+            panic!("run was asked for");
+        };
+        let Network {
+            server_metrics_from,
+            server_egress_rules,
+            server_open_egress,
+        } = run.defaults.network;
+        let labels = server_metrics_from.0[0].pod_selector.as_ref();
+        assert!(labels.is_some_and(|labels| labels.match_labels.is_some()));
+        assert!(server_metrics_from.0[0].namespace_selector.is_some());
+        let to = server_egress_rules.0[0].to.as_deref();
+        assert!(to.is_some_and(|to| to[0].ip_block.is_some()));
+        assert!(!server_open_egress);
     }
 
     #[test]

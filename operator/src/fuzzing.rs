@@ -63,14 +63,16 @@ fn check(room: &Room) {
         ca: None,
     };
     let children = desired::children(room, Some(&log));
-    let Desired::Object(deployment) = children.deployment else {
+    let (Desired::Object(deployment), Desired::Object(network_policy)) =
+        (children.deployment, children.network_policy)
+    else {
         panic!("the log is known");
     };
     let objects = [
         serde_json::to_value(desired::secret(room, &credentials)),
         serde_json::to_value(&deployment),
         serde_json::to_value(&children.service),
-        serde_json::to_value(&children.network_policy),
+        serde_json::to_value(&network_policy),
         serde_json::to_value(&children.pod_disruption_budget),
         serde_json::to_value(&children.ingress),
         serde_json::to_value(&children.http_route),

@@ -65,11 +65,10 @@ impl Target<'_> {
         } = children;
         let (mut servers, mut results) = (None, Vec::new());
         // First, so that the policy protects the servers from their start.
-        results.push(
-            self.ensure(&cache.network_policies, network_policy)
-                .await
-                .map(drop),
-        );
+        if let Desired::Object(network_policy) = network_policy {
+            let ensured = self.ensure(&cache.network_policies, *network_policy).await;
+            results.push(ensured.map(drop));
+        }
         if let Desired::Object(deployment) = deployment {
             let ensured = self.ensure(&cache.deployments, *deployment).await;
             results.push(ensured.map(|ensured| servers = Some(ensured)));

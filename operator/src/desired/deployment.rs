@@ -20,11 +20,16 @@ use k8s_openapi::{
 };
 use papo_protocol::{HostPattern, Launch, ports};
 
-use super::{log::Log, metadata::metadata, secret::CA_KEY};
+use super::{
+    log::Log,
+    memory::{memory, with_memory},
+    metadata::metadata,
+    secret::CA_KEY,
+};
 use crate::{
     crd::{ImagePullPolicy, IntOrText},
     names,
-    validate::Room,
+    validate::{Ingress, Room},
 };
 
 /// Where the room's Secret is mounted.
@@ -75,9 +80,21 @@ fn launch(room: &Room, log: &Log) -> Launch {
         epoch: Some(log.epoch.clone()),
         limits: room.limits.clone(),
         trusted_proxies: room.pods.trusted_proxies.clone(),
+        hsts_max_age: hsts_max_age(room),
         log_filter: room.pods.log_filter.clone(),
         log_format: Some("json".to_owned()),
         ..Launch::default()
+    }
+}
+
+/// HSTS only where browsers may reach the room over TLS: through an Ingress with a certificate, or through a Gateway, whose listeners the
+/// operator does not know. The server sends it only to browsers that do.
+fn hsts_max_age(room: &Room) -> u32 {
+    let has_certificate = |ingress: &Ingress| ingress.tls_secret_name.is_some();
+    if room.route.is_some() || room.ingress.as_ref().is_some_and(has_certificate) {
+        room.pods.hsts_max_age
+    } else {
+        0
     }
 }
 
@@ -252,7 +269,7 @@ fn container(room: &Room, launch: &Launch) -> Container {
             }),
             ..Lifecycle::default()
         }),
-        resources: resources(room),
+        resources: Some(resources(room)),
         security_context: Some(SecurityContext {
             allow_privilege_escalation: Some(false),
             read_only_root_filesystem: Some(true),
@@ -286,20 +303,20 @@ fn probe(path: &str, period_seconds: i32, failure_threshold: i32) -> Probe {
     }
 }
 
-fn resources(room: &Room) -> Option<ResourceRequirements> {
-    let quantities = |amounts: &Option<BTreeMap<String, IntOrText>>| {
-        let amounts = amounts.as_ref()?;
+fn resources(room: &Room) -> ResourceRequirements {
+    let quantities = |amounts: &Option<BTreeMap<String, IntOrText>>| -> BTreeMap<_, _> {
         let quantity =
             |(name, amount): (&String, &IntOrText)| (name.clone(), Quantity(amount.to_string()));
-        Some(amounts.iter().map(quantity).collect())
+        amounts.iter().flatten().map(quantity).collect()
     };
     let spec = &room.pods.resources;
-    let resources = ResourceRequirements {
-        requests: quantities(&spec.requests),
-        limits: quantities(&spec.limits),
+    let (mut requests, mut limits) = (quantities(&spec.requests), quantities(&spec.limits));
+    with_memory(&mut requests, &mut limits, memory(&room.limits));
+    ResourceRequirements {
+        requests: (!requests.is_empty()).then_some(requests),
+        limits: (!limits.is_empty()).then_some(limits),
         ..ResourceRequirements::default()
-    };
-    (resources != ResourceRequirements::default()).then_some(resources)
+    }
 }
 
 #[cfg(test)]

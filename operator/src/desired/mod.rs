@@ -6,6 +6,7 @@ mod deployment;
 mod http_route;
 mod ingress;
 mod log;
+mod memory;
 mod metadata;
 mod network_policy;
 mod pod_disruption_budget;
@@ -27,6 +28,7 @@ pub use deployment::deployment;
 pub use http_route::{http_route, resource as http_route_resource};
 pub use ingress::ingress;
 pub use log::Log;
+pub use memory::{Memory, memory};
 pub use network_policy::network_policy;
 pub use pod_disruption_budget::pod_disruption_budget;
 pub use secret::{CA_KEY, Credentials, PASSWORD_KEY, USERNAME_KEY, secret};
@@ -42,8 +44,8 @@ pub struct Children {
     pub deployment: Desired<Deployment>,
     /// Their address.
     pub service: Service,
-    /// Which connections to the servers are allowed.
-    pub network_policy: NetworkPolicy,
+    /// Which connections from and to the servers are allowed; `Unknown` while their broker is.
+    pub network_policy: Desired<NetworkPolicy>,
     /// How many servers may be evicted at once.
     pub pod_disruption_budget: Option<PodDisruptionBudget>,
     /// The route from outside the cluster through an ingress controller.
@@ -72,7 +74,7 @@ pub fn children(room: &Room, log: Option<&Log>) -> Children {
     Children {
         deployment: Desired::of(log.map(|log| deployment(room, log))),
         service: service(room),
-        network_policy: network_policy(room),
+        network_policy: Desired::of(log.map(|log| network_policy(room, log))),
         pod_disruption_budget: (room.replicas > 1).then(|| pod_disruption_budget(room)),
         ingress: room.ingress.as_ref().map(|spec| ingress(room, spec)),
         http_route: room.route.as_ref().map(|spec| http_route(room, spec)),

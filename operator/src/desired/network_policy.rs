@@ -1,30 +1,29 @@
-//! Who may open connections to the servers.
+//! Who may open connections to the servers, and to which ports the servers may.
+
+use std::collections::BTreeSet;
 
 use k8s_openapi::{
     api::networking::v1::{
-        NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort,
-        NetworkPolicySpec,
+        NetworkPolicy, NetworkPolicyEgressRule, NetworkPolicyIngressRule, NetworkPolicyPeer,
+        NetworkPolicyPort, NetworkPolicySpec,
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
+use papo_protocol::ports;
 
-use super::metadata::metadata;
+use super::{log::Log, metadata::metadata};
 use crate::{names, validate::Room};
 
-/// Everybody may reach the chat, only the cluster's pods the admin port (Prometheus), and nobody anything else.
-pub fn network_policy(room: &Room) -> NetworkPolicy {
-    let rule = |port: &str, from: Option<Vec<NetworkPolicyPeer>>| NetworkPolicyIngressRule {
-        from,
-        ports: Some(vec![NetworkPolicyPort {
-            port: Some(IntOrString::String(port.to_owned())),
-            protocol: Some("TCP".to_owned()),
-            ..NetworkPolicyPort::default()
-        }]),
-    };
-    let any_pod = NetworkPolicyPeer {
-        namespace_selector: Some(LabelSelector::default()),
-        ..NetworkPolicyPeer::default()
-    };
+/// Ports of name servers. Policies apply to the port of the pod behind a Service: on `OpenShift` that of the cluster's name servers is 5353.
+const DNS: [u16; 2] = [53, 5353];
+
+/// Everybody may reach the chat, only Prometheus the admin port, and nobody anything else. The servers may reach name servers and brokers.
+///
+/// The kubelet's probes need no rule: a node may always reach its pods.
+pub fn network_policy(room: &Room, log: &Log) -> NetworkPolicy {
+    let egress = &room.network.egress;
+    let mut types = vec!["Ingress".to_owned()];
+    types.extend(egress.as_ref().map(|_| "Egress".to_owned()));
     NetworkPolicy {
         metadata: metadata(room),
         spec: Some(NetworkPolicySpec {
@@ -32,12 +31,85 @@ pub fn network_policy(room: &Room) -> NetworkPolicy {
                 match_labels: Some(names::selector(&room.name)),
                 ..LabelSelector::default()
             }),
-            policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(vec![
-                rule(names::CHAT_PORT, None),
-                rule(names::ADMIN_PORT, Some(vec![any_pod])),
-            ]),
-            ..NetworkPolicySpec::default()
+            policy_types: Some(types),
+            ingress: Some(ingress(&room.network.metrics_from)),
+            egress: egress.as_ref().map(|own| egress_rules(log, own)),
         }),
+    }
+}
+
+fn ingress(metrics_from: &[NetworkPolicyPeer]) -> Vec<NetworkPolicyIngressRule> {
+    let rule = |port: &str, from: Option<Vec<NetworkPolicyPeer>>| NetworkPolicyIngressRule {
+        from,
+        ports: Some(vec![port_of("TCP", IntOrString::String(port.to_owned()))]),
+    };
+    // An empty list of peers would be everybody.
+    let metrics =
+        (!metrics_from.is_empty()).then(|| rule(names::ADMIN_PORT, Some(metrics_from.to_vec())));
+    let chat = rule(names::CHAT_PORT, None);
+    std::iter::once(chat).chain(metrics).collect()
+}
+
+/// A policy cannot name the broker's host, and a Service may have another port than its pods: so the broker's port is allowed at every address,
+/// and the usual ports of brokers too.
+fn egress_rules(log: &Log, own: &[NetworkPolicyEgressRule]) -> Vec<NetworkPolicyEgressRule> {
+    let rule = |ports: Vec<NetworkPolicyPort>| NetworkPolicyEgressRule {
+        ports: Some(ports),
+        to: None,
+    };
+    let dns = ["UDP", "TCP"]
+        .into_iter()
+        .flat_map(|protocol| DNS.map(|port| port_of(protocol, IntOrString::Int(port.into()))));
+    let brokers = BTreeSet::from([log.broker.port(), ports::AMQP, ports::AMQPS]);
+    let brokers = brokers
+        .into_iter()
+        .map(|port| port_of("TCP", IntOrString::Int(port.into())));
+    let ours = [rule(dns.collect()), rule(brokers.collect())];
+    ours.into_iter().chain(own.iter().cloned()).collect()
+}
+
+fn port_of(protocol: &str, port: IntOrString) -> NetworkPolicyPort {
+    NetworkPolicyPort {
+        port: Some(port),
+        protocol: Some(protocol.to_owned()),
+        ..NetworkPolicyPort::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(broker: &str) -> Log {
+        Log {
+            broker: broker.parse().expect("valid"),
+            private_ca: false,
+            epoch: papo_protocol::Epoch::from_bits(1),
+        }
+    }
+
+    #[test]
+    fn port_of_the_broker_is_open() {
+        let ports = |broker| -> Vec<i32> {
+            let rules = egress_rules(&log(broker), &[]);
+            let ports = rules
+                .into_iter()
+                .flat_map(|rule| rule.ports.expect("ports"));
+            ports
+                .filter(|port| port.protocol.as_deref() == Some("TCP"))
+                .map(|port| match port.port {
+                    Some(IntOrString::Int(port)) => port,
+                    other => panic!("{other:?}"),
+                })
+                .collect()
+        };
+        assert_eq!(ports("amqp://mq"), [53, 5353, 5671, 5672]);
+        assert_eq!(ports("amqps://mq:30671/v"), [53, 5353, 5671, 5672, 30671]);
+    }
+
+    #[test]
+    fn empty_list_of_peers_opens_no_port() {
+        assert_eq!(ingress(&[]).len(), 1);
+        assert_eq!(ingress(&[NetworkPolicyPeer::default()]).len(), 2);
     }
 }

@@ -16,14 +16,14 @@ use papo_protocol::{
 };
 
 use crate::{
-    config::{Defaults, SecretRef},
+    config::{self, Defaults, SecretRef},
     crd::{self, ChatRoom},
     quantity,
 };
 
 pub use invalid::Invalid;
 use limits::limits;
-pub use room::{Ingress, Pods, Retention, Room, Route};
+pub use room::{Ingress, Network, Pods, Retention, Room, Route};
 
 /// The longest label of a host name (RFC 1035, section 2.3.4), in bytes.
 const LABEL_MAX: usize = 63;
@@ -52,6 +52,7 @@ pub fn validate(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Room, Inval
         limits: limits(spec.limits.as_ref())?,
         broker: broker(chat_room, defaults).ok_or(Invalid::NoBroker)?,
         pods: pods(chat_room, defaults)?,
+        network: network(&defaults.network),
         ingress: spec
             .ingress
             .as_ref()
@@ -127,8 +128,17 @@ fn pods(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Pods, Invalid> {
         resources: spec.resources.clone().unwrap_or_default(),
         placement,
         trusted_proxies: defaults.server_trusted_proxies.clone(),
+        hsts_max_age: defaults.server_hsts_max_age,
         log_filter: defaults.server_log_filter.clone(),
     })
+}
+
+fn network(settings: &config::Network) -> Network {
+    let egress = &settings.server_egress_rules.0;
+    Network {
+        metrics_from: settings.server_metrics_from.0.clone(),
+        egress: (!settings.server_open_egress).then(|| egress.clone()),
+    }
 }
 
 /// The host of a room that names none; `None` without a default domain. One label stands for name and namespace, so that a wildcard certificate

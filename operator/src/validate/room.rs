@@ -2,7 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
+use k8s_openapi::{
+    api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyPeer},
+    apimachinery::pkg::apis::meta::v1::OwnerReference,
+};
 use papo_protocol::{Limits, RoomName, TrustedProxies};
 
 use crate::{
@@ -32,6 +35,8 @@ pub struct Room {
     pub broker: SecretRef,
     /// What its pods are made of.
     pub pods: Pods,
+    /// Who may reach its pods, and whom they may reach.
+    pub network: Network,
     /// Its Ingress, if it has one.
     pub ingress: Option<Ingress>,
     /// Its HTTPRoute, if it has one.
@@ -76,8 +81,19 @@ pub struct Pods {
     pub placement: Placement,
     /// The proxies whose `X-Forwarded-For` they trust.
     pub trusted_proxies: TrustedProxies,
+    /// How long browsers use nothing but TLS after they have reached a room over it, in seconds; not told if 0.
+    pub hsts_max_age: u32,
     /// What they log, in tracing's filter syntax.
     pub log_filter: String,
+}
+
+/// Who may reach a room's pods besides the users of the chat, and whom they may reach.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Network {
+    /// Who may read the metrics; nobody if empty.
+    pub metrics_from: Vec<NetworkPolicyPeer>,
+    /// What the pods may reach besides name servers and the broker; everything if `None`.
+    pub egress: Option<Vec<NetworkPolicyEgressRule>>,
 }
 
 /// The Ingress of a room.

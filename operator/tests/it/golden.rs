@@ -53,13 +53,15 @@ fn render(chat_room: &ChatRoom) -> String {
         ingress,
         http_route,
     } = desired::children(&room, Some(&log));
-    let Desired::Object(deployment) = deployment else {
+    let (Desired::Object(deployment), Desired::Object(network_policy)) =
+        (deployment, network_policy)
+    else {
         panic!("the log is known");
     };
     let mut documents = vec![
         document(&*deployment),
         document(&service),
-        document(&network_policy),
+        document(&*network_policy),
         document(&desired::secret(&room, &credentials)),
     ];
     documents.extend(pod_disruption_budget.as_ref().map(document));

@@ -26,7 +26,7 @@ use papo_operator::{
     broker::{Brokers, Policy},
     cache::{Cache, Writers},
     clients::Clients,
-    config::{Allowed, Defaults},
+    config::{Allowed, Defaults, Network},
     controller::{Context, Error, reconcile},
     crd::StoredRoom,
     metrics::Metrics,
@@ -216,6 +216,13 @@ pub(crate) fn defaults() -> Defaults {
     Defaults {
         server_image: "papo-server:test".to_owned(),
         server_log_filter: "info".to_owned(),
+        server_hsts_max_age: 600,
+        network: Network {
+            server_metrics_from: r#"[{"podSelector": {"matchLabels": {"app": "prometheus"}}}]"#
+                .parse()
+                .expect("valid"),
+            ..Network::default()
+        },
         broker_secret: Some("papo/broker".parse().expect("valid")),
         domain: Some("chat.example".to_owned()),
         gateway_parent_refs: r#"[{"name": "default"}]"#.parse().expect("valid"),

@@ -67,6 +67,37 @@ own_tolerations() {     # COUNT ARGUMENTS...
     [ "$found" = "$count" ]
 }
 
+# Whether what the chart renders contains a text, or with `!` before it does not.
+renders() {             # TEXT ARGUMENTS...
+    local text=$1; shift
+    render "$@" > "$tools/rendered.yaml" || return
+    case $text in
+        '! '*) ! grep -nF -- "${text#! }" "$tools/rendered.yaml" ;;
+        *) grep -qF -- "$text" "$tools/rendered.yaml" || { echo "there is no '$text': $*"; return 1; } ;;
+    esac
+}
+
+# The value of a key of a Secret in a rendered file.
+secret_value() {        # FILE SECRET KEY
+    awk -v secret="$2" -v key="$3:" '/^---/ { in_it = 0 } $1 == "name:" { in_it = $2 == secret } in_it && $1 == key { print $2; exit }' "$1" | base64 -d
+}
+# The generated certificate is that of the broker's host, signed by the authority in the broker's Secret.
+generated_certificate() {
+    local made status=0
+    made=$(mktemp -d)
+    render --set rabbitmq.tls.enabled=true > "$made/all.yaml"
+    secret_value "$made/all.yaml" papo-rabbitmq-default-user ca.crt > "$made/ca.crt"
+    secret_value "$made/all.yaml" papo-rabbitmq-tls tls.crt > "$made/tls.crt"
+    secret_value "$made/all.yaml" papo-rabbitmq-tls tls.key > "$made/tls.key"
+    [ "$(secret_value "$made/all.yaml" papo-rabbitmq-default-user tls)" = true ] &&
+        [ "$(secret_value "$made/all.yaml" papo-rabbitmq-default-user port)" = 5671 ] &&
+        openssl verify -x509_strict -CAfile "$made/ca.crt" -verify_hostname papo-rabbitmq.papo-system.svc "$made/tls.crt" &&
+        [ "$(openssl pkey -in "$made/tls.key" -pubout)" = "$(openssl x509 -in "$made/tls.crt" -noout -pubkey)" ] || status=1
+    rm -r "$made"
+    return $status
+}
+
+digest=sha256:$(printf '%064d' 1)
 is "workspace and chart have one version" one_version
 is "every value is documented" undocumented
 accepts "the defaults"
@@ -80,6 +111,12 @@ accepts "no network policies" --set networkPolicy.enabled=false
 accepts "no aggregated roles" --set rbac.aggregate=false
 accepts "monitoring" --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true
 accepts "a mirror" --set imageRegistry=mirror.example.com/x
+accepts "TLS with a generated certificate" --set rabbitmq.tls.enabled=true
+accepts "TLS with a certificate of one's own" --set rabbitmq.tls.enabled=true --set rabbitmq.tls.existingSecret=mine --set-string 'rabbitmq.tls.ca=-----BEGIN CERTIFICATE-----'
+accepts "nobody reads the metrics" --set-json 'networkPolicy.metricsFrom=[]'
+accepts "open egress" --set operator.networkPolicy.egress.enabled=false --set server.networkPolicy.egress.enabled=false
+accepts "closed egress" --set-json 'operator.networkPolicy.egress={"ports": [6443, 15672], "to": []}'
+accepts "images by digest" --set operator.image.digest=$digest,server.image.digest=$digest,rabbitmq.image.digest=$digest
 accepts "no operator" --set operator.replicas=0
 accepts "finalizers that stay" --set operator.removeFinalizersOnUninstall=false
 accepts "two operators" --set operator.replicas=2
@@ -90,6 +127,33 @@ is "tolerations of another effect" own_tolerations 2 --set 'operator.tolerations
 is "own tolerations of a lost node" own_tolerations 1 --set 'operator.tolerations[0].key=node.kubernetes.io/unreachable,operator.tolerations[0].operator=Exists'
 is "tolerations of everything" own_tolerations 0 --set 'operator.tolerations[0].operator=Exists'
 
+is "a digest replaces the operator's tag" renders "image: papo-operator@$digest" --set operator.image.digest=$digest,operator.image.tag=old
+is "a digest replaces the servers' tag" renders "value: \"papo-server@$digest\"" --set server.image.digest=$digest,server.image.tag=old
+is "a digest replaces the broker's tag" renders "image: mirror.example.com/rabbitmq@$digest" --set rabbitmq.image.digest=$digest,imageRegistry=mirror.example.com
+is "no tag beside a digest" renders "! :old" --set operator.image.digest=$digest,operator.image.tag=old,server.image.digest=$digest,server.image.tag=old
+is "no AMQP from everywhere" renders 'app.kubernetes.io/managed-by: papo-operator' --show-only templates/rabbitmq/networkpolicy.yaml
+is "AMQP from the watched namespaces" renders 'operator: In, values: ["a","b"]' --show-only templates/rabbitmq/networkpolicy.yaml --set 'watchNamespaces={a,b}'
+is "metrics of the operator for nobody" renders '! - {port: admin}' --show-only templates/networkpolicy.yaml --set-json 'networkPolicy.metricsFrom=[]'
+is "metrics of the broker for nobody" renders '! - {port: prometheus}' --show-only templates/rabbitmq/networkpolicy.yaml --set-json 'networkPolicy.metricsFrom=[]'
+is "no link-local addresses for the operator" renders '169.254.0.0/16' --show-only templates/networkpolicy.yaml
+is "open egress of the operator" renders '! Egress' --show-only templates/networkpolicy.yaml --set operator.networkPolicy.egress.enabled=false
+is "restricted egress of the servers" renders '! PAPO_OPERATOR_SERVER_OPEN_EGRESS'
+is "open egress of the servers" renders PAPO_OPERATOR_SERVER_OPEN_EGRESS --set server.networkPolicy.egress.enabled=false
+is "HSTS in seconds" renders 'PAPO_OPERATOR_SERVER_HSTS_MAX_AGE, value: "31536000"'
+is "no TLS by default" renders '! 5671' --show-only templates/rabbitmq/configmap.yaml --show-only templates/rabbitmq/service.yaml --show-only templates/rabbitmq/statefulset.yaml
+is "no plain AMQP with TLS" renders 'listeners.tcp = none' --set rabbitmq.tls.enabled=true
+is "no plain management with TLS" renders '! management, ' --show-only templates/rabbitmq/service.yaml --set rabbitmq.tls.enabled=true
+if command -v openssl > /dev/null; then is "generated certificate" generated_certificate; fi
+
+rejects "a digest in the repository" --set operator.image.repository=papo-operator@$digest
+rejects "a digest that is no digest" --set server.image.digest=sha256:1
+rejects "TLS with a Secret that Helm cannot read" --set rabbitmq.tls.enabled=true --set rabbitmq.tls.existingSecret=mine
+rejects "an authority that is no certificate" --set rabbitmq.tls.ca=mine
+rejects "a peer of a misspelt kind" --set-json 'networkPolicy.metricsFrom=[{"podselector": {}}]'
+rejects "a peer that is nobody" --set-json 'networkPolicy.metricsFrom=[{}]'
+rejects "an egress rule that allows everything" --set-json 'server.networkPolicy.egress.rules=[{}]'
+rejects "a port that is none" --set-json 'operator.networkPolicy.egress.ports=[0]'
+rejects "HSTS for ever" --set server.hstsMaxAge=99999999999
 rejects "a broker host with a comma" --set-json 'operator.allowedBrokerHosts=["a,b"]'
 rejects "an annotation key with a space" --set-json 'operator.allowedIngressAnnotations=["a b"]'
 rejects "a priority class that is no name" --set-json 'operator.allowedPriorityClasses=["A"]'

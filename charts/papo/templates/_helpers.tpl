@@ -44,6 +44,27 @@ app.kubernetes.io/component: rabbitmq
 {{- printf "%s-rabbitmq" (include "papo.fullname" .) -}}
 {{- end }}
 
+{{/* Ports of the quick-start broker, as YAML: name, number and application protocol of AMQP and of the management API. */}}
+{{- define "papo.rabbitmq.ports" -}}
+{{- if .Values.rabbitmq.tls.enabled -}}
+amqp: {name: amqps, port: 5671, protocol: amqps}
+management: {name: management-tls, port: 15671, protocol: https}
+{{- else -}}
+amqp: {name: amqp, port: 5672, protocol: amqp}
+management: {name: management, port: 15672, protocol: http}
+{{- end -}}
+{{- end }}
+
+{{/* Host of the quick-start broker. */}}
+{{- define "papo.rabbitmq.host" -}}
+{{- printf "%s.%s.svc" (include "papo.rabbitmq.fullname" .) .Release.Namespace -}}
+{{- end }}
+
+{{/* Name of the Secret with the quick-start broker's certificate. */}}
+{{- define "papo.rabbitmq.tlsSecret" -}}
+{{- .Values.rabbitmq.tls.existingSecret | default (printf "%s-tls" (include "papo.rabbitmq.fullname" .)) -}}
+{{- end }}
+
 {{/* Name of the default broker's Secret, for rooms without `spec.broker`; empty if there is no default broker. */}}
 {{- define "papo.broker.secret" -}}
 {{- if .Values.rabbitmq.enabled -}}

@@ -37,9 +37,12 @@ const NOT_SENT: u32 = 64 * 1024;
 const STUCK: Duration = Duration::from_secs(30);
 
 /// Serves until asked to stop (`Ok`), or until a task ends by itself.
-pub(crate) async fn serve<B: Broker>(broker: B, launch: Launch) -> anyhow::Result<()> {
+pub(crate) async fn serve<B: Broker>(broker: B, mut launch: Launch) -> anyhow::Result<()> {
     let stop = shutdown_signal().context("cannot listen for signals")?;
     let sockets_allowed = allowed_sockets(&launch)?;
+    // An address has a share of the connections that there can be.
+    let most = u32::try_from(sockets_allowed).unwrap_or(u32::MAX);
+    launch.limits.connections = launch.limits.connections.min(most);
     let public = listen(launch.listen, "--listen")?;
     let admin = listen(launch.admin_listen, "--admin-listen")?;
     let launch = Arc::new(launch);

@@ -290,6 +290,23 @@ async fn probes_answer_when_descriptors_run_out() {
 }
 
 #[tokio::test]
+async fn address_has_a_share_of_the_connections_that_descriptors_allow() {
+    // 144 connections instead of 10,000: an address gets 20 of them.
+    let limits = "ulimit -n 400; unset PAPO_ADDRESS_CONNECTIONS";
+    let server = Server::start_with_descriptors(limits, &DEFAULTS).await;
+    let mut members = Vec::new();
+    for number in 0..20 {
+        let token = format!("member {number} of one address");
+        members.push(join(&server, "203.0.113.1", &token).await);
+    }
+    let mut next = open(&server, "203.0.113.1").await.expect("upgraded");
+    next.send("40").await;
+    let answer = next.receive().await.expect("an answer");
+    assert!(answer.contains("address_full"), "{answer}");
+    join(&server, "203.0.113.2", "somebody at another address").await;
+}
+
+#[tokio::test]
 async fn full_sockets_are_told_and_probes_answer() {
     // It has 126 sockets: a tenth more than the connections, and 16.
     let server = server(&["--max-connections=100"]).await;

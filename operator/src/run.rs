@@ -187,5 +187,6 @@ fn broker_policy(settings: &Run) -> Policy {
         timeout: Duration::from_secs(bounds.broker_timeout.into()),
         allowed_hosts: hosts.filter(|host| !host.is_empty()).cloned().collect(),
         default_secret: settings.defaults.broker_secret.clone(),
+        ..Policy::default()
     }
 }

@@ -1,7 +1,7 @@
 //! The names of a room's objects on the broker, how they are declared, and the headers of its AMQP messages.
 //!
 //! Per room: a durable topic exchange; one stream, the log, bound with [`MESSAGE_KEY`]; and one exclusive queue per
-//! server, bound with [`SIGNAL_BINDING`]. All names begin with [`PREFIX`], by which Papo's objects are known.
+//! server, bound with [`SIGNAL_BINDING`] and named by [`signal_queue`]. All names begin with [`PREFIX`], by which Papo's objects are known.
 
 use crate::{Epoch, RoomName};
 
@@ -48,6 +48,19 @@ pub fn epochs(room: &RoomName) -> String {
     format!("{}.epochs", exchange(room))
 }
 
+/// A room has this many names for its servers' own queues. So its broker user, which may use no other name, cannot create more queues.
+pub const SIGNAL_QUEUES: u16 = 0x100;
+/// The same of a room with more than [`FEW_SERVERS`].
+pub const MANY_SIGNAL_QUEUES: u16 = 0x1000;
+/// A server draws its number, so that there must be several times as many numbers as servers.
+pub const FEW_SERVERS: u32 = 64;
+
+/// `papo.NS.NAME.signal.NUMBER`: a server's own queue. The number has two hexadecimal digits below [`SIGNAL_QUEUES`], and three from there
+/// to [`MANY_SIGNAL_QUEUES`].
+pub fn signal_queue(room: &RoomName, number: u16) -> String {
+    format!("{}.signal.{number:02x}", exchange(room))
+}
+
 /// The queue argument that makes a queue a stream: its name and its value.
 pub const STREAM_TYPE: (&str, &str) = ("x-queue-type", "stream");
 
@@ -91,6 +104,14 @@ mod tests {
         assert_eq!(exchange(&room), "papo.team.geral");
         assert_eq!(log(&room, &epoch), "papo.team.geral.log.0a1b");
         assert_eq!(epochs(&room), "papo.team.geral.epochs");
+        for (number, name) in [
+            (0, "papo.team.geral.signal.00"),
+            (SIGNAL_QUEUES - 1, "papo.team.geral.signal.ff"),
+            (SIGNAL_QUEUES, "papo.team.geral.signal.100"),
+            (MANY_SIGNAL_QUEUES - 1, "papo.team.geral.signal.fff"),
+        ] {
+            assert_eq!(signal_queue(&room, number), name);
+        }
     }
 
     #[test]

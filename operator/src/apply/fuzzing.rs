@@ -52,6 +52,8 @@ fn topology() -> Topology {
             configure: String::new(),
             write: String::new(),
             read: String::new(),
+            max_connections: 16,
+            max_channels: 128,
         },
         exchange,
     }

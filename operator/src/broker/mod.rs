@@ -3,6 +3,7 @@
 mod bounds;
 mod circuit_breaker;
 mod hosts;
+mod inspection;
 mod management;
 mod settings;
 
@@ -22,6 +23,7 @@ use bounds::Slots;
 pub(crate) use bounds::{PAGE, PAGES};
 use circuit_breaker::CircuitBreaker;
 pub use hosts::HostPattern;
+pub(crate) use inspection::Inspection;
 pub(crate) use management::{Failure, Management};
 pub use settings::Settings;
 
@@ -33,6 +35,7 @@ pub struct Broker {
     timeout: Duration,
     pub(crate) management: Management,
     pub(crate) metrics: Metrics,
+    pub(crate) inspection: tokio::sync::Mutex<Inspection>,
 }
 
 impl Broker {
@@ -87,6 +90,8 @@ pub struct Policy {
     pub concurrency: usize,
     /// How long the work of one room on a broker may take.
     pub timeout: Duration,
+    /// How often a virtual host is looked through for what no server leaves. With the resync period it is less than a minute.
+    pub inspection_period: Duration,
     /// Hosts that rooms may name in their Secrets; any if empty.
     pub allowed_hosts: Vec<HostPattern>,
     /// The operator's own Secret, whose host is always allowed.
@@ -98,6 +103,7 @@ impl Default for Policy {
         Self {
             concurrency: 16,
             timeout: Duration::from_secs(30),
+            inspection_period: Duration::from_secs(15),
             allowed_hosts: Vec::new(),
             default_secret: None,
         }
@@ -159,6 +165,7 @@ impl Brokers {
             timeout: self.policy.timeout,
             management,
             metrics: metrics.clone(),
+            inspection: Inspection::new(self.policy.inspection_period).into(),
         });
         known.insert(name.clone(), broker.clone());
         Ok(broker)

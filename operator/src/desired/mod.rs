@@ -12,6 +12,7 @@ mod network_policy;
 mod pod_disruption_budget;
 mod secret;
 mod service;
+mod signal_policies;
 mod topology;
 
 use k8s_openapi::api::{
@@ -33,7 +34,8 @@ pub use network_policy::network_policy;
 pub use pod_disruption_budget::pod_disruption_budget;
 pub use secret::{CA_KEY, Credentials, PASSWORD_KEY, USERNAME_KEY, secret};
 pub use service::{CHAT_SERVICE_PORT, service};
-pub use topology::{LogPolicy, Topology, User, topology};
+pub use signal_policies::{SIGNAL_QUEUE_PATTERN, SignalPolicy, signal_policies};
+pub use topology::{LogPolicy, Topology, User, exchange_of_signal_queue, topology};
 
 /// A room's objects in the cluster. What is `None` should not exist, and is removed if it does.
 ///

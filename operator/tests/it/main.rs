@@ -4,6 +4,7 @@ mod allowed_hosts;
 mod answers;
 mod bounds;
 mod crash;
+mod credentials;
 mod deletion;
 mod fake;
 mod fields;

@@ -1,5 +1,6 @@
 //! What reconciles of a room change, and what they do not.
 
+use papo_operator::broker::Policy;
 use serde_json::json;
 
 use crate::fake::{BROKER_SECRET, Fixture, ROOM, ROOM_SECRET, room};
@@ -46,12 +47,7 @@ async fn objects_removed_from_the_cluster_are_created_again() {
         json!({"replicas": 2, "ingress": {}, "gateway": {"parentRefs": [{"name": "public"}]}}),
     )
     .await;
-    let children: Vec<String> = fixture
-        .cluster
-        .paths()
-        .into_iter()
-        .filter(|path| path.ends_with("/chat-geral"))
-        .collect();
+    let children = fixture.children();
     assert_eq!(children.len(), 7, "{children:?}");
     for child in children {
         fixture.cluster.remove(&child);
@@ -64,10 +60,24 @@ async fn objects_removed_from_the_cluster_are_created_again() {
 async fn objects_removed_from_the_broker_are_created_again() {
     let mut fixture = created(json!({})).await;
     let before = fixture.broker.all();
-    for kind in ["exchanges", "policies", "users", "permissions"] {
-        fixture.broker.remove(kind, EXCHANGE);
+    let (connections, channels) = (
+        format!("{EXCHANGE} max-connections"),
+        format!("{EXCHANGE} max-channels"),
+    );
+    for (kind, name) in [
+        ("exchanges", EXCHANGE),
+        ("policies", EXCHANGE),
+        ("policies", "papo.signals"),
+        ("policies", "papo.signals.streams"),
+        ("users", EXCHANGE),
+        ("permissions", EXCHANGE),
+        ("user-limits", &connections),
+        ("user-limits", &channels),
+    ] {
+        fixture.broker.remove(kind, name);
+        assert_ne!(fixture.broker.all(), before, "there is no {kind} {name}");
         fixture.reconcile().await.expect("a reconcile");
-        assert_eq!(fixture.broker.all(), before, "{kind}");
+        assert_eq!(fixture.broker.all(), before, "{kind} {name}");
     }
     fixture.broker.remove_bindings();
     fixture.reconcile().await.expect("a reconcile");
@@ -311,8 +321,11 @@ async fn thousand_failed_reconciles_keep_no_connections() {
 }
 
 #[tokio::test]
-async fn steady_state_costs_eight_reads() {
-    let mut fixture = created(json!({"replicas": 2, "ingress": {}})).await;
+async fn steady_state_costs_two_cluster_reads_and_six_broker_reads() {
+    // Only one room of a virtual host looks through it, and only now and then.
+    let spec = room(json!({"replicas": 2, "ingress": {}}));
+    let mut fixture = Fixture::with_policy(spec, Policy::default()).await;
+    fixture.settle().await;
     let before = (fixture.cluster.requests(), fixture.broker.requests());
     fixture.cluster.edit(DEPLOYMENT, |servers| {
         servers["status"] = json!({"observedGeneration": 1, "replicas": 2, "updatedReplicas": 2, "availableReplicas": 2});

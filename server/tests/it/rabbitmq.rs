@@ -4,12 +4,12 @@ use std::{fs, net::SocketAddr, time::Duration};
 
 use lapin::{
     Channel, Connection, ConnectionProperties,
-    options::{ExchangeDeleteOptions, QueueDeleteOptions},
+    options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::FieldTable,
 };
 use papo_protocol::{Launch, topology};
 use papo_server::broker::{
-    Attached, Broker, PublishError, Publishing, ReadError, Reader, Start,
+    Attached, Broker, PublishError, Publishing, ReadError, Reader, Signal, Start,
     rabbitmq::{RabbitMq, StreamReader},
 };
 use serde_json::json;
@@ -89,6 +89,18 @@ impl Administrator {
             .expect("deleted");
     }
 
+    /// Takes a name that a server could draw for its queue.
+    async fn take_signal_queue(&self, name: &str) {
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            ..Default::default()
+        };
+        self.channel
+            .queue_declare(name.into(), options, FieldTable::default())
+            .await
+            .expect("declared");
+    }
+
     async fn delete_exchange(&self, name: &str) {
         self.channel
             .exchange_delete(name.into(), ExchangeDeleteOptions::default())
@@ -123,6 +135,29 @@ async fn servers_that_declare_together_agree_on_one_log() {
     }
     epochs.dedup();
     assert_eq!(epochs.len(), 1, "{epochs:?}");
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn server_draws_another_name_for_its_queue_when_one_is_taken() {
+    let launch = launch(&amqp(), &["--declare"]);
+    let administrator = Administrator::new().await;
+    for number in 0..topology::SIGNAL_QUEUES {
+        let name = topology::signal_queue(&launch.room, number);
+        in_time(administrator.take_signal_queue(&name)).await;
+    }
+    let server = connect(&launch).await;
+    let mut received = server.signals();
+    let signal = Signal {
+        key: topology::TYPING_KEY.to_owned(),
+        body: "{}".into(),
+    };
+    let got = until("signal", async || {
+        server.signal(signal.clone());
+        let got = tokio::time::timeout(Duration::from_millis(200), received.recv());
+        got.await.ok()?.ok()
+    });
+    assert_eq!(got.await, signal);
 }
 
 #[tokio::test]

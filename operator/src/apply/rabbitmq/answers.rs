@@ -35,6 +35,8 @@ pub(in crate::apply) struct Queue {
     /// `stream`, `quorum`, `classic`.
     #[serde(rename = "type")]
     pub(in crate::apply) kind: String,
+    /// Whether it ends with the connection that declared it.
+    pub(super) exclusive: Option<bool>,
     /// Missing as long as the broker has not counted them.
     messages: Option<u64>,
 }
@@ -44,6 +46,12 @@ impl Queue {
     pub(super) fn messages(&self) -> u64 {
         self.messages.unwrap_or(0)
     }
+}
+
+/// An object of which only the name matters.
+#[derive(Debug, Deserialize)]
+pub(super) struct Named {
+    pub(super) name: String,
 }
 
 /// One page of a list.
@@ -79,6 +87,15 @@ impl Policy {
 #[derive(Debug, Deserialize)]
 pub(super) struct User {
     pub(super) password_hash: Option<String>,
+    pub(super) tags: Vec<String>,
+    limits: Option<Box<RawValue>>,
+}
+
+impl User {
+    /// A limit by its name; `None` if it is not set.
+    pub(super) fn limit(&self, name: &str) -> Option<u64> {
+        map(self.limits.as_deref()?)?.get(name)?.as_u64()
+    }
 }
 
 /// A user's permissions on a virtual host.

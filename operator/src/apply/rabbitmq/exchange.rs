@@ -4,7 +4,7 @@ use rabbitmq_http_client::requests::ExchangeParams;
 use serde_json::{Map, json};
 
 use super::{
-    answers::Exchange,
+    answers::{Exchange, Named, Page},
     request::{done, optional},
 };
 use crate::{broker::Broker, error::BrokerError};
@@ -76,4 +76,21 @@ pub(super) async fn exchange_info(
     broker.metrics.broker_read();
     let path = ["exchanges", broker.vhost(), name];
     optional("read the exchange", broker.management.get(&path, &[]).await)
+}
+
+/// Whether any room has its exchange in the virtual host.
+pub(super) async fn are_rooms_left(broker: &Broker) -> Result<bool, BrokerError> {
+    broker.metrics.broker_read();
+    let query = [
+        ("page", "1"),
+        ("page_size", "1"),
+        ("name", r"^papo\."),
+        ("use_regex", "true"),
+    ];
+    let path = ["exchanges", broker.vhost()];
+    let listed: Page<Named> = done(
+        "list the exchanges",
+        broker.management.get(&path, &query).await,
+    )?;
+    Ok(!listed.items.is_empty())
 }

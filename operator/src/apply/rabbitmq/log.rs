@@ -1,61 +1,20 @@
-//! The room's log: the stream, the policy that bounds it, and its binding to the exchange.
+//! The room's log: the stream, and its binding to the exchange.
 
 use papo_protocol::{Epoch, topology as broker_names};
-use rabbitmq_http_client::{
-    commons::PolicyTarget,
-    requests::{PolicyParams, QueueParams},
-};
+use rabbitmq_http_client::requests::QueueParams;
 use serde_json::{Map, json};
 
 use super::{
-    answers::{Binding, Page, Policy, Queue},
+    answers::{Binding, Queue},
+    list::each_page,
     request::{done, optional},
 };
 use crate::{
     apply::outcome::{LogOrigin, RoomLog},
-    broker::{Bound, Broker, Failure, PAGE, PAGES},
-    desired::{LogPolicy, Topology},
+    broker::Broker,
+    desired::Topology,
     error::BrokerError,
 };
-
-/// Above the policies of people who leave the priority at zero.
-const POLICY_PRIORITY: i32 = 10;
-
-/// Makes the policy bound the log as the spec says.
-pub(super) async fn ensure_policy(broker: &Broker, policy: &LogPolicy) -> Result<(), BrokerError> {
-    let mut definition = Map::from_iter([(
-        "max-length-bytes".to_owned(),
-        json!(policy.retention.max_bytes),
-    )]);
-    if let Some(age) = &policy.retention.max_age {
-        definition.insert("max-age".to_owned(), json!(age));
-    }
-    broker.metrics.broker_read();
-    let path = ["policies", broker.vhost(), &policy.name];
-    let existing: Option<Policy> =
-        optional("read the policy", broker.management.get(&path, &[]).await)?;
-    let same = existing.is_some_and(|existing| {
-        existing.pattern == policy.pattern
-            && existing.apply_to == "streams"
-            && existing.definition().as_ref() == Some(&definition)
-    });
-    if same {
-        return Ok(());
-    }
-    let params = PolicyParams {
-        vhost: broker.vhost(),
-        name: &policy.name,
-        pattern: &policy.pattern,
-        apply_to: PolicyTarget::Streams,
-        priority: POLICY_PRIORITY,
-        definition,
-    };
-    broker.metrics.broker_write();
-    done(
-        "set the policy",
-        broker.management.put(&path, &params).await,
-    )
-}
 
 /// Finds the room's log, or creates one. `recorded` is the epoch that the status names.
 pub(super) async fn ensure_log(
@@ -126,46 +85,15 @@ pub(in crate::apply) fn check_log(existing: &Queue, name: &str) -> Result<(), Br
 }
 
 /// All streams that are named like a log of the room.
-///
-/// The broker is asked for names that contain what all of them begin with, so that a broker with many queues of others sends few. The answer is
-/// filtered all the same.
 pub(super) async fn logs(broker: &Broker, topology: &Topology) -> Result<Vec<Queue>, BrokerError> {
-    let (prefix, size) = (format!("{}.log.", topology.exchange), PAGE.to_string());
-    let mut logs = Vec::new();
-    for page in 1..=PAGES {
-        broker.metrics.broker_read();
-        let query = [
-            ("page", page.to_string()),
-            ("page_size", size.clone()),
-            ("name", prefix.clone()),
-            ("use_regex", "false".to_owned()),
-        ];
-        let query = query.each_ref().map(|(key, value)| (*key, value.as_str()));
-        let listed = broker
-            .management
-            .get::<Page<Queue>>(&["queues", broker.vhost()], &query)
-            .await;
-        // RabbitMQ says "page out of range" rather than that the page is empty.
-        let queues = match listed {
-            Err(Failure::Status(status)) if page > 1 && status.is_client_error() => {
-                return Ok(logs);
-            }
-            listed => done("list the queues", listed)?.items,
-        };
-        let is_last = queues.len() < PAGE;
-        logs.extend(
-            queues
-                .into_iter()
-                .filter(|queue| epoch_of(topology, &queue.name).is_some()),
-        );
-        if is_last {
-            return Ok(logs);
-        }
-    }
-    Err(BrokerError::OverBound {
-        attempt: "cannot list the queues".to_owned(),
-        bound: Bound::Pages,
+    let mut logs: Vec<Queue> = Vec::new();
+    let prefix = format!("{}.log.", topology.exchange);
+    each_page(broker, "queues", &prefix, |page| {
+        logs.extend(page.filter(|queue: &Queue| epoch_of(topology, &queue.name).is_some()));
+        true
     })
+    .await?;
+    Ok(logs)
 }
 
 /// The epoch in the name of one of the room's logs; `None` for any other queue.

@@ -9,8 +9,11 @@
 
 mod answers;
 mod exchange;
+mod list;
 mod log;
+mod policy;
 mod request;
+mod signals;
 mod user;
 
 use papo_protocol::{Epoch, topology as broker_names};
@@ -21,13 +24,15 @@ use crate::{apply::outcome::RoomLog, broker::Broker, desired::Topology, error::B
 pub(super) use answers::{Exchange, Queue};
 #[cfg(any(test, fuzzing))]
 pub(super) use exchange::check_exchange;
-use exchange::{ensure_exchange, exchange_info, owner_of};
+use exchange::{are_rooms_left, ensure_exchange, exchange_info, owner_of};
 #[cfg(any(test, fuzzing))]
 pub(super) use log::{check_log, epoch_of};
-use log::{ensure_binding, ensure_log, ensure_policy, logs};
+use log::{ensure_binding, ensure_log, logs};
+use policy::{ensure_log_policy, remove_policy, remove_signal_policies};
 use request::done;
+use signals::{bound_signals, remove_signals};
 pub(super) use user::Password;
-use user::{ensure_permissions, ensure_user};
+use user::{ensure_permissions, ensure_user, remove_user};
 
 /// Makes the room's objects on the broker as they should be, and returns the room's log.
 pub(crate) async fn apply(
@@ -44,10 +49,12 @@ pub(crate) async fn apply(
         user,
     } = topology;
     ensure_exchange(broker, exchange, owner).await?;
-    ensure_policy(broker, policy).await?;
+    ensure_log_policy(broker, policy).await?;
     let log = ensure_log(broker, topology, recorded).await?;
     let queue = broker_names::log(&topology.room, &log.epoch);
     ensure_binding(broker, exchange, &queue).await?;
+    // Before there is somebody who could create a queue.
+    bound_signals(broker, topology).await?;
     ensure_user(broker, user, owner, password).await?;
     ensure_permissions(broker, user).await?;
     Ok(log)
@@ -82,18 +89,18 @@ pub(crate) async fn remove(
                     api.delete(&["queues", vhost, &log.name]).await,
                 )?;
             }
-            broker.metrics.broker_write();
-            done(
-                "remove the policy",
-                api.delete(&["policies", vhost, &policy.name]).await,
-            )?;
+            remove_policy(broker, &policy.name).await?;
         }
-        broker.metrics.broker_write();
-        done("remove the user", api.delete(&["users", &user.name]).await)?;
+        remove_user(broker, user, owner).await?;
+        remove_signals(broker, topology).await?;
     }
     broker.metrics.broker_write();
     done(
         "remove the exchange",
         api.delete(&["exchanges", vhost, exchange]).await,
-    )
+    )?;
+    if are_rooms_left(broker).await? {
+        return Ok(());
+    }
+    remove_signal_policies(broker).await
 }

@@ -4,6 +4,7 @@ use rabbitmq_http_client::{
     password_hashing::base64_encoded_salted_password_hash_sha256,
     requests::{self, UserParams},
 };
+use serde_json::json;
 
 use super::{
     answers,
@@ -25,7 +26,24 @@ pub(crate) struct Password {
     pub(crate) is_new: bool,
 }
 
-/// Makes the user have this password. `owner` is the `metadata.uid` of the room.
+/// Tag of the user that names its owner, after this prefix: the `metadata.uid` of a room. RabbitMQ stores it and does not interpret it.
+///
+/// Users are the same in all virtual hosts, other than exchanges: a room of the same name in another cluster, with a virtual host of its own,
+/// would have the same user.
+const OWNER_TAG: &str = "papo-owner:";
+
+fn owner_tag(owner: &str) -> String {
+    format!("{OWNER_TAG}{owner}")
+}
+
+/// The user, if it exists.
+async fn user_info(broker: &Broker, name: &str) -> Result<Option<answers::User>, BrokerError> {
+    broker.metrics.broker_read();
+    let path = ["users", name];
+    optional("read the user", broker.management.get(&path, &[]).await)
+}
+
+/// Makes the user have this password and these limits, unless it belongs to another room. `owner` is the `metadata.uid` of the room.
 pub(super) async fn ensure_user(
     broker: &Broker,
     user: &User,
@@ -33,21 +51,97 @@ pub(super) async fn ensure_user(
     password: &Password,
 ) -> Result<(), BrokerError> {
     let hash = password_hash(owner, &password.text);
-    broker.metrics.broker_read();
-    let path = ["users", user.name.as_str()];
-    let existing: Option<answers::User> =
-        optional("read the user", broker.management.get(&path, &[]).await)?;
-    // RabbitMQ 4.4 does not show the hash: then a user that exists has the password, unless the password is new.
-    let has_password = existing.is_some_and(|existing| match existing.password_hash {
+    let existing = user_info(broker, &user.name).await?;
+    let tag = owner_tag(owner);
+    if let Some(existing) = &existing {
+        check_user(existing, &user.name, &tag, &hash, password)?;
+    }
+    let is_same = existing.as_ref().is_some_and(|existing| {
+        existing.tags == [tag.as_str()] && has_password(existing, &hash, password)
+    });
+    if !is_same {
+        broker.metrics.broker_write();
+        let params = UserParams::new(&user.name, &hash, &tag);
+        let path = ["users", user.name.as_str()];
+        done("set the user", broker.management.put(&path, &params).await)?;
+    }
+    ensure_limits(broker, user, existing.as_ref()).await
+}
+
+/// Whether the user has the password. RabbitMQ 4.4 does not show the hash: then a user that exists has it, unless the password is new.
+fn has_password(existing: &answers::User, hash: &str, password: &Password) -> bool {
+    match existing.password_hash.as_deref() {
         Some(existing) => existing == hash,
         None => !password.is_new,
-    });
-    if has_password {
+    }
+}
+
+/// Fails unless the user belongs to the room. A user without an owner belongs to whoever knows its password.
+fn check_user(
+    existing: &answers::User,
+    name: &str,
+    tag: &str,
+    hash: &str,
+    password: &Password,
+) -> Result<(), BrokerError> {
+    let conflict = |problem: &str| {
+        Err(BrokerError::Conflict(format!(
+            "user {name} exists already {problem}; it is left as it is: delete it if nobody needs it any more"
+        )))
+    };
+    let is_tagged = |tag: &String| tag.starts_with(OWNER_TAG);
+    if existing.tags.iter().any(|existing| existing == tag) {
+        Ok(())
+    } else if existing.tags.iter().any(is_tagged) {
+        conflict(
+            "and belongs to another ChatRoom, as of another cluster that uses this broker with another virtual host",
+        )
+    } else if has_password(existing, hash, password) {
+        Ok(())
+    } else {
+        conflict(&format!(
+            "and was not created by Papo's operator (it has no tag {OWNER_TAG})"
+        ))
+    }
+}
+
+/// Makes the user have these limits, so that one who has its password cannot take all connections of the broker.
+async fn ensure_limits(
+    broker: &Broker,
+    user: &User,
+    existing: Option<&answers::User>,
+) -> Result<(), BrokerError> {
+    for (limit, value) in [
+        ("max-connections", user.max_connections),
+        ("max-channels", user.max_channels),
+    ] {
+        if existing.and_then(|existing| existing.limit(limit)) == Some(value.into()) {
+            continue;
+        }
+        broker.metrics.broker_write();
+        let path = ["user-limits", user.name.as_str(), limit];
+        let params = json!({"value": value});
+        done(
+            "set the user's limits",
+            broker.management.put(&path, &params).await,
+        )?;
+    }
+    Ok(())
+}
+
+/// Removes the user, with its permissions and limits, unless it belongs to another room.
+pub(super) async fn remove_user(
+    broker: &Broker,
+    user: &User,
+    owner: &str,
+) -> Result<(), BrokerError> {
+    let existing = user_info(broker, &user.name).await?;
+    if !existing.is_some_and(|existing| existing.tags.contains(&owner_tag(owner))) {
         return Ok(());
     }
     broker.metrics.broker_write();
-    let params = UserParams::new(&user.name, &hash, "");
-    done("set the user", broker.management.put(&path, &params).await)
+    let path = ["users", user.name.as_str()];
+    done("remove the user", broker.management.delete(&path).await)
 }
 
 /// Makes the user have these permissions.
@@ -57,6 +151,8 @@ pub(super) async fn ensure_permissions(broker: &Broker, user: &User) -> Result<(
         configure,
         write,
         read,
+        max_connections: _,
+        max_channels: _,
     } = user;
     broker.metrics.broker_read();
     let path = ["permissions", broker.vhost(), name];

@@ -13,7 +13,7 @@ use axum::{
     Json, Router,
     body::Body,
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::{Method, StatusCode, Uri},
     response::{IntoResponse, Response},
     serve::ListenerExt,
 };
@@ -193,9 +193,67 @@ impl Inside {
         self.bindings.retain(|(from, to)| {
             !(kind == "exchanges" && from == name || kind == "queues" && to == name)
         });
+        if kind == "users" {
+            // As RabbitMQ: permissions and limits go with their user.
+            let limits = format!("{name} ");
+            self.objects.retain(|(kind, of), _| {
+                !(kind == "permissions" && of == name
+                    || kind == "user-limits" && of.starts_with(&limits))
+            });
+        }
         self.objects
             .remove(&(kind.to_owned(), name.to_owned()))
             .is_some()
+    }
+
+    /// A user with its limits.
+    fn user(&self, name: &str) -> Option<Value> {
+        let mut user = self
+            .objects
+            .get(&("users".to_owned(), name.to_owned()))?
+            .clone();
+        let limits = self
+            .objects
+            .iter()
+            .filter(|((kind, _), _)| kind == "user-limits");
+        let limits = limits.filter_map(|((_, of), value)| {
+            let limit = of.strip_prefix(name)?.strip_prefix(' ')?;
+            Some((limit.to_owned(), value.clone()))
+        });
+        user["limits"] = Value::Object(limits.collect());
+        Some(user)
+    }
+}
+
+/// Which names a list is asked for.
+struct NameQuery {
+    part: String,
+    is_regex: bool,
+}
+
+impl NameQuery {
+    fn of(uri: &Uri) -> Self {
+        let query = uri.query().unwrap_or_default();
+        let value = |key: &str| {
+            let mut pairs = query.split('&').filter_map(|pair| pair.split_once('='));
+            let found = pairs.find(|(name, _)| *name == key);
+            let value = found.map_or("", |(_, value)| value);
+            percent_decode_str(value).decode_utf8_lossy().into_owned()
+        };
+        Self {
+            part: value("name"),
+            is_regex: value("use_regex") == "true",
+        }
+    }
+
+    /// Of regular expressions it knows `^` and `\.`.
+    fn matches(&self, name: &str) -> bool {
+        if self.is_regex {
+            let prefix = self.part.trim_start_matches('^').replace('\\', "");
+            name.starts_with(&prefix)
+        } else {
+            name.contains(&self.part)
+        }
     }
 }
 
@@ -204,6 +262,7 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
     let body = axum::body::to_bytes(body, 1 << 20).await.expect("a body");
     let body: Value = serde_json::from_slice(&body).unwrap_or_default();
     let (method, path) = (parts.method, parts.uri.path().to_owned());
+    let query = NameQuery::of(&parts.uri);
     let is_write = method != Method::GET;
     if !broker.life.lock().expect("no panic").answers(is_write) {
         return StatusCode::INTERNAL_SERVER_ERROR.into_response();
@@ -237,9 +296,17 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
             inside.writes.push(format!("{method} {path}"));
         }
         match (method, steps.as_slice()) {
-            (Method::GET, ["queues", "/"]) => {
-                let queues: Vec<&Value> = inside.objects.iter().filter(|((kind, _), _)| kind == "queues").map(|(_, queue)| queue).collect();
-                Json(json!({"items": queues, "page": 1, "page_count": 1, "page_size": 500, "item_count": queues.len(), "total_count": queues.len(), "filtered_count": queues.len()})).into_response()
+            (Method::GET, [kind @ ("queues" | "exchanges"), "/"]) => {
+                let listed: Vec<&Value> = inside.objects.iter().filter(|((of, name), _)| of == kind && query.matches(name)).map(|(_, object)| object).collect();
+                Json(json!({"items": listed, "page": 1, "page_count": 1, "page_size": 500, "item_count": listed.len(), "total_count": listed.len(), "filtered_count": listed.len()})).into_response()
+            }
+            (Method::GET, ["users", name]) => match inside.user(name) {
+                Some(user) => Json(user).into_response(),
+                None => StatusCode::NOT_FOUND.into_response(),
+            },
+            (Method::PUT, ["user-limits", user, limit @ ("max-connections" | "max-channels")]) => {
+                inside.objects.insert(("user-limits".to_owned(), format!("{user} {limit}")), body["value"].clone());
+                StatusCode::NO_CONTENT.into_response()
             }
             (Method::GET, ["queues", "/", queue, "bindings"]) => {
                 let binding = |(from, to): &(String, String)| json!({"source": from, "destination": to, "vhost": "/", "destination_type": "queue", "routing_key": "message", "arguments": {}, "properties_key": "message"});
@@ -278,7 +345,11 @@ fn one(inside: &mut Inside, method: &Method, kind: &str, name: &str, mut body: V
             body["vhost"] = json!("/");
             match kind {
                 "queues" => body["type"] = body["arguments"]["x-queue-type"].clone(),
-                "users" => body["tags"] = json!([]),
+                "users" => {
+                    let tags = body["tags"].as_str().unwrap_or_default();
+                    let tags = tags.split(',').filter(|tag| !tag.is_empty());
+                    body["tags"] = tags.collect();
+                }
                 "permissions" => body["user"] = json!(name),
                 _ => {}
             }

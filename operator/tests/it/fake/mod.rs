@@ -83,7 +83,12 @@ struct Operator {
 
 impl Fixture {
     pub(crate) async fn new(room: Value) -> Self {
-        Self::with_policy(room, Policy::default()).await
+        // Each reconcile looks through the virtual host, so that none has to be waited for.
+        let policy = Policy {
+            inspection_period: Duration::ZERO,
+            ..Policy::default()
+        };
+        Self::with_policy(room, policy).await
     }
 
     /// With other bounds on brokers.
@@ -188,6 +193,13 @@ impl Fixture {
         // RabbitMQ's salted SHA-256 in base64; the salt is the first four bytes of the room's uid and of "papo".
         let salt: Vec<u8> = b"u-1papo"[..4].to_vec();
         hash == base64_encoded_salted_password_hash_sha256(&salt, &password)
+    }
+
+    /// Paths of the room's children in the cluster.
+    pub(crate) fn children(&self) -> Vec<String> {
+        let mut paths = self.cluster.paths();
+        paths.retain(|path| path.ends_with("/chat-geral"));
+        paths
     }
 
     /// Every object, without random values and versions.

@@ -1,13 +1,18 @@
 //! Receiving signals: a queue of this server's own, which the broker deletes with its connection.
+//!
+//! The server draws the queue's name among those of the room, and draws again if another server has it. The broker could name the queue,
+//! but the right to create queues that the broker names has no bound.
 
 use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use lapin::{
+    Channel, ErrorKind,
     options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
-use papo_protocol::topology;
+use papo_protocol::topology::{self, MANY_SIGNAL_QUEUES, SIGNAL_QUEUES};
+use rand::RngExt;
 use tokio::{
     sync::broadcast,
     time::{sleep, timeout},
@@ -26,6 +31,11 @@ pub(super) const SIGNAL_BUFFER: usize = 256;
 /// How long to wait for a signal before the queue is bound again: an exchange that was deleted and declared again has lost the
 /// binding, and the broker does not tell. Every server reports its presence more often than this.
 const BIND_AGAIN: Duration = Duration::from_secs(12);
+
+/// How many names are tried. The first half is drawn among the names of small rooms, which are all that a server of such a room may use.
+const NAMES_TRIED: u32 = 16;
+/// AMQP's reply code for a queue that another connection has, or that is not exclusive.
+const RESOURCE_LOCKED: u16 = 405;
 
 /// Receives signals for ever, and reconnects when the connection is lost.
 pub(super) async fn receive(objects: Arc<Objects>, received: broadcast::Sender<Signal>) {
@@ -47,20 +57,12 @@ async fn receive_once(
     received: &broadcast::Sender<Signal>,
     backoff: &mut Backoff,
 ) -> Result<(), ReadError> {
-    let channel = objects.channel().await?;
+    let (channel, queue) = declare(objects).await?;
     let exchange = topology::exchange(objects.room());
     let explain = |error: lapin::Error| objects.explain(&error, &exchange);
-    let options = QueueDeclareOptions {
-        exclusive: true,
-        auto_delete: true,
-        ..Default::default()
-    };
-    let queue = in_time(channel.queue_declare("".into(), options, FieldTable::default()))
-        .await?
-        .map_err(explain)?;
     let bind = || {
         channel.queue_bind(
-            queue.name().clone(),
+            queue.as_str().into(),
             exchange.as_str().into(),
             topology::SIGNAL_BINDING.into(),
             QueueBindOptions::default(),
@@ -74,7 +76,7 @@ async fn receive_once(
         ..Default::default()
     };
     let consuming = channel.basic_consume(
-        queue.name().clone(),
+        queue.as_str().into(),
         "".into(),
         options,
         FieldTable::default(),
@@ -95,4 +97,38 @@ async fn receive_once(
             Err(_) => in_time(bind()).await?.map_err(explain)?,
         }
     }
+}
+
+/// Declares a queue under a name that no other server has, on a new channel.
+async fn declare(objects: &Objects) -> Result<(Channel, String), ReadError> {
+    for attempt in 0..NAMES_TRIED {
+        let numbers = if attempt < NAMES_TRIED / 2 {
+            0..SIGNAL_QUEUES
+        } else {
+            SIGNAL_QUEUES..MANY_SIGNAL_QUEUES
+        };
+        let number = rand::rng().random_range(numbers);
+        let name = topology::signal_queue(objects.room(), number);
+        let channel = objects.channel().await?;
+        let options = QueueDeclareOptions {
+            exclusive: true,
+            auto_delete: true,
+            ..Default::default()
+        };
+        let declared =
+            in_time(channel.queue_declare(name.as_str().into(), options, FieldTable::default()));
+        match declared.await? {
+            Ok(_) => return Ok((channel, name)),
+            Err(error) if is_taken(&error) => {}
+            Err(error) => return Err(objects.explain(&error, &name)),
+        }
+    }
+    Err(ReadError::Unavailable(format!(
+        "{NAMES_TRIED} names of signal queues are in use"
+    )))
+}
+
+/// Whether the queue belongs to another connection. The broker has closed the channel then.
+fn is_taken(error: &lapin::Error) -> bool {
+    matches!(error.kind(), ErrorKind::ProtocolError(protocol) if protocol.get_id() == RESOURCE_LOCKED)
 }

@@ -1,0 +1,109 @@
+//! Policies: what bounds a room's log, and the signal queues of all rooms.
+
+use serde_json::{Map, Value, json};
+
+use super::{
+    answers,
+    request::{done, optional},
+};
+use crate::{
+    broker::Broker,
+    desired::{LogPolicy, SIGNAL_QUEUE_PATTERN, signal_policies},
+    error::BrokerError,
+};
+
+/// Above the policies of people who leave the priority at zero.
+const PRIORITY: i32 = 10;
+
+/// A policy as it should be.
+struct Policy<'a> {
+    name: &'a str,
+    pattern: &'a str,
+    apply_to: &'a str,
+    definition: Map<String, Value>,
+}
+
+/// Makes the policy bound the log as the spec says.
+pub(super) async fn ensure_log_policy(
+    broker: &Broker,
+    policy: &LogPolicy,
+) -> Result<(), BrokerError> {
+    let LogPolicy {
+        name,
+        pattern,
+        retention,
+    } = policy;
+    let mut definition =
+        Map::from_iter([("max-length-bytes".to_owned(), json!(retention.max_bytes))]);
+    if let Some(age) = &retention.max_age {
+        definition.insert("max-age".to_owned(), json!(age));
+    }
+    let policy = Policy {
+        name,
+        pattern,
+        apply_to: "streams",
+        definition,
+    };
+    ensure(broker, policy).await
+}
+
+/// Makes the policies bound the signal queues of the virtual host.
+pub(super) async fn ensure_signal_policies(broker: &Broker) -> Result<(), BrokerError> {
+    for policy in signal_policies() {
+        let policy = Policy {
+            name: policy.name,
+            pattern: SIGNAL_QUEUE_PATTERN,
+            apply_to: policy.apply_to,
+            definition: policy.definition,
+        };
+        ensure(broker, policy).await?;
+    }
+    Ok(())
+}
+
+/// Removes the policies of the signal queues.
+pub(super) async fn remove_signal_policies(broker: &Broker) -> Result<(), BrokerError> {
+    for policy in signal_policies() {
+        remove_policy(broker, policy.name).await?;
+    }
+    Ok(())
+}
+
+/// Removes a policy.
+pub(super) async fn remove_policy(broker: &Broker, name: &str) -> Result<(), BrokerError> {
+    broker.metrics.broker_write();
+    let path = ["policies", broker.vhost(), name];
+    done("remove the policy", broker.management.delete(&path).await)
+}
+
+async fn ensure(broker: &Broker, policy: Policy<'_>) -> Result<(), BrokerError> {
+    let Policy {
+        name,
+        pattern,
+        apply_to,
+        definition,
+    } = policy;
+    broker.metrics.broker_read();
+    let path = ["policies", broker.vhost(), name];
+    let existing: Option<answers::Policy> =
+        optional("read the policy", broker.management.get(&path, &[]).await)?;
+    let same = existing.is_some_and(|existing| {
+        existing.pattern == pattern
+            && existing.apply_to == apply_to
+            && existing.definition().as_ref() == Some(&definition)
+    });
+    if same {
+        return Ok(());
+    }
+    let params = json!({
+        "pattern": pattern,
+        "apply-to": apply_to,
+        "priority": PRIORITY,
+        "definition": definition,
+    });
+    broker.metrics.broker_write();
+    done(
+        "set the policy",
+        broker.management.put(&path, &params).await,
+    )
+}

@@ -11,5 +11,6 @@ mod fields;
 mod golden;
 mod hosts;
 mod process;
+mod rabbitmq;
 mod reconcile;
 mod unreadable;

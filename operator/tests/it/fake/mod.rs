@@ -32,6 +32,7 @@ use papo_operator::{
     metrics::Metrics,
     rooms::Rooms,
 };
+use prometheus_client::{encoding::text::encode, registry::Registry};
 use rabbitmq_http_client::password_hashing::base64_encoded_salted_password_hash_sha256;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -134,6 +135,20 @@ impl Fixture {
             .await
             .expect("a reconcile ends")
             .map(drop)
+    }
+
+    /// Writes to brokers, of which the metrics know.
+    pub(crate) fn broker_writes(&self) -> u64 {
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        self.operator
+            .context
+            .clients
+            .metrics
+            .register(&mut registry);
+        encode(&mut text, &registry).expect("text");
+        let writes = r#"papo_operator_broker_requests_total{access="write"} "#;
+        let count = text.lines().find_map(|line| line.strip_prefix(writes));
+        count.map_or(0, |count| count.parse().expect("a number"))
     }
 
     /// When a reconcile last finished.

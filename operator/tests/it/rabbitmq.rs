@@ -1,0 +1,143 @@
+//! The credentials of a room's servers in wrong hands, on a real RabbitMQ: the operator sets permissions, limits and policies, and then somebody
+//! does with the credentials what they can.
+
+mod attack;
+mod vhost;
+
+use std::time::{Duration, Instant};
+
+use papo_protocol::topology;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, MutexGuard};
+
+use crate::fake::{BROKER_SECRET, Fixture, ROOM, room};
+use attack::Attacker;
+use vhost::Vhost;
+
+const EXCHANGE: &str = "papo.team.geral";
+const SECRET: &str = "/api/v1/namespaces/team/secrets/chat-geral";
+/// What nobody uses must be gone in this time.
+const MINUTE: Duration = Duration::from_mins(1);
+/// The tests have the same user, which is known in all virtual hosts.
+static ONE_AT_A_TIME: Mutex<()> = Mutex::const_new(());
+
+async fn alone() -> MutexGuard<'static, ()> {
+    ONE_AT_A_TIME.lock().await
+}
+
+/// An operator with a room in a virtual host of its own.
+async fn operator(vhost: &Vhost, uid: &str) -> Fixture {
+    let mut room = room(json!({}));
+    room["metadata"]["uid"] = json!(uid);
+    let fixture = Fixture::new(room).await;
+    fixture.cluster.put(BROKER_SECRET, vhost.secret());
+    fixture
+}
+
+/// Deletes the room, and checks that nothing of it is left on the broker.
+async fn delete(mut fixture: Fixture, vhost: Vhost) {
+    fixture.cluster.edit(ROOM, |room| {
+        room["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    });
+    for _ in 0..3 {
+        if fixture.cluster.get(ROOM).is_some() {
+            fixture.reconcile().await.expect("a reconcile");
+        }
+    }
+    assert!(fixture.cluster.get(ROOM).is_none());
+    for kind in ["queues", "exchanges", "policies"] {
+        let left: Vec<String> = vhost.names(kind).await;
+        let left: Vec<&String> = left
+            .iter()
+            .filter(|name| name.starts_with("papo."))
+            .collect();
+        assert!(left.is_empty(), "{kind}: {left:?}");
+    }
+    vhost.delete().await;
+}
+
+fn password(fixture: &Fixture) -> String {
+    let secret = fixture.cluster.get(SECRET).expect("the room's Secret");
+    let encoded = secret["data"]["password"].clone();
+    let bytes: k8s_openapi::ByteString = serde_json::from_value(encoded).expect("bytes");
+    String::from_utf8(bytes.0).expect("text")
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and PAPO_TEST_MANAGEMENT"]
+async fn stolen_credentials_are_bounded_and_leave_nothing_after_a_minute() {
+    let _alone = alone().await;
+    let vhost = Vhost::create().await;
+    let mut fixture = operator(&vhost, "u-1").await;
+    fixture.settle().await;
+    let writes = fixture.broker_writes();
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(fixture.broker_writes(), writes, "a steady state");
+    vhost.put_other_room().await;
+
+    let attacker = Attacker::connect(&vhost, EXCHANGE, &password(&fixture)).await;
+    attacker.works_as_a_server(&log_of(&fixture)).await;
+    attacker.cannot_reach_another_room().await;
+    // 256 queues of all types under the names that a server may use, and not one more.
+    assert_eq!(
+        attacker.create_500_queues().await,
+        usize::from(topology::SIGNAL_QUEUES)
+    );
+    attacker.create_an_exchange().await;
+    attacker.publish_200_mb().await;
+    for kind in ["classic", "quorum"] {
+        let held = vhost.largest_queue(kind).await;
+        assert!(held <= 1_000_000, "{held} bytes in a {kind} queue");
+    }
+    let connections = attacker.open_300_connections().await;
+    assert_eq!(connections, 15, "with the one that was open, 16");
+    let channels = attacker.open_300_channels().await;
+    // The limit is 128, and the broker counts with a delay.
+    assert!(channels < 200, "{channels} channels");
+
+    attacker.hang_up().await;
+    let began = Instant::now();
+    // The broker's part, without the operator.
+    vhost
+        .until(MINUTE, "queue other than a stream", async || {
+            vhost
+                .leftovers()
+                .await
+                .iter()
+                .all(|(_, kind)| kind == "stream")
+        })
+        .await;
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(vhost.leftovers().await, []);
+    assert!(began.elapsed() < MINUTE, "{:?}", began.elapsed());
+    assert_eq!(fixture.cluster.condition("BrokerReady").0, "True");
+    vhost.delete_other_room().await;
+    delete(fixture, vhost).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and PAPO_TEST_MANAGEMENT"]
+async fn cluster_leaves_the_user_of_another_virtual_host() {
+    let _alone = alone().await;
+    let (ours, theirs) = (Vhost::create().await, Vhost::create().await);
+    let mut first = operator(&theirs, "u-1").await;
+    first.settle().await;
+    let before = theirs.user(EXCHANGE).await;
+
+    let mut second = operator(&ours, "u-2").await;
+    second.reconcile().await.expect_err("a conflict");
+    let (status, reason, message) = second.cluster.condition("BrokerReady");
+    assert_eq!((status.as_str(), reason.as_str()), ("False", "Conflict"));
+    assert!(message.contains("belongs to another ChatRoom"), "{message}");
+    delete(second, ours).await;
+    assert_eq!(theirs.user(EXCHANGE).await, before);
+    delete(first, theirs).await;
+}
+
+fn log_of(fixture: &Fixture) -> String {
+    let status: Value = fixture.cluster.status();
+    format!(
+        "{EXCHANGE}.log.{}",
+        status["epoch"].as_str().expect("an epoch")
+    )
+}

@@ -19,6 +19,8 @@ use crate::{
 const LONG: u64 = 300_000;
 /// Clients that resume at its beginning.
 const RESUMES: usize = 8;
+/// How many times as long a page may take beside them as alone: it waits for a few steps of theirs, not for all that they read.
+const SLOWER: u32 = 50;
 
 /// Stores records as servers do that have read the log up to a few records before.
 async fn store(broker: &impl Broker) {
@@ -164,7 +166,8 @@ async fn reads_of_the_past_are_bounded() {
         "a page: {alone:?} alone, {slowest:?} at most beside {RESUMES} resumes; memory: {memory} kB, {most} kB at most; \
          {read} records read, {stopped_at} when the clients had gone; processor time in the second after that: {idle:?}"
     );
-    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+    let bound = Duration::from_secs(1).max(SLOWER * alone);
+    assert!(slowest < bound, "{slowest:?}, alone {alone:?}");
     assert!(
         most < memory + 40_000,
         "{memory} kB before, {most} kB at most"

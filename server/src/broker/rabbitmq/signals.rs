@@ -7,7 +7,7 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use lapin::{
-    Channel, ErrorKind,
+    ErrorKind,
     options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
@@ -19,7 +19,7 @@ use tokio::{
 };
 use tracing::debug;
 
-use super::objects::{Objects, in_time};
+use super::objects::{Objects, OwnChannel, in_time};
 use crate::{
     backoff::Backoff,
     broker::{ReadError, Signal},
@@ -100,7 +100,7 @@ async fn receive_once(
 }
 
 /// Declares a queue under a name that no other server has, on a new channel.
-async fn declare(objects: &Objects) -> Result<(Channel, String), ReadError> {
+async fn declare(objects: &Objects) -> Result<(OwnChannel, String), ReadError> {
     for attempt in 0..NAMES_TRIED {
         let numbers = if attempt < NAMES_TRIED / 2 {
             0..SIGNAL_QUEUES

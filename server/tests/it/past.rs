@@ -98,7 +98,7 @@ async fn scroll_back(wire: &mut Wire, pages: u32, epoch: &Value) -> Duration {
         let messages = page["messages"].as_array().expect("messages");
         let first = messages[0]["offset"].as_u64().expect("an offset");
         assert_eq!(messages.len(), 50);
-        assert!(before - first < 55, "from {first} to {before}");
+        assert!(before - first < 100, "from {first} to {before}");
         before = first;
     }
     slowest
@@ -135,7 +135,8 @@ async fn reads_of_the_past_are_bounded() {
     let epoch = &history["epoch"];
     let alone = scroll_back(&mut ana, 20, epoch).await;
     let read = metric(&server, "papo_past_records_read_total").await;
-    assert!(read <= 20 * 155, "{read} records for 20 pages of 50");
+    // Each page and the records before it, and some of them twice: a log has holes, and a page that lacks a message is read on.
+    assert!(read <= 20 * 300, "{read} records for 20 pages of 50");
 
     let (memory, _) = usage(&server);
     let mut resumes = tokio::task::JoinSet::new();

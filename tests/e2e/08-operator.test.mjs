@@ -101,7 +101,8 @@ describe("figures", () => {
     const reconciles = now.reconciles - before.reconciles;
     const reads = (now.reads - before.reads) / reconciles;
     t.diagnostic(`${reads.toFixed(1)} broker reads per reconcile, over ${reconciles} reconciles`);
-    assert.ok(reads <= 7, `${reads} broker reads per reconcile`);
+    // Six of its own, and four more, at most every 15 s, for the virtual host with all its rooms.
+    assert.ok(reads <= 10, `${reads} broker reads per reconcile`);
     assert.equal(now.writes, before.writes, "nothing was written to the broker");
     assert.equal(now.clusterWrites, before.clusterWrites, "nothing was written to the API server");
   });

@@ -63,9 +63,10 @@ describe("helm uninstall with rooms left", () => {
     try {
       const left = await broker.exchange(GOES);
       assert.ok(left, "without an operator the objects stay on the broker");
-      // The exchange still belongs to the deleted room, so the operator would report a conflict. The test deletes it, as an administrator
-      // would.
+      // Exchange and user still belong to the deleted room, so the operator would report a conflict. The test deletes them, as an
+      // administrator would.
       await broker.deleteExchange(GOES);
+      await broker.deleteUser(GOES);
       await create(room(GOES));
       await remove(GOES);
       assert.deepEqual(await broker.belongings(GOES), []);

@@ -29,8 +29,8 @@ export class Broker extends Management {
     return (await this.call("GET", `exchanges/${VHOST}/${exchangeOf(room)}/bindings/source`)) ?? [];
   }
 
-  deleteExchange(room) {
-    return this.call("DELETE", `exchanges/${VHOST}/${exchangeOf(room)}`);
+  deleteUser(room) {
+    return this.call("DELETE", `users/${exchangeOf(room)}`);
   }
 
   deleteQueue(name) {

@@ -1,11 +1,6 @@
 // Runs each attack beside honest members, and prints a table of what the attacker got and what the honest members noticed.
 
-import { mkdirSync, writeFileSync } from "node:fs";
-import { cpus } from "node:os";
-import { parseArgs } from "node:util";
-
-import { LocalBroker } from "../lib/broker.mjs";
-import { binary } from "../lib/server.mjs";
+import { choose, commandLine, inCluster, onLoopback, runTrials } from "../lib/trials.mjs";
 import { clusterAttacks, loopbackAttacks } from "./attacks.mjs";
 import { longRoom } from "./lib/long-log.mjs";
 import { clusterTable, table } from "./lib/report.mjs";
@@ -41,16 +36,10 @@ const options = {
   help: { type: "boolean", short: "h", default: false },
 };
 
-const { values } = parse();
+const line = commandLine("attack", USAGE, options);
+const { values, number } = line;
 const attacks = await (values.cluster ? clusterAttacks() : loopbackAttacks());
-if (values.list) {
-  for (const { number, title, quick } of attacks) console.log(`${number.padStart(4)}  ${title}${quick ? "  (quick)" : ""}`);
-  process.exit();
-}
-const only = values["all-at-once"] ? ["all"] : values.only?.split(",");
-const unknown = only?.filter((number) => !attacks.some((attack) => attack.number === number)) ?? [];
-if (unknown.length) fail(`there is no attack ${unknown}; --list prints them`);
-const chosen = attacks.filter((attack) => (only ? only.includes(attack.number) : !values.quick || attack.quick));
+const chosen = choose("attack", attacks, values["all-at-once"] ? ["all"] : values.only?.split(","), line);
 const settings = {
   quick: values.quick,
   alone: number("alone", values.quick ? 4 : 10),
@@ -58,75 +47,21 @@ const settings = {
   records: number("records", values.quick ? 60_000 : 300_000),
   flags: values["server-flag"],
 };
+await runTrials(chosen, await (values.cluster ? cluster() : loopback()), settings, line);
 
-const run = await (values.cluster ? inCluster() : onLoopback());
-let status = 1;
-try {
-  console.log(run.machine);
-  const rows = [];
-  for (const attack of chosen) {
-    process.stdout.write(`${attack.number.padStart(4)}  ${attack.title} ... `);
-    const row = await run.make(attack);
-    rows.push(row);
-    console.log(row.ok ? `ok (${row.seconds} s)` : "FAILED");
-    for (const line of row.faults) console.log(`        ${line}`);
-  }
-  const text = run.table(rows);
-  console.log(`\n${text}`);
-  const name = values.cluster ? "cluster" : "loopback";
-  mkdirSync(values.out, { recursive: true });
-  writeFileSync(`${values.out}/${name}.md`, text);
-  writeFileSync(`${values.out}/${name}.json`, JSON.stringify({ machine: run.machine, settings, rows }, null, 2));
-  const passed = rows.filter(({ ok }) => ok).length;
-  console.log(`${passed} passed, ${rows.length - passed} failed`);
-  status = passed === rows.length && passed > 0 ? 0 : 1;
-} finally {
-  await run.end();
-}
-process.exit(status);
-
-async function onLoopback() {
-  const broker = await LocalBroker.start();
-  const machine = `${cpus().length} x ${cpus()[0].model}, RabbitMQ ${await broker.version()}, Node ${process.versions.node}, ${binary()}`;
+async function loopback() {
+  const { broker, ...run } = await onLoopback();
   let long;
   /** The room with the long log, which attacks share. */
   const longLog = () => (long ??= longRoom(broker, settings.records));
   return {
-    machine,
+    ...run,
     make: async (attack) => trial(attack, settings, broker, attack.needsLongLog ? await longLog() : {}),
-    table: (rows) => table(rows, settings, machine),
-    end: () => broker.stop(),
+    table: (rows) => table(rows, settings, run.machine),
   };
 }
 
-/** Installs the chart in the same way as the end-to-end tests. */
-async function inCluster() {
-  const [{ begin, end }, { kubectl }] = await Promise.all(["../lib/cluster/release.mjs", "../lib/cluster/kubectl.mjs"].map((module) => import(module)));
-  await begin();
-  const { serverVersion } = JSON.parse(await kubectl("version", "-o", "json"));
-  const machine = `Kubernetes ${serverVersion.gitVersion} on ${cpus().length} x ${cpus()[0].model}`;
-  return { machine, make: clusterTrial, table: (rows) => clusterTable(rows, machine), end };
-}
-
-function parse() {
-  try {
-    const parsed = parseArgs({ options });
-    if (parsed.values.help) {
-      console.log(USAGE);
-      process.exit();
-    }
-    return parsed;
-  } catch (error) {
-    return fail(error.message);
-  }
-}
-
-function number(name, otherwise) {
-  const value = Number(values[name] ?? otherwise);
-  return Number.isFinite(value) && value > 0 ? value : fail(`--${name} is a number above 0, not '${values[name]}'`);
-}
-
-function fail(why) {
-  console.error(`attack: ${why}\n\n${USAGE}`);
-  process.exit(2);
+async function cluster() {
+  const run = await inCluster();
+  return { ...run, make: clusterTrial, table: (rows) => clusterTable(rows, run.machine) };
 }

@@ -342,6 +342,26 @@ impl Metrics {
     }
 }
 
+/// Counts in a gauge until it is dropped.
+pub(crate) struct Counted<'a> {
+    gauge: &'a Gauge,
+    /// What the gauge showed before.
+    pub(crate) before: i64,
+}
+
+impl<'a> Counted<'a> {
+    pub(crate) fn new(gauge: &'a Gauge) -> Self {
+        let before = gauge.inc();
+        Self { gauge, before }
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
 /// Registers `papo_client_memory_bytes`, which is read whenever the metrics are.
 pub(crate) fn register_client_memory(
     registry: &mut Registry,

@@ -16,14 +16,19 @@ pub struct InvalidHostPattern;
 impl HostPattern {
     /// Whether `host`, without a port, is this host or one below the domain.
     pub fn matches(&self, host: &str) -> bool {
-        let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
-        match self.0.strip_prefix('*') {
-            // With its dot, so that `*.a.example` matches neither `a.example` nor `ba.example`.
-            Some(domain) => host
-                .strip_suffix(domain)
-                .is_some_and(|labels| !labels.is_empty()),
-            None => host == self.0,
-        }
+        is_host_of(&self.0, host)
+    }
+}
+
+/// Whether `host`, without a port, is that of a pattern in lower case, or one below its domain.
+pub fn is_host_of(pattern: &str, host: &str) -> bool {
+    let host = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    match pattern.strip_prefix('*') {
+        // With its dot, so that `*.a.example` matches neither `a.example` nor `ba.example`.
+        Some(domain) => host
+            .strip_suffix(domain)
+            .is_some_and(|labels| !labels.is_empty()),
+        None => host == pattern,
     }
 }
 

@@ -18,7 +18,7 @@ mod room;
 pub mod topology;
 
 pub use epoch::{Epoch, InvalidEpoch};
-pub use host::{HostPattern, InvalidHostPattern};
+pub use host::{HostPattern, InvalidHostPattern, is_host_of};
 pub use launch::{BrokerUrl, InvalidBrokerUrl, Launch};
 pub use limits::Limits;
 pub use position::{InvalidPosition, Position};

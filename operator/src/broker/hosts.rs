@@ -2,6 +2,8 @@
 
 use std::{convert::Infallible, str::FromStr};
 
+use papo_protocol::is_host_of;
+
 /// A host that rooms may name as their broker: an exact name or address, or `*.SUFFIX` for every name below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostPattern(String);
@@ -9,12 +11,7 @@ pub struct HostPattern(String);
 impl HostPattern {
     /// Whether this is the host, whatever the case of its letters.
     pub fn matches(&self, host: &str) -> bool {
-        let host = host.to_ascii_lowercase();
-        let host = host.strip_suffix('.').unwrap_or(&host);
-        match self.0.strip_prefix('*') {
-            Some(suffix) => host.len() > suffix.len() && host.ends_with(suffix),
-            None => host == self.0,
-        }
+        is_host_of(&self.0, host)
     }
 
     /// Whether the pattern was left empty, as in an empty variable.

@@ -5,15 +5,13 @@
 //! - When the queue is full, the key that waits for most loses its latest request to a key that waits for less.
 //! - A turn ends when it is dropped, and so does waiting for one.
 
-use std::{
-    collections::VecDeque,
-    fmt,
-    sync::{Arc, atomic::AtomicI64},
-};
+use std::{collections::VecDeque, fmt, sync::Arc};
 
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
+
+use crate::metrics::Counted;
 
 /// Reads of the past that run at once: only they cost the broker work for a single client.
 const AT_ONCE: usize = 4;
@@ -155,22 +153,6 @@ impl<K: Key> Drop for Turn<K> {
 impl<K: Key> fmt::Debug for Turn<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Turn").finish_non_exhaustive()
-    }
-}
-
-/// Counts in a gauge until it is dropped.
-struct Counted<'a>(&'a Gauge<i64, AtomicI64>);
-
-impl<'a> Counted<'a> {
-    fn new(gauge: &'a Gauge<i64, AtomicI64>) -> Self {
-        gauge.inc();
-        Self(gauge)
-    }
-}
-
-impl Drop for Counted<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
     }
 }
 

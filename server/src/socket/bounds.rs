@@ -29,7 +29,6 @@ const ADDRESS_TYPING: (u32, u32) = (10, 20);
 const ADDRESS_HISTORY: u32 = 10;
 /// Log lines about rejections, per second and at once.
 const LOGGED: (u32, u32) = (1, 20);
-
 /// Longest message of such a log line, in characters.
 const LOGGED_LENGTH: usize = 200;
 
@@ -75,32 +74,38 @@ impl Bounds {
 
     /// Whether a sender may send a message now.
     pub(super) fn message(&self, sender: &SenderId, address: Address) -> Result<(), Rejection> {
-        let now = Instant::now();
-        let of_sender = self.sender_messages.take(sender, 1, now);
-        self.check(Bound::SenderMessages, of_sender)?;
-        let of_address = self.address_messages.take(&address, 1, now);
-        self.check(Bound::AddressMessages, of_address)
+        self.take(
+            (&self.sender_messages, Bound::SenderMessages, sender),
+            (&self.address_messages, Bound::AddressMessages, address),
+        )
     }
 
     /// Whether a sender may request history now.
     pub(super) fn history(&self, sender: &SenderId, address: Address) -> Result<(), Rejection> {
-        let now = Instant::now();
-        let of_sender = self.sender_history.take(sender, 1, now);
-        self.check(Bound::SenderHistory, of_sender)?;
-        let of_address = self.address_history.take(&address, 1, now);
-        self.check(Bound::AddressHistory, of_address)
+        self.take(
+            (&self.sender_history, Bound::SenderHistory, sender),
+            (&self.address_history, Bound::AddressHistory, address),
+        )
     }
 
     /// Whether a sender may send a typing signal now.
     pub(super) fn typing(&self, sender: &SenderId, address: Address) -> bool {
+        let taken = self.take(
+            (&self.sender_typing, Bound::SenderTyping, sender),
+            (&self.address_typing, Bound::AddressTyping, address),
+        );
+        taken.is_ok()
+    }
+
+    /// Takes one of the rate of a sender, and of that of its address.
+    fn take(
+        &self,
+        (of_sender, sender_bound, sender): (&Rates<SenderId>, Bound, &SenderId),
+        (of_address, address_bound, address): (&Rates<Address>, Bound, Address),
+    ) -> Result<(), Rejection> {
         let now = Instant::now();
-        let of_sender = self.sender_typing.take(sender, 1, now);
-        let check = || {
-            self.check(Bound::SenderTyping, of_sender)?;
-            let of_address = self.address_typing.take(&address, 1, now);
-            self.check(Bound::AddressTyping, of_address)
-        };
-        check().is_ok()
+        self.check(sender_bound, of_sender.take(sender, 1, now))?;
+        self.check(address_bound, of_address.take(&address, 1, now))
     }
 
     /// Whether an address may send a text of so many bytes now.
@@ -149,8 +154,9 @@ impl Bounds {
         ))
     }
 
-    /// Logs a rejection with its address, at a bounded rate.
-    pub(super) fn log(&self, code: Code, address: Address, message: &str) {
+    /// Counts a rejection, and logs it with its address at a bounded rate.
+    pub(super) fn reject(&self, code: Code, address: Address, message: &str) {
+        self.metrics.rejected(code);
         if self.log.lock().take(Instant::now()).is_err() {
             self.not_logged.fetch_add(1, Ordering::Relaxed);
             return;

@@ -35,11 +35,10 @@ impl<B: Broker> SocketServer<B> {
             // Waiting and reading for the client end with the connection.
             let admitted = connecting.while_open(admitted).await;
             if let Some(Err(rejection)) = admitted {
-                server.metrics.rejected(rejection.code);
                 let address = connecting.place.address;
                 server
                     .bounds
-                    .log(rejection.code, address, &rejection.message);
+                    .reject(rejection.code, address, &rejection.message);
                 let mut state = connecting.state.lock();
                 if matches!(*state, State::Connecting) {
                     *state = State::Opened;
@@ -57,18 +56,18 @@ impl<B: Broker> SocketServer<B> {
     ) -> Result<(), Rejection> {
         self.has_room()?;
         self.bounds.has_place(&connection.place)?;
+        let address = connection.place.address;
         let ConnectAuth { member, resume } =
             ConnectAuth::parse(auth, &self.launch.room, &self.launch.limits)?;
-        let turn = self.joins.turn(connection.place.address).await;
+        let turn = self.joins.turn(address).await;
         turn.inspect_err(|_| self.metrics.exceeded(Bound::JoinQueue))?;
         if resume
             .as_ref()
             .is_some_and(|resume| self.room.is_past(resume))
         {
-            let address = connection.place.address;
             self.bounds.history(&member.sender, address)?;
         }
-        let requester = requester(connection.place.address);
+        let requester = requester(address);
         let entered = self.room.enter(member, resume.as_ref(), requester);
         let (history, membership) = entered.await?;
         let session = Arc::new(Session::new(membership.member().clone()));

@@ -51,11 +51,10 @@ pub(super) fn handle<B: Broker>(
         )),
     };
     if let Err(rejection) = handled {
-        server.metrics.rejected(rejection.code);
         let address = connection.place.address;
         server
             .bounds
-            .log(rejection.code, address, &rejection.message);
+            .reject(rejection.code, address, &rejection.message);
         answer(
             server,
             session,

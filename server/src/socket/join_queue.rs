@@ -20,6 +20,7 @@ use tokio::{
 use crate::{
     address::Address,
     chat::{Rate, Rejection},
+    metrics::Counted,
 };
 
 /// Clients that may join in a second, and at once.
@@ -40,15 +41,6 @@ struct Turns {
     by_address: HashMap<Address, VecDeque<oneshot::Sender<()>>>,
     /// The addresses of `by_address`, the next one first.
     ring: VecDeque<Address>,
-}
-
-/// A place in the queue, until it is dropped.
-struct Place<'a>(&'a Gauge);
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.dec();
-    }
 }
 
 impl JoinQueue {
@@ -72,9 +64,8 @@ impl JoinQueue {
 
     /// Waits for the client's turn. Dropping the future gives the place up.
     pub(super) async fn turn(&self, address: Address) -> Result<(), Rejection> {
-        let is_full = self.waiting.inc() >= MOST;
-        let _place = Place(&self.waiting);
-        if is_full {
+        let waits = Counted::new(&self.waiting);
+        if waits.before >= MOST {
             return Err(Rejection::new(
                 Code::Unavailable,
                 "too many clients are joining; try again in a few seconds",

@@ -152,20 +152,18 @@ impl<B: Broker> SocketServer<B> {
         };
         self.metrics.exceeded(bound);
         if let Some(who) = rejected {
-            self.metrics.rejected(Code::ServerFull);
             let message = format!("{who} as many sockets as it may have");
             self.bounds
-                .log(Code::ServerFull, peer.ip().into(), &message);
+                .reject(Code::ServerFull, peer.ip().into(), &message);
         }
     }
 
     /// Counts a connection that was closed because the server keeps too much for the clients of its address, or for all.
     fn reject_memory(&self, connection: &Connection) {
         self.metrics.exceeded(Bound::ClientMemory);
-        self.metrics.rejected(Code::Unavailable);
         let message = "the server keeps too much for clients of this address, or for all";
         self.bounds
-            .log(Code::Unavailable, connection.place.address, message);
+            .reject(Code::Unavailable, connection.place.address, message);
     }
 
     /// Bytes that the server keeps for clients that do not read, or do not send the rest of a message.

@@ -39,9 +39,8 @@ pub(crate) async fn admit<B: Broker>(
     match server.bounds.connect(address) {
         Ok(()) => next.run(request).await,
         Err(wait) => {
-            server.metrics.rejected(Code::RateLimited);
             let message = "too many new connections from your network address";
-            server.bounds.log(Code::RateLimited, address, message);
+            server.bounds.reject(Code::RateLimited, address, message);
             let seconds = wait.as_secs() + 1;
             let body = format!("rate_limited: {message}; try again in {seconds} s\n");
             let headers = [(RETRY_AFTER, seconds.to_string())];

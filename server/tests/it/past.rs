@@ -158,14 +158,19 @@ async fn reads_of_the_past_are_bounded() {
         (metric(&server, "papo_past_reads ").await == 0).then_some(())
     })
     .await;
-    let (_, before) = usage(&server);
     let stopped_at = metric(&server, "papo_past_records_read_total").await;
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let (_, after) = usage(&server);
-    let idle = after.saturating_sub(before);
+    // What the broker has sent already is still received, and thrown away.
+    let idle = until("a second without work", async || {
+        let (_, before) = usage(&server);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let (_, after) = usage(&server);
+        let taken = after.saturating_sub(before);
+        (taken < Duration::from_millis(200)).then_some(taken)
+    })
+    .await;
     println!(
         "a page: {alone:?} alone, {slowest:?} at most beside {RESUMES} resumes; memory: {memory} kB, {most} kB at most; \
-         {read} records read, {stopped_at} when the clients had gone; processor time in the second after that: {idle:?}"
+         {read} records read, {stopped_at} when the clients had gone; processor time in a second after that: {idle:?}"
     );
     let bound = Duration::from_secs(1).max(SLOWER * alone);
     assert!(slowest < bound, "{slowest:?}, alone {alone:?}");
@@ -178,5 +183,4 @@ async fn reads_of_the_past_are_bounded() {
         metric(&server, "papo_past_records_read_total").await,
         stopped_at
     );
-    assert!(idle < Duration::from_millis(200), "{idle:?}");
 }

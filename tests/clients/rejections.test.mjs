@@ -83,6 +83,8 @@ test("an invalid name or token is rejected with a code", async (t) => {
     [{ name: "A\u2800na" }, "invalid_name"],
     [{ name: 7 }, "bad_request"],
     [{ token: {} }, "bad_request"],
+    [{ epoch: "e1", offset: -1 }, "bad_request"],
+    [{ epoch: "e1", offset: "one" }, "bad_request"],
     [{ token: "x".repeat(1_000) }, "invalid_token"],
     [{ token: "fifteen letters" }, "invalid_token"],
   ]) {

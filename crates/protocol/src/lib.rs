@@ -23,5 +23,7 @@ pub use launch::{BrokerUrl, InvalidBrokerUrl, Launch};
 pub use limits::Limits;
 pub use position::{InvalidPosition, Position};
 pub use proxies::{InvalidTrustedProxies, TrustedProxies};
-pub use record::{InvalidMessageId, InvalidUserName, MessageId, Record, SenderId, UserName};
+pub use record::{
+    InvalidMessageId, InvalidSenderId, InvalidUserName, MessageId, Record, SenderId, UserName,
+};
 pub use room::{InvalidRoomName, RoomName};

@@ -10,6 +10,7 @@ pub mod fuzzing;
 mod host;
 mod launch;
 pub mod limits;
+mod origin;
 pub mod ports;
 mod position;
 mod proxies;
@@ -21,6 +22,7 @@ pub use epoch::{Epoch, InvalidEpoch};
 pub use host::{HostPattern, InvalidHostPattern};
 pub use launch::{BrokerUrl, InvalidBrokerUrl, Launch};
 pub use limits::Limits;
+pub use origin::{AllowedOrigin, InvalidOrigin, Origin};
 pub use position::{InvalidPosition, Position};
 pub use proxies::{InvalidTrustedProxies, TrustedProxies};
 pub use record::{

@@ -182,6 +182,11 @@ impl<B: Broker> SocketServer<B> {
         self.launch.limits.address_connections() as usize + PAGE_SOCKETS
     }
 
+    /// The settings.
+    pub(crate) fn launch(&self) -> &Launch {
+        &self.launch
+    }
+
     /// Connections that are open.
     pub(crate) fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)

@@ -219,7 +219,7 @@ mod tests {
         let nested = |levels: usize| "[".repeat(levels) + &"]".repeat(levels);
         assert!(parsed(&nested(127)).is_ok());
         for text in [nested(128), nested(200), nested(30_000), "1e999".to_owned()] {
-            assert_eq!(parsed(&text), Err(JsonError::Content), "{:.20}", text);
+            assert_eq!(parsed(&text), Err(JsonError::Content), "{text:.20}");
         }
         assert_eq!(read::<Vec<AnyJson>>("{}"), Err(JsonError::Content));
     }

@@ -82,9 +82,12 @@ impl FromStr for Origin {
         let url = Url::parse(&url).map_err(|_| InvalidOrigin)?;
         // Only hosts of the web are in lower case already.
         let host = url.host_str().unwrap_or_default().to_ascii_lowercase();
-        let relative = host.strip_suffix('.').filter(|host| !host.is_empty());
-        let host = relative.map_or_else(|| host.clone(), ToOwned::to_owned);
-        if host.is_empty() {
+        let host = match host.trim_end_matches('.') {
+            "" => host,
+            relative => relative.to_owned(),
+        };
+        // Hosts of other schemes that are not in ASCII are encoded.
+        if host.is_empty() || host.contains('%') {
             return Err(InvalidOrigin);
         }
         let port = url.port_or_known_default();
@@ -147,6 +150,7 @@ mod tests {
             ("ws://chat.example:443", "http://chat.example:443"),
             ("https://chat.example.", "https://chat.example"),
             ("https://chat.example.:443", "https://chat.example"),
+            ("https://chat.example..", "https://chat.example"),
             ("https://café.example", "https://xn--caf-dma.example"),
             ("https://CAFÉ.example", "https://xn--caf-dma.example"),
             ("https://xn--caf-dma.example", "https://xn--caf-dma.example"),
@@ -192,6 +196,7 @@ mod tests {
             "https://%63hat.example",
             "https://*.example",
             "https://chat.example:99999",
+            "capacitor://café",
             "https://a.example https://b.example",
             "https://a.example,https://b.example",
         ] {

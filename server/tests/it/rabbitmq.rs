@@ -392,7 +392,7 @@ async fn rejected_record_does_not_stop_the_others() {
     let broker = connect(&launch).await;
     publish(&broker, "a", ["first".to_owned()].into_iter()).await;
     let mut state = broker.publishing();
-    state.borrow_and_update();
+    state.mark_unchanged();
     let send = |text: &str| broker.publish(record("a", text, text), None);
     // RabbitMQ's own max_message_size is 16 MiB.
     let long = record("a", "long", &"x".repeat(17 << 20));

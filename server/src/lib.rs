@@ -13,6 +13,7 @@ mod clock;
 mod fanout;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod json;
 mod log;
 mod metrics;
 mod presence;

@@ -50,6 +50,17 @@ for (const [where, start] of rooms) {
       assert.equal(bia.live.length, 1);
     });
 
+    test("half of an emoji is replaced", async (t) => {
+      const { here, there } = await start(t);
+      const [ana, bia] = [await join(t, here), await join(t, there)];
+      const half = "😀".slice(0, -1);
+      assert.equal((await ana.ask("message", `ok ${half}`)).ok, true);
+      await bia.sees("ok \ufffd");
+      assert.equal((await ana.ask("message", { text: "x", id: half })).code, "invalid_id");
+      assert.equal((await ana.ask("message", { text: "x", other: [half] })).ok, true);
+      assert.equal((await ana.ask(half)).code, "unknown_event");
+    });
+
     test("an unknown event is rejected", async (t) => {
       const { here } = await start(t);
       const ana = await join(t, here);
@@ -83,6 +94,8 @@ test("an invalid name or token is rejected with a code", async (t) => {
     [{ name: "A\u2800na" }, "invalid_name"],
     [{ name: 7 }, "bad_request"],
     [{ token: {} }, "bad_request"],
+    [{ epoch: "e1", offset: -1 }, "bad_request"],
+    [{ epoch: "e1", offset: "one" }, "bad_request"],
     [{ token: "x".repeat(1_000) }, "invalid_token"],
     [{ token: "fifteen letters" }, "invalid_token"],
   ]) {

@@ -11,7 +11,7 @@ pub enum CloseCode {
     GoingAway = 1001,
     /// The client sent a frame or a packet that breaks the protocol.
     ProtocolError = 1002,
-    /// The client sent a text that is not UTF-8.
+    /// The client sent a text, or a reason for its close, that is not UTF-8.
     InvalidData = 1007,
     /// The client sent a message above [`Settings::max_payload`](crate::Settings::max_payload).
     TooBig = 1009,

@@ -4,7 +4,7 @@
 //! - No message is longer than the limit, in one frame or in fragments.
 //! - Between frames the decoder holds no memory.
 
-use std::io::Cursor;
+use std::{io::Cursor, str};
 
 use bytes::{Buf, Bytes, BytesMut};
 use tungstenite::protocol::frame::{
@@ -43,7 +43,7 @@ pub(crate) enum Received {
 pub(crate) enum FrameError {
     /// A client may not send this frame, or not at this place (RFC 6455, 5).
     Malformed,
-    /// The payload of a text message is not UTF-8.
+    /// A text message, or the reason in a close frame, is not UTF-8.
     Encoding,
     /// The message is longer than the limit.
     TooBig,
@@ -140,7 +140,7 @@ impl Decoder {
         let kind = match header.opcode {
             OpCode::Control(Control::Ping) => return Ok(Some(Received::Ping(payload.freeze()))),
             OpCode::Control(Control::Pong) => return Ok(Some(Received::Pong)),
-            OpCode::Control(_) => return Ok(Some(Received::Close)),
+            OpCode::Control(_) => return close(&payload).map(Some),
             OpCode::Data(Data::Text) => Kind::Text,
             OpCode::Data(_) => Kind::Binary,
         };
@@ -166,6 +166,23 @@ impl Decoder {
         };
         Ok(Some(received))
     }
+}
+
+/// A close frame: it has no payload, or a code that a client may send and a reason (RFC 6455, 5.5.1).
+fn close(payload: &[u8]) -> Result<Received, FrameError> {
+    match payload.split_first_chunk::<2>() {
+        None if payload.is_empty() => Ok(Received::Close),
+        Some((code, reason)) if is_close_code(u16::from_be_bytes(*code)) => {
+            let reason = str::from_utf8(reason).map_err(|_| FrameError::Encoding);
+            reason.map(|_| Received::Close)
+        }
+        _ => Err(FrameError::Malformed),
+    }
+}
+
+/// Whether a code may be in a close frame: one of RFC 6455, 7.4, and of IANA's registry, which has 1012 to 1014.
+fn is_close_code(code: u16) -> bool {
+    matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999)
 }
 
 #[cfg(test)]
@@ -213,6 +230,7 @@ mod tests {
     const TEXT: OpCode = OpCode::Data(Data::Text);
     const MORE: OpCode = OpCode::Data(Data::Continue);
     const PING: OpCode = OpCode::Control(Control::Ping);
+    const CLOSE: OpCode = OpCode::Control(Control::Close);
 
     #[test]
     fn fragments_form_one_message_with_a_ping_between() {
@@ -254,6 +272,35 @@ mod tests {
         }
         assert_eq!(
             received(&[&frame(TEXT, true, b"\xff")]),
+            Err(FrameError::Encoding)
+        );
+    }
+
+    #[test]
+    fn close_frames_are_checked() {
+        let closing = |code: u16, reason: &[u8]| {
+            let payload = [&code.to_be_bytes()[..], reason].concat();
+            received(&[&frame(CLOSE, true, &payload)])
+        };
+        let closed = Ok(vec![Received::Close]);
+        assert_eq!(received(&[&frame(CLOSE, true, b"")]), closed);
+        assert_eq!(
+            received(&[&frame(CLOSE, true, b"\x03")]),
+            Err(FrameError::Malformed)
+        );
+        for code in [
+            1000, 1001, 1002, 1003, 1007, 1011, 1012, 1014, 3000, 3999, 4000, 4999,
+        ] {
+            assert_eq!(closing(code, "olá".as_bytes()), closed, "{code}");
+        }
+        for code in [
+            0, 999, 1004, 1005, 1006, 1015, 1016, 1100, 2000, 2999, 5000, 65_535,
+        ] {
+            assert_eq!(closing(code, b""), Err(FrameError::Malformed), "{code}");
+        }
+        assert_eq!(closing(1000, b"\xff"), Err(FrameError::Encoding));
+        assert_eq!(
+            closing(1000, &"á".as_bytes()[..1]),
             Err(FrameError::Encoding)
         );
     }

@@ -38,8 +38,14 @@ pub enum Code {
     Timeout,
     /// The broker cannot be reached or does not take the message; nothing was stored.
     Unavailable,
+    /// The broker does not accept this message, and will not: nothing was stored.
+    NotAccepted,
     /// No such event.
     UnknownEvent,
+    /// An HTTP request from a browser on another site.
+    ForbiddenOrigin,
+    /// An HTTP request for a host that is not the server's.
+    UnknownHost,
 }
 
 impl Code {
@@ -58,7 +64,10 @@ impl Code {
             Self::Draining => "draining",
             Self::Timeout => "timeout",
             Self::Unavailable => "unavailable",
+            Self::NotAccepted => "not_accepted",
             Self::UnknownEvent => "unknown_event",
+            Self::ForbiddenOrigin => "forbidden_origin",
+            Self::UnknownHost => "unknown_host",
         }
     }
 }

@@ -11,7 +11,8 @@ use std::{iter, net::IpAddr};
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    BrokerUrl, Epoch, HostPattern, Launch, MessageId, RoomName, TrustedProxies, UserName, topology,
+    BrokerUrl, Epoch, HostPattern, Launch, MessageId, Origin, RoomName, TrustedProxies, UserName,
+    topology,
 };
 
 /// What separates the parts of an input that has several.
@@ -37,6 +38,9 @@ pub fn names(data: &[u8]) {
     if let Ok(name) = text.parse::<UserName>() {
         assert_eq!(name.as_str().parse().as_ref(), Ok(&name));
         assert!(!name.as_str().trim().is_empty());
+    }
+    if let Ok(origin) = text.parse::<Origin>() {
+        assert_eq!(origin.to_string().parse().as_ref(), Ok(&origin));
     }
     if let Ok(url) = text.parse::<BrokerUrl>() {
         let shown = url.to_string();

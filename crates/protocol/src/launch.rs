@@ -4,7 +4,7 @@ use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
 
 use clap::Parser;
 
-use crate::{Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports};
+use crate::{AllowedOrigin, Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports};
 
 /// Serves one chat room: its page, and Socket.IO.
 ///
@@ -31,14 +31,15 @@ pub struct Launch {
     /// Also accept Socket.IO's long-polling transport (needs sticky sessions behind a load balancer)
     #[arg(long, env = "PAPO_LONG_POLLING")]
     pub long_polling: bool,
-    /// Accept browsers from these origins too, besides the page's own; repeat or separate by commas, `*` for any
+    /// Accept browsers from these origins too, besides the page's own: `https://chat.example.com`, `file://`, `null`; repeat or separate by
+    /// commas, `*` for any
     #[arg(
         long,
         env = "PAPO_ALLOW_ORIGIN",
         value_name = "ORIGIN",
         value_delimiter = ','
     )]
-    pub allow_origin: Vec<String>,
+    pub allow_origin: Vec<AllowedOrigin>,
     /// Accept requests for these hosts only, besides IP addresses and `localhost`; repeat or separate by commas, `*.DOMAIN` for all
     /// below it. Without this flag every host is accepted, also that of another site which resolves to this server
     #[arg(
@@ -203,7 +204,8 @@ impl Launch {
             log_filter,
         } = self;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
-        let origins = (!allow_origin.is_empty()).then(|| allow_origin.join(","));
+        let origins: Vec<String> = allow_origin.iter().map(ToString::to_string).collect();
+        let origins = (!origins.is_empty()).then(|| origins.join(","));
         let hosts: Vec<String> = allow_host.iter().map(ToString::to_string).collect();
         let hosts = (!hosts.is_empty()).then(|| hosts.join(","));
         let optional = [
@@ -350,10 +352,14 @@ mod tests {
             title: Some("Sala".to_owned()),
             web_root: Some("/w".into()),
             long_polling: true,
-            allow_origin: vec![
-                "https://a.example".to_owned(),
-                "https://b.example".to_owned(),
-            ],
+            allow_origin: [
+                "https://a.example",
+                "HTTPS://b.example.:443",
+                "file://",
+                "null",
+            ]
+            .map(|origin| origin.parse().expect("valid"))
+            .to_vec(),
             allow_host: ["a.example", "*.b.example"]
                 .map(|host| host.parse().expect("valid"))
                 .to_vec(),

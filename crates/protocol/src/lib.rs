@@ -10,6 +10,7 @@ pub mod fuzzing;
 mod host;
 mod launch;
 pub mod limits;
+mod origin;
 pub mod ports;
 mod position;
 mod proxies;
@@ -21,7 +22,10 @@ pub use epoch::{Epoch, InvalidEpoch};
 pub use host::{HostPattern, InvalidHostPattern, is_host_of};
 pub use launch::{BrokerUrl, InvalidBrokerUrl, Launch};
 pub use limits::Limits;
+pub use origin::{AllowedOrigin, InvalidOrigin, Origin};
 pub use position::{InvalidPosition, Position};
 pub use proxies::{InvalidTrustedProxies, TrustedProxies};
-pub use record::{InvalidMessageId, InvalidUserName, MessageId, Record, SenderId, UserName};
+pub use record::{
+    InvalidMessageId, InvalidSenderId, InvalidUserName, MessageId, Record, SenderId, UserName,
+};
 pub use room::{InvalidRoomName, RoomName};

@@ -1,6 +1,6 @@
 //! A record of the log: one message, as stored.
 
-use std::{fmt, str::FromStr};
+use std::{fmt, ops::RangeInclusive, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
@@ -17,11 +17,17 @@ pub struct Record {
     pub user: UserName,
     /// The text.
     pub text: String,
-    /// When the server received it, in milliseconds since the Unix epoch.
+    /// When the server received it, in milliseconds since the Unix epoch: one of [`Record::TIMES`].
     pub at: i64,
     /// The end of the log as the server saw it when it received the message: the duplicate window before it had no record of this
     /// message. `None` if the server had not read that part of the log.
     pub since: Option<Position>,
+}
+
+impl Record {
+    /// The times that a record may have: to the end of the year 9999. A time in microseconds or nanoseconds is none of them, and ECMAScript's
+    /// `Date` throws an error for some of those.
+    pub const TIMES: RangeInclusive<i64> = 0..=253_402_300_799_999;
 }
 
 /// A message's id: 1 to [`MessageId::MAX`] printable ASCII characters.
@@ -48,8 +54,7 @@ impl FromStr for MessageId {
     type Err = InvalidMessageId;
 
     fn from_str(text: &str) -> Result<Self, InvalidMessageId> {
-        let fits = (1..=Self::MAX).contains(&text.len());
-        if fits && text.bytes().all(|b| b.is_ascii_graphic()) {
+        if is_token(text, Self::MAX) {
             Ok(Self(text.to_owned()))
         } else {
             Err(InvalidMessageId)
@@ -57,13 +62,26 @@ impl FromStr for MessageId {
     }
 }
 
+/// Whether a text is 1 to `most` printable ASCII characters.
+fn is_token(text: &str, most: usize) -> bool {
+    (1..=most).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
 /// A sender's public identity: derived by the server from a secret the client keeps, so nobody can take another's.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct SenderId(String);
 
+/// Why a text is not a [`SenderId`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a sender is 1 to {} printable ASCII characters", SenderId::MAX)]
+pub struct InvalidSenderId;
+
 impl SenderId {
-    /// Wraps an identity that the server has derived or read back from its own log.
+    /// The longest identity, in characters. The server's own have 24.
+    pub const MAX: usize = 64;
+
+    /// Wraps an identity that the server has derived.
     pub fn from_trusted(id: impl Into<String>) -> Self {
         Self(id.into())
     }
@@ -71,6 +89,18 @@ impl SenderId {
     /// The identity as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl FromStr for SenderId {
+    type Err = InvalidSenderId;
+
+    fn from_str(text: &str) -> Result<Self, InvalidSenderId> {
+        if is_token(text, Self::MAX) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(InvalidSenderId)
+        }
     }
 }
 
@@ -90,9 +120,15 @@ pub enum InvalidUserName {
     /// A character that could hide or forge other text.
     #[error("a name cannot contain {0:?}")]
     Character(char),
+    /// More than [`UserName::MAX`] characters.
+    #[error("a name has at most {} characters", UserName::MAX)]
+    Length,
 }
 
 impl UserName {
+    /// The longest name, in characters: more than a server can let clients choose, with the mark of a name that looks like another's.
+    pub const MAX: usize = 320;
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -109,6 +145,8 @@ impl FromStr for UserName {
         }
         if name.is_empty() {
             Err(InvalidUserName::Empty)
+        } else if name.chars().nth(Self::MAX).is_some() {
+            Err(InvalidUserName::Length)
         } else {
             Ok(Self(name.to_owned()))
         }
@@ -171,6 +209,21 @@ mod tests {
     fn names_that_could_imitate_others_are_rejected() {
         for bad in ["", "   ", "Ana\u{202e}", "A\u{200b}na", "a\nb", "\u{7}"] {
             assert!(bad.parse::<UserName>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn names_have_a_longest_length() {
+        assert!("é".repeat(UserName::MAX).parse::<UserName>().is_ok());
+        let longer = "é".repeat(UserName::MAX + 1).parse::<UserName>();
+        assert_eq!(longer, Err(InvalidUserName::Length));
+    }
+
+    #[test]
+    fn senders_are_short_printable_ascii() {
+        assert!("3f9a0c".parse::<SenderId>().is_ok());
+        for bad in ["", "a b", "é", &"a".repeat(SenderId::MAX + 1)] {
+            assert_eq!(bad.parse::<SenderId>(), Err(InvalidSenderId), "{bad:?}");
         }
     }
 

@@ -135,6 +135,9 @@ pub enum PublishError {
     /// The record is certainly not stored.
     #[error("{0}")]
     Unavailable(String),
+    /// The broker does not accept this record, and will not: why, in its own words. Other records are not affected.
+    #[error("{0}")]
+    Rejected(String),
 }
 
 /// Why the log cannot be read.

@@ -7,6 +7,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::{Rejection, name::name};
+use crate::json::{self, AnyJson};
 
 /// Who connects, and from where in the log the client resumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,8 +41,8 @@ pub struct Resume {
 struct Auth {
     name: Option<String>,
     token: Option<String>,
-    epoch: Option<Value>,
-    offset: Option<Value>,
+    epoch: Option<AnyJson>,
+    offset: Option<AnyJson>,
 }
 
 /// Shortest token, in characters. The sender is public, so anybody can try tokens against it without asking a server.
@@ -52,17 +53,18 @@ const MAX_TOKEN: usize = 512;
 impl ConnectAuth {
     /// Reads `auth`: `{ name?, token?, epoch?, offset? }`, or nothing.
     ///
-    /// An invalid resume position is not an error: the client gets the newest page, as a new client does.
+    /// `offset` is a number or its decimal digits: some clients can send only strings. A client that has not seen a message sends no
+    /// `offset`, or null.
     pub fn parse(auth: Option<&str>, room: &RoomName, limits: &Limits) -> Result<Self, Rejection> {
         let auth = match auth {
             None => Auth::default(),
-            Some(json) => serde_json::from_str(json).map_err(|_| bad_auth())?,
+            Some(text) => json::read(text).map_err(|_| bad_auth())?,
         };
         let sender = sender(auth.token.as_deref(), room)?;
         let user = auth
             .name
             .map_or_else(|| Ok(visitor(&sender)), |text| checked_name(&text, limits))?;
-        let resume = resume(auth.epoch.as_ref(), auth.offset.as_ref());
+        let resume = resume(auth.epoch, auth.offset)?;
         Ok(Self {
             member: Member { sender, user },
             resume,
@@ -115,11 +117,24 @@ fn checked_name(text: &str, limits: &Limits) -> Result<UserName, Rejection> {
         .map_err(|invalid| Rejection::new(Code::InvalidName, invalid.to_string()))
 }
 
-fn resume(epoch: Option<&Value>, offset: Option<&Value>) -> Option<Resume> {
-    Some(Resume {
-        epoch: epoch?.as_str()?.parse().ok()?,
-        offset: offset?.as_u64()?,
-    })
+/// Where the client resumes; nowhere if it sends only one of the two.
+fn resume(epoch: Option<AnyJson>, offset: Option<AnyJson>) -> Result<Option<Resume>, Rejection> {
+    let epoch = epoch.map(|AnyJson(epoch)| read_epoch(&epoch)).transpose()?;
+    let offset = offset.map(|AnyJson(offset)| {
+        json::offset(&offset)
+            .ok_or_else(|| bad_position("offset is a number from 0 on, or its decimal digits"))
+    });
+    let position = epoch.zip(offset.transpose()?);
+    Ok(position.map(|(epoch, offset)| Resume { epoch, offset }))
+}
+
+fn read_epoch(epoch: &Value) -> Result<Epoch, Rejection> {
+    let epoch = epoch.as_str().and_then(|text| text.parse().ok());
+    epoch.ok_or_else(|| bad_position("epoch is a text that the server has sent"))
+}
+
+fn bad_position(message: &str) -> Rejection {
+    Rejection::new(Code::BadRequest, message)
 }
 
 #[cfg(test)]
@@ -208,23 +223,70 @@ mod tests {
     }
 
     #[test]
-    fn invalid_resume_positions_are_ignored() {
+    fn fields_of_others_are_ignored() {
+        let nested = "[".repeat(200) + &"]".repeat(200);
+        for other in ["1e999", r#""\ud83d""#, "{}", &nested] {
+            let auth = format!(r#"{{"name":"Ana","other":{other}}}"#);
+            let user = parse(&auth).expect("accepted").member.user;
+            assert_eq!(user.as_str(), "Ana", "{auth}");
+        }
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_in_a_name_is_replaced() {
+        let auth = parse(r#"{"name":"Ana \ud83d"}"#).expect("accepted");
+        assert_eq!(auth.member.user.as_str(), "Ana \u{fffd}");
+    }
+
+    fn offset_of(auth: &str) -> Result<Option<u64>, Code> {
+        let resume = parse(auth)?.resume;
+        Ok(resume.map(|resume| resume.offset))
+    }
+
+    #[test]
+    fn offset_is_a_number_or_its_decimal_digits() {
+        for (auth, expected) in [
+            (r#"{"epoch":"e1","offset":7}"#, 7),
+            (r#"{"epoch":"e1","offset":"7"}"#, 7),
+            (r#"{"epoch":"e1","offset":18446744073709551615}"#, u64::MAX),
+            (
+                r#"{"epoch":"e1","offset":"18446744073709551615"}"#,
+                u64::MAX,
+            ),
+        ] {
+            assert_eq!(offset_of(auth), Ok(Some(expected)), "{auth}");
+        }
+    }
+
+    #[test]
+    fn position_without_both_parts_is_none() {
         for auth in [
-            r#"{"epoch":"e1","offset":-1}"#,
-            r#"{"epoch":"e1","offset":"7"}"#,
-            r#"{"epoch":"e1","offset":1e300}"#,
-            r#"{"epoch":"e1","offset":1.5}"#,
-            r#"{"epoch":"no such!","offset":1}"#,
-            r#"{"epoch":7,"offset":1}"#,
             r#"{"offset":1}"#,
             r#"{"epoch":"e1"}"#,
+            r#"{"epoch":null,"offset":1}"#,
+            r#"{"epoch":"e1","offset":null}"#,
         ] {
-            assert_eq!(parse(auth).map(|auth| auth.resume), Ok(None), "{auth}");
+            assert_eq!(offset_of(auth), Ok(None), "{auth}");
         }
-        let resume = parse(r#"{"epoch":"e1","offset":18446744073709551615}"#)
-            .expect("accepted")
-            .resume;
-        assert_eq!(resume.map(|resume| resume.offset), Some(u64::MAX));
+    }
+
+    #[test]
+    fn positions_that_cannot_be_read_are_rejected() {
+        for auth in [
+            r#"{"epoch":"e1","offset":-1}"#,
+            r#"{"epoch":"e1","offset":"-1"}"#,
+            r#"{"epoch":"e1","offset":""}"#,
+            r#"{"epoch":"e1","offset":"seven"}"#,
+            r#"{"epoch":"e1","offset":1e300}"#,
+            r#"{"epoch":"e1","offset":1.5}"#,
+            r#"{"epoch":"e1","offset":[1]}"#,
+            r#"{"epoch":"no such!","offset":1}"#,
+            r#"{"epoch":7,"offset":1}"#,
+            r#"{"epoch":7}"#,
+            r#"{"offset":"seven"}"#,
+        ] {
+            assert_eq!(offset_of(auth), Err(Code::BadRequest), "{auth}");
+        }
     }
 
     proptest! {
@@ -237,8 +299,10 @@ mod tests {
         #[test]
         fn offsets_are_64_bit_integers(number in prop_oneof![any::<i128>(), -3_i128..3, i128::from(u64::MAX) - 3..i128::from(u64::MAX) + 3]) {
             let auth = format!(r#"{{"epoch":"e1","offset":{number}}}"#);
-            let resume = parse(&auth).expect("accepted").resume;
-            prop_assert_eq!(resume.map(|resume| resume.offset), u64::try_from(number).ok());
+            let expected = u64::try_from(number).map_err(|_| Code::BadRequest);
+            prop_assert_eq!(offset_of(&auth), expected.map(Some));
+            let as_text = format!(r#"{{"epoch":"e1","offset":"{number}"}}"#);
+            prop_assert_eq!(offset_of(&as_text), expected.map(Some));
         }
     }
 }

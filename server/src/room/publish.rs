@@ -105,6 +105,11 @@ fn rejection(error: &PublishError) -> Rejection {
             Code::Unavailable,
             format!("the message was not stored: {cause}; retry later"),
         ),
+        // The broker's words name its objects and users: they are for the log.
+        PublishError::Rejected(_) => Rejection::new(
+            Code::NotAccepted,
+            "the broker does not accept this message, and will not: do not send it again; the log of the server says why",
+        ),
     }
 }
 

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     broker::Broker,
     chat::{MessageRequest, Rejection},
-    clock,
+    clock, json,
     metrics::Bound,
 };
 
@@ -51,18 +51,24 @@ pub(super) fn handle<B: Broker>(
         )),
     };
     if let Err(rejection) = handled {
-        let address = connection.place.address;
-        server
-            .bounds
-            .reject(rejection.code, address, &rejection.message);
-        answer(
-            server,
-            session,
-            ack,
-            &packet::rejection(&rejection),
-            connection,
-        );
+        reject(server, session, &rejection, ack, connection);
     }
+}
+
+/// Answers an event that the server does not accept.
+pub(super) fn reject<B: Broker>(
+    server: &Arc<SocketServer<B>>,
+    session: &Arc<Session>,
+    rejection: &Rejection,
+    ack: Option<i64>,
+    connection: &Arc<Connection>,
+) {
+    let address = connection.place.address;
+    server
+        .bounds
+        .reject(rejection.code, address, &rejection.message);
+    let body = packet::rejection(rejection);
+    answer(server, session, ack, &body, connection);
 }
 
 fn message<B: Broker>(
@@ -175,7 +181,7 @@ pub(super) fn history_request(arguments: &[Json], page: u64) -> Result<(u64, u64
     let number =
         |name: &str, default: u64| match arguments.first().and_then(|request| request.get(name)) {
             None | Some(Json::Null) => Ok(default),
-            Some(value) => value.as_u64().ok_or_else(wrong),
+            Some(value) => json::offset(value).ok_or_else(wrong),
         };
     if !arguments
         .first()
@@ -241,7 +247,9 @@ mod tests {
                 Some((7, MOST_HISTORY)),
             ),
             (json!([{ "before": -1 }]), None),
-            (json!([{ "before": "7" }]), None),
+            (json!([{ "before": "7", "limit": "3" }]), Some((7, 3))),
+            (json!([{ "before": "x" }]), None),
+            (json!([{ "before": "-1" }]), None),
             (json!([{ "limit": 1.5 }]), None),
             (json!(["before"]), None),
             (json!([[7]]), None),

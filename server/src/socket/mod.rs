@@ -50,6 +50,7 @@ use tracing::debug;
 use crate::{
     address::Address,
     broker::Broker,
+    chat::Rejection,
     metrics::{Bound, Metrics},
     room::{Requester, Room},
 };
@@ -179,6 +180,11 @@ impl<B: Broker> SocketServer<B> {
         self.launch.limits.address_connections() as usize + PAGE_SOCKETS
     }
 
+    /// The settings.
+    pub(crate) fn launch(&self) -> &Launch {
+        &self.launch
+    }
+
     /// Connections that are open.
     pub(crate) fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
@@ -206,7 +212,12 @@ impl<B: Broker> SocketServer<B> {
             Ok(Some(Incoming::OtherNamespace)) => {
                 push::push_or_close(connection, &packet::invalid_namespace());
             }
-            Ok(Some(Incoming::Event { arguments, ack })) => self.event(&arguments, ack, connection),
+            Ok(Some(Incoming::Event { arguments, ack })) => {
+                self.event(Ok(&arguments), ack, connection);
+            }
+            Ok(Some(Incoming::Unreadable { rejection, ack })) => {
+                self.event(Err(&rejection), ack, connection);
+            }
             Ok(Some(Incoming::Disconnect)) => connection.close(CloseCode::Normal),
             Err(malformed) => {
                 debug!(sid = %connection.sid, %malformed, "closing a connection");
@@ -217,7 +228,7 @@ impl<B: Broker> SocketServer<B> {
 
     fn event(
         self: &Arc<Self>,
-        arguments: &[serde_json::Value],
+        event: Result<&[serde_json::Value], &Rejection>,
         ack: Option<i64>,
         connection: &Arc<Connection>,
     ) {
@@ -225,10 +236,15 @@ impl<B: Broker> SocketServer<B> {
             State::Joined(session, _) => Some(session.clone()),
             State::Opened | State::Connecting | State::Closed => None,
         };
-        match session {
-            Some(session) => event::handle(self, &session, arguments, ack, connection),
+        match (session, event) {
+            (Some(session), Ok(arguments)) => {
+                event::handle(self, &session, arguments, ack, connection);
+            }
+            (Some(session), Err(rejection)) => {
+                event::reject(self, &session, rejection, ack, connection);
+            }
             // A client may send events only after the answer to its CONNECT packet.
-            None => connection.close(CloseCode::ProtocolError),
+            (None, _) => connection.close(CloseCode::ProtocolError),
         }
     }
 }

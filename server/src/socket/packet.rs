@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use engineioxide::Str;
 use papo_engineio::{Frame, socketio};
-use papo_protocol::event;
+use papo_protocol::event::{self, Code};
 use serde::Serialize;
 use serde_json::{Value as Json, json, value::RawValue};
 use socketioxide_core::{
@@ -17,6 +17,7 @@ use socketioxide_parser_common::CommonParser;
 
 use crate::{
     chat::Rejection,
+    json::{self, AnyJson, JsonError},
     room::{Message, Page},
 };
 
@@ -50,6 +51,13 @@ pub(super) enum Incoming {
         /// The number of the acknowledgement that the client expects.
         ack: Option<i64>,
     },
+    /// EVENT that cannot be handled, although its payload is a JSON list.
+    Unreadable {
+        /// Why.
+        rejection: Rejection,
+        /// The number of the acknowledgement that the client expects.
+        ack: Option<i64>,
+    },
     /// DISCONNECT.
     Disconnect,
 }
@@ -60,7 +68,7 @@ pub(super) enum Malformed {
     /// Its type, namespace or number.
     #[error("malformed packet: {0}")]
     Packet(ParseError),
-    /// Its payload is not `[event, ...arguments]`.
+    /// Its payload is not a JSON list with at least one element.
     #[error("malformed payload")]
     Payload,
 }
@@ -90,11 +98,11 @@ fn incoming(decoded: Result<Packet, ParseError>) -> Result<Option<Incoming>, Mal
     let root = packet.ns.as_str() == "/";
     match packet.inner {
         PacketData::Connect(auth) if root => Ok(Some(Incoming::Connect {
-            auth: auth.and_then(text_of),
+            auth: auth.as_ref().and_then(text_of).cloned(),
         })),
         PacketData::Connect(_) => Ok(Some(Incoming::OtherNamespace)),
         PacketData::Event(payload, ack) | PacketData::BinaryEvent(payload, ack) if root => {
-            event_of(payload, ack).map(Some)
+            event_of(&payload, ack).map(Some)
         }
         PacketData::Disconnect if root => Ok(Some(Incoming::Disconnect)),
         // Acknowledgements, which the server never asks for, and packets of other namespaces.
@@ -102,20 +110,36 @@ fn incoming(decoded: Result<Packet, ParseError>) -> Result<Option<Incoming>, Mal
     }
 }
 
-fn text_of(value: Value) -> Option<Str> {
+fn text_of(value: &Value) -> Option<&Str> {
     match value {
         Value::Str(text, _) => Some(text),
         Value::Bytes(_) => None,
     }
 }
 
-fn event_of(payload: Value, ack: Option<i64>) -> Result<Incoming, Malformed> {
+/// Only a packet that is none of Socket.IO's is malformed. What clients put into one is read or rejected.
+fn event_of(payload: &Value, ack: Option<i64>) -> Result<Incoming, Malformed> {
     let text = text_of(payload).ok_or(Malformed::Payload)?;
-    let arguments: Vec<Json> = serde_json::from_str(&text).map_err(|_| Malformed::Payload)?;
-    if !arguments.first().is_some_and(Json::is_string) {
-        return Err(Malformed::Payload);
+    let unreadable = |message: String| {
+        let rejection = Rejection::new(Code::BadRequest, message);
+        Ok(Incoming::Unreadable { rejection, ack })
+    };
+    let arguments = match json::read::<Vec<AnyJson>>(text) {
+        Ok(arguments) => arguments,
+        Err(error @ JsonError::Content) if text.trim_start().starts_with('[') => {
+            return unreadable(format!("the event cannot be read: {error}"));
+        }
+        Err(_) => return Err(Malformed::Payload),
+    };
+    let arguments: Vec<Json> = arguments
+        .into_iter()
+        .map(|AnyJson(argument)| argument)
+        .collect();
+    match arguments.first() {
+        None => Err(Malformed::Payload),
+        Some(Json::String(_)) => Ok(Incoming::Event { arguments, ack }),
+        Some(_) => unreadable("an event begins with its name, which is a string".to_owned()),
     }
-    Ok(Incoming::Event { arguments, ack })
 }
 
 /// `CONNECT_ERROR` with `data`, so that programs need not read sentences.
@@ -170,7 +194,6 @@ impl<'a> History<'a> {
 
 #[cfg(test)]
 mod tests {
-    use papo_protocol::event::Code;
     use proptest::prelude::*;
 
     use super::*;
@@ -213,13 +236,46 @@ mod tests {
             "x",
             "2",
             "2[]",
-            "2[1]",
             "2{}",
+            "2[\"message\",]",
+            "2[\"\\ud83d]",
             "2nonsense",
             "5-",
             "599-[\"message\"]",
         ] {
             assert!(text(packet).is_err(), "{packet:?}");
+        }
+    }
+
+    #[test]
+    fn half_of_a_surrogate_pair_is_replaced_wherever_it_is() {
+        let event = text(r#"27["message",{"text":"ok \ud83d","id":"\udc00","x":["\ud83d"]}]"#);
+        let message = json!({ "text": "ok \u{fffd}", "id": "\u{fffd}", "x": ["\u{fffd}"] });
+        assert_eq!(
+            event,
+            Ok(Some(Incoming::Event {
+                arguments: vec![json!("message"), message],
+                ack: Some(7)
+            }))
+        );
+    }
+
+    #[test]
+    fn list_that_is_no_event_is_rejected() {
+        let nested = "[".repeat(200) + &"]".repeat(200);
+        for payload in [
+            "[1]",
+            "[null]",
+            r#"[{"_placeholder":true,"num":0}]"#,
+            r#"["message","x",1e999]"#,
+            &format!(r#"["message","x",{nested}]"#),
+            &nested,
+        ] {
+            let packet = text(&format!("27{payload}"));
+            assert!(
+                matches!(&packet, Ok(Some(Incoming::Unreadable { rejection, ack: Some(7) })) if rejection.code == Code::BadRequest),
+                "{payload}: {packet:?}"
+            );
         }
     }
 

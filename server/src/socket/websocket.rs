@@ -4,7 +4,10 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{StatusCode, header::RETRY_AFTER},
+    http::{
+        StatusCode,
+        header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL},
+    },
     middleware::Next,
     response::{IntoResponse, Response},
 };
@@ -23,11 +26,7 @@ pub(crate) async fn admit<B: Broker>(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let peer = request.extensions().get::<Arc<Peer>>();
-    let address = peer.map_or_else(Address::default, |peer| {
-        let trusted = &server.launch.trusted_proxies;
-        Address::of_client(peer.address().ip(), request.headers(), trusted)
-    });
+    let address = server.address_of(&request);
     request.extensions_mut().insert(address);
     if has_session(&request) {
         return next.run(request).await;
@@ -49,20 +48,42 @@ pub(crate) async fn admit<B: Broker>(
     }
 }
 
+impl<B: Broker> SocketServer<B> {
+    /// Counts and logs the rejection of an HTTP request.
+    pub(crate) fn reject_request(&self, code: Code, request: &Request, message: &str) {
+        let address = self.address_of(request);
+        self.bounds.reject(code, address, message);
+    }
+
+    /// The address of the client that has sent a request.
+    fn address_of(&self, request: &Request) -> Address {
+        let peer = request.extensions().get::<Arc<Peer>>();
+        peer.map_or_else(Address::default, |peer| {
+            let trusted = &self.launch.trusted_proxies;
+            Address::of_client(peer.address().ip(), request.headers(), trusted)
+        })
+    }
+}
+
 /// Whether the request belongs to a session that is open already.
 pub(crate) fn has_session(request: &Request) -> bool {
     let query = request.uri().query().unwrap_or_default();
     query.split('&').any(|pair| pair.starts_with("sid="))
 }
 
-/// Serves requests for a new WebSocket session. All others, and the upgrade of a polling client, go to engineioxide.
+/// Serves requests for a new WebSocket session. All others, and the upgrade of a polling client, go to engineioxide, which does not check
+/// the handshake and chooses no subprotocol.
 pub(crate) async fn upgrade<B: Broker>(
     State(server): State<Arc<SocketServer<B>>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     if !papo_engineio::is_session_request(&request) {
-        return next.run(request).await;
+        return if asks_for_websocket(&request) {
+            upgrade_session(request, next).await
+        } else {
+            next.run(request).await
+        };
     }
     match papo_engineio::upgrade(&mut request) {
         Ok((response, upgrade)) => {
@@ -75,6 +96,26 @@ pub(crate) async fn upgrade<B: Broker>(
         }
         Err(error) => error.response::<String>().into_response(),
     }
+}
+
+/// Whether a request is for the transport WebSocket.
+fn asks_for_websocket(request: &Request) -> bool {
+    let query = request.uri().query().unwrap_or_default();
+    query.split('&').any(|pair| pair == "transport=websocket")
+}
+
+/// Has engineioxide upgrade a polling session.
+async fn upgrade_session(request: Request, next: Next) -> Response {
+    let subprotocol = match papo_engineio::check_handshake(&request) {
+        Ok(subprotocol) => subprotocol,
+        Err(error) => return error.response::<String>().into_response(),
+    };
+    let mut response = next.run(request).await;
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let chosen = subprotocol.map(|chosen| (SEC_WEBSOCKET_PROTOCOL, chosen));
+        response.headers_mut().extend(chosen);
+    }
+    response
 }
 
 /// Serves one connection until it is closed.

@@ -1,12 +1,12 @@
 //! Fuzz target of what the server itself reads in the head of a request. hyper parses the rest.
 
-use std::net::IpAddr;
+use std::{net::IpAddr, str};
 
 use axum::http::{
     HeaderMap, HeaderName, HeaderValue, Request,
     header::{HOST, IF_NONE_MATCH, ORIGIN, UPGRADE},
 };
-use papo_protocol::{HostPattern, TrustedProxies};
+use papo_protocol::{HostPattern, Origin, TrustedProxies};
 
 use super::{host, origin, page};
 use crate::{address::Address, fuzzing::SEPARATOR, socket::has_session};
@@ -82,13 +82,16 @@ fn hosts(headers: &HeaderMap) {
         let is_listed = name == "chat.example" || name.ends_with(".sala.example");
         assert!(is_address || name == "localhost" || is_listed, "{host:?}");
     }
-    if headers.contains_key(ORIGIN) && origin::rejected_origin(headers, &[]).is_none() {
-        let origin = text(ORIGIN).unwrap_or_default();
-        let host = text(HOST).unwrap_or_default();
-        assert!(
-            origin.to_lowercase().ends_with(&host.to_lowercase()),
-            "{origin:?} {host:?}"
-        );
+    if headers.contains_key(ORIGIN) && origin::readers(None, headers, &[]).is_ok() {
+        let text = |name: HeaderName| {
+            let value = headers.get(name).map(HeaderValue::as_bytes);
+            str::from_utf8(value.unwrap_or_default()).unwrap_or_default()
+        };
+        let parsed = |text: &str| text.parse::<Origin>().expect("an origin that was accepted");
+        let origin = parsed(text(ORIGIN));
+        let of_host = ["http", "https"].map(|scheme| parsed(&format!("{scheme}://{}", text(HOST))));
+        assert!(of_host.contains(&origin), "{origin} {of_host:?}");
+        assert_eq!(parsed(&origin.to_string()), origin);
     }
 }
 

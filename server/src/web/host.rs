@@ -9,16 +9,27 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use papo_protocol::HostPattern;
+use papo_protocol::{HostPattern, event::Code};
+
+use crate::{broker::Broker, socket::SocketServer};
 
 /// Rejects a request for a host that is not allowed (RFC 9110, 15.5.20). An empty list allows every host.
-pub(super) async fn known_host(
-    State(allowed): State<Arc<Vec<HostPattern>>>,
+pub(super) async fn known_host<B: Broker>(
+    State(server): State<Arc<SocketServer<B>>>,
     request: Request,
     next: Next,
 ) -> Response {
-    match rejection(request.uri().authority(), request.headers(), &allowed) {
-        Some(message) => (StatusCode::MISDIRECTED_REQUEST, message).into_response(),
+    if request.headers().get_all(HOST).iter().count() > 1 {
+        // RFC 9112, 3.2: two readers could take different ones.
+        let message = "the request has more than one host\n";
+        return (StatusCode::BAD_REQUEST, message).into_response();
+    }
+    let (authority, allowed) = (request.uri().authority(), &server.launch().allow_host);
+    match rejection(authority, request.headers(), allowed) {
+        Some(message) => {
+            server.reject_request(Code::UnknownHost, &request, message.trim_end());
+            (StatusCode::MISDIRECTED_REQUEST, message).into_response()
+        }
         None => next.run(request).await,
     }
 }

@@ -1,5 +1,6 @@
 //! The public HTTP router: the page, and Socket.IO beside it. A browser loads nothing from anywhere else.
 
+mod cors;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod host;
@@ -44,8 +45,6 @@ const PERMISSIONS_POLICY: &str = "accelerometer=(), autoplay=(), camera=(), disp
 
 /// The page from `--web-root`, or the one built in, and Socket.IO.
 pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch) -> Router {
-    let origins = Arc::new(launch.allow_origin.clone());
-    let hosts = Arc::new(launch.allow_host.clone());
     let socket_io = Router::new()
         .fallback_service(sockets.service())
         .layer(middleware::from_fn_with_state(
@@ -53,7 +52,10 @@ pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch)
             upgrade::<B>,
         ))
         .layer(middleware::from_fn_with_state(sockets.clone(), admit::<B>))
-        .layer(middleware::from_fn_with_state(origins, same_origin));
+        .layer(middleware::from_fn_with_state(
+            sockets.clone(),
+            same_origin::<B>,
+        ));
     let page = match &launch.web_root {
         Some(folder) => Router::new().fallback_service(ServeDir::new(folder)),
         None => Router::new()
@@ -67,7 +69,10 @@ pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch)
         .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
         .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))
         .merge(page)
-        .layer(middleware::from_fn_with_state(hosts, known_host));
+        .layer(middleware::from_fn_with_state(
+            sockets.clone(),
+            known_host::<B>,
+        ));
     match Hsts::new(launch) {
         Some(header) => router.layer(middleware::from_fn_with_state(Arc::new(header), with_hsts)),
         None => router,

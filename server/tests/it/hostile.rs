@@ -39,7 +39,7 @@ async fn invalid_packets_end_only_their_connection() {
         "42",
         "42[]",
         "42{}",
-        "42[1]",
+        "42[",
         "42nonsense",
         "49",
         "x",
@@ -57,6 +57,59 @@ async fn invalid_packets_end_only_their_connection() {
         }
     }
     assert_works(&server).await;
+}
+
+#[tokio::test]
+async fn json_of_any_content_gets_an_answer() {
+    let server = server(&[]).await;
+    let (mut wire, _) = Wire::join(&server, json!({ "name": "Ana" })).await;
+    let nested = "[".repeat(200) + &"]".repeat(200);
+    for (payload, expected) in [
+        (r#"["message","ok \ud83d"]"#, r#""ok":true"#),
+        (r#"["message",{"text":"\udc00","id":"a"}]"#, r#""ok":true"#),
+        (r#"["message",{"text":"x","id":"\ud83d"}]"#, "invalid_id"),
+        (
+            r#"["message",{"text":"x","other":"\ud83d"}]"#,
+            r#""ok":true"#,
+        ),
+        (r#"["\ud83d"]"#, "unknown_event"),
+        (r#"["message","x",1e999]"#, "bad_request"),
+        (
+            r#"["message",{"$serde_json::private::RawValue":1}]"#,
+            "bad_request",
+        ),
+        (
+            format!(r#"["message","x",{nested}]"#).as_str(),
+            "bad_request",
+        ),
+        (nested.as_str(), "bad_request"),
+        ("[1]", "bad_request"),
+        ("[null]", "bad_request"),
+    ] {
+        wire.send(&format!("421{payload}")).await;
+        let answer = loop {
+            let packet = wire.receive().await.expect("an answer");
+            if packet.starts_with("431[") {
+                break packet;
+            }
+        };
+        assert!(answer.contains(expected), "{payload}: {answer}");
+    }
+    let (mut rui, history) = Wire::join(&server, json!({ "name": "Rui" })).await;
+    assert_eq!(history["messages"][0]["text"], json!("ok \u{fffd}"));
+    assert_eq!(
+        rui.ask(1, &json!(["message", "all well?"])).await["ok"],
+        json!(true)
+    );
+}
+
+#[tokio::test]
+async fn half_of_a_surrogate_pair_in_a_name_is_replaced() {
+    let server = server(&[]).await;
+    let mut wire = Wire::open(&server).await;
+    wire.send(r#"40{"name":"Ana \ud83d"}"#).await;
+    let history = wire.event("history").await;
+    assert_eq!(history[1]["you"]["user"], json!("Ana \u{fffd}"));
 }
 
 #[tokio::test]
@@ -235,19 +288,26 @@ async fn slow_reader_is_closed_and_resumes_without_a_gap() {
 }
 
 #[tokio::test]
-async fn invalid_resume_positions_get_the_newest_page() {
+async fn resume_positions_that_cannot_be_read_are_rejected() {
+    let server = server(&[]).await;
+    for auth in [
+        json!({ "epoch": "e1", "offset": -1 }),
+        json!({ "epoch": "e1", "offset": "one" }),
+        json!({ "epoch": "e1", "offset": 2.5 }),
+        json!({ "epoch": 7, "offset": 1 }),
+    ] {
+        let (_, answer) = Wire::connect(&server, auth.clone()).await;
+        let is_rejected = answer.starts_with("44{") && answer.contains("bad_request");
+        assert!(is_rejected, "{auth}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn resume_positions_of_no_record_get_the_newest_page() {
     let server = server(&[]).await;
     let (mut ana, history) = Wire::join(&server, json!({})).await;
     ana.ask(1, &json!(["message", "one"])).await;
-    for offset in [
-        json!(-1),
-        json!("1"),
-        json!(1e300),
-        json!(2.5),
-        json!(null),
-        json!(7),
-        json!(u64::MAX),
-    ] {
+    for offset in [json!(null), json!(7), json!("7"), json!(u64::MAX)] {
         let auth = json!({ "epoch": history["epoch"], "offset": offset });
         let (_, again) = Wire::join(&server, auth).await;
         assert_eq!(
@@ -258,11 +318,15 @@ async fn invalid_resume_positions_get_the_newest_page() {
     }
     let (_, other) = Wire::join(&server, json!({ "epoch": "another", "offset": 0 })).await;
     assert_eq!(other["recovered"], json!(false));
-    let (_, exact) = Wire::join(&server, json!({ "epoch": history["epoch"], "offset": 0 })).await;
-    assert_eq!(
-        (&exact["recovered"], &exact["messages"]),
-        (&json!(true), &json!([]))
-    );
+    for offset in [json!(0), json!("0")] {
+        let auth = json!({ "epoch": history["epoch"], "offset": offset });
+        let (_, exact) = Wire::join(&server, auth).await;
+        assert_eq!(
+            (&exact["recovered"], &exact["messages"]),
+            (&json!(true), &json!([])),
+            "{offset}"
+        );
+    }
 }
 
 /// A server answers 200 CONNECT packets at once, and 1,000 per second after that.

@@ -3,7 +3,9 @@
 mod bounds;
 mod conformance;
 mod fixture;
+mod handshake;
 mod hostile;
+mod origins;
 mod past;
 mod process;
 mod proxy;

@@ -371,22 +371,94 @@ async fn messages_wait_for_a_deleted_exchange() {
     );
 }
 
+/// Sets an object of the broker by its management API.
+async fn put(path: String, body: &str) {
+    let api = std::env::var("PAPO_TEST_MANAGEMENT").expect("the management API");
+    let request = reqwest::Client::new()
+        .put(format!("{api}/api/{path}"))
+        .basic_auth("guest", Some("guest"));
+    let answer = request
+        .body(body.to_owned())
+        .send()
+        .await
+        .expect("an answer");
+    assert!(answer.status().is_success(), "{}", answer.status());
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn rejected_record_does_not_stop_the_others() {
+    let launch = launch(&amqp(), &["--declare", "--publish-timeout=60"]);
+    let broker = connect(&launch).await;
+    publish(&broker, "a", ["first".to_owned()].into_iter()).await;
+    let mut state = broker.publishing();
+    state.mark_unchanged();
+    let send = |text: &str| broker.publish(record("a", text, text), None);
+    // RabbitMQ's own max_message_size is 16 MiB.
+    let long = record("a", "long", &"x".repeat(17 << 20));
+    let numbers: Vec<String> = (0..200).map(|number: u32| number.to_string()).collect();
+    let before: Vec<_> = numbers[..100].iter().map(|text| send(text)).collect();
+    let rejected = [0, 1].map(|_| broker.publish(long.clone(), None));
+    let after: Vec<_> = numbers[100..].iter().map(|text| send(text)).collect();
+    for rejected in rejected {
+        let error = in_time(rejected).await;
+        assert!(matches!(error, Err(PublishError::Rejected(_))), "{error:?}");
+    }
+    for confirm in before.into_iter().chain(after) {
+        in_time(confirm).await.expect("stored");
+    }
+    assert!(!state.has_changed().expect("publishing"), "no reconnection");
+    // A record that was written twice may be stored twice, later than the first time.
+    let mut attached = attach(&broker, Start::BeforeEnd(10_000)).await;
+    let mut read: Vec<String> = Vec::new();
+    while read.last().map(String::as_str) != Some("199") {
+        let records = take(&mut attached.reader, 1).await;
+        for text in texts(&records) {
+            if !read.iter().any(|before| before == text) {
+                read.push(text.to_owned());
+            }
+        }
+    }
+    let expected: Vec<String> = ["first".to_owned()].into_iter().chain(numbers).collect();
+    assert_eq!(read, expected);
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and its API in PAPO_TEST_MANAGEMENT"]
+async fn message_without_permission_is_rejected_for_good() {
+    let (user, room) = (room(), room());
+    put(
+        format!("users/{user}"),
+        r#"{"password":"secret","tags":""}"#,
+    )
+    .await;
+    let all = r#"{"configure":".*","write":".*","read":".*"}"#;
+    put(format!("permissions/%2f/{user}"), all).await;
+    let url = amqp().replace("guest:guest", &format!("{user}:secret"));
+    let arguments = ["--room", &room, "--broker", &url, "--declare"];
+    let server = Server::start(&arguments, &[]).await;
+    let (mut member, _) = Wire::join(&server, json!({})).await;
+    let permit = async |keys: &str| {
+        let exchange = format!("papo.default.{room}");
+        let body = json!({ "exchange": exchange, "write": keys, "read": ".*" });
+        put(format!("topic-permissions/%2f/{user}"), &body.to_string()).await;
+    };
+    permit("^signal").await;
+    for number in 0..3 {
+        let answer = member.ask(number, &json!(["message", "x"])).await;
+        assert_eq!(answer["code"], json!("not_accepted"), "{answer}");
+    }
+    let (status, _) = server.get("/readyz").await.expect("an answer");
+    assert_eq!(status, 200);
+    permit(".*").await;
+    let answer = member.ask(7, &json!(["message", "y"])).await;
+    assert_eq!(answer["ok"], json!(true), "{answer}");
+}
+
 #[tokio::test]
 #[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and its API in PAPO_TEST_MANAGEMENT"]
 async fn rotated_credentials_are_read_from_their_files() {
-    let api = std::env::var("PAPO_TEST_MANAGEMENT").expect("the management API");
     let user = room();
-    let put = async |path: String, body: &str| {
-        let request = reqwest::Client::new()
-            .put(format!("{api}/api/{path}"))
-            .basic_auth("guest", Some("guest"));
-        let answer = request
-            .body(body.to_owned())
-            .send()
-            .await
-            .expect("an answer");
-        assert!(answer.status().is_success(), "{}", answer.status());
-    };
     put(format!("users/{user}"), r#"{"password":"first","tags":""}"#).await;
     put(
         format!("permissions/%2f/{user}"),

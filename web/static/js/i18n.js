@@ -61,6 +61,7 @@ const pt = {
     draining: "o servidor está reiniciando",
     timeout: "a sala não confirmou a tempo",
     unavailable: "a sala está fora do ar",
+    not_accepted: "o broker da sala não aceita esta mensagem",
     unknown: "o servidor recusou o pedido",
   },
 };
@@ -126,6 +127,7 @@ const en = {
     draining: "the server is restarting",
     timeout: "the room did not confirm in time",
     unavailable: "the room is out of service",
+    not_accepted: "the broker of the room does not accept this message",
     unknown: "the server rejected the request",
   },
 };

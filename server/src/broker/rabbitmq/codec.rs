@@ -1,5 +1,6 @@
 //! Records as AMQP messages: the body is the bare text, so that any AMQP tool shows the conversation; the rest is in properties and
-//! headers. Any client may have published a delivery: decoding one that is not a record gives `None`.
+//! headers. Any client may have published a delivery: decoding one that is not a record gives `None`. Every field is checked, because clients
+//! rely on what a server sends.
 
 use std::sync::Arc;
 
@@ -9,7 +10,7 @@ use lapin::{
     types::{AMQPValue, FieldTable, ShortString},
 };
 use papo_protocol::{
-    Record, SenderId,
+    Record,
     topology::{AT_HEADER, SENDER_HEADER, SINCE_HEADER, STREAM_OFFSET_HEADER, USER_HEADER},
 };
 
@@ -74,10 +75,10 @@ fn record(properties: &BasicProperties, headers: &FieldTable, body: Vec<u8>) -> 
             .map(ShortString::as_str)?
             .parse()
             .ok()?,
-        sender: SenderId::from_trusted(text(headers, SENDER_HEADER)?),
+        sender: text(headers, SENDER_HEADER)?.parse().ok()?,
         user: text(headers, USER_HEADER)?.parse().ok()?,
         text: String::from_utf8(body).ok()?,
-        at: integer(headers, AT_HEADER)?,
+        at: integer(headers, AT_HEADER).filter(|at| Record::TIMES.contains(at))?,
         since: text(headers, SINCE_HEADER).and_then(|since| since.parse().ok()),
     })
 }
@@ -95,7 +96,7 @@ fn integer(headers: &FieldTable, name: &str) -> Option<i64> {
 
 #[cfg(test)]
 mod tests {
-    use papo_protocol::Position;
+    use papo_protocol::{Position, SenderId};
     use proptest::prelude::*;
 
     use super::*;
@@ -154,10 +155,49 @@ mod tests {
         );
     }
 
+    #[test]
+    fn record_with_an_invalid_field_is_none() {
+        let put = |name: &str, value: AMQPValue| {
+            let properties = properties(&sample_record("x"), None);
+            let mut headers = properties.headers().clone().unwrap_or_default();
+            headers.insert(name.into(), value);
+            let stored = stored(delivered(properties.with_headers(headers), b"x", Some(3)));
+            stored.expect("it has an offset").record.is_some()
+        };
+        let text = |text: &str| AMQPValue::LongString(text.into());
+        for (name, value, is_record) in [
+            (AT_HEADER, AMQPValue::LongLongInt(1_700_000_000_123), true),
+            (
+                AT_HEADER,
+                AMQPValue::LongLongInt(1_700_000_000_123_456),
+                false,
+            ),
+            (
+                AT_HEADER,
+                AMQPValue::LongLongInt(1_700_000_000_123_456_789),
+                false,
+            ),
+            (AT_HEADER, AMQPValue::LongLongInt(-1), false),
+            (AT_HEADER, AMQPValue::LongLongInt(i64::MIN), false),
+            (AT_HEADER, AMQPValue::Timestamp(1_700_000_000), false),
+            (AT_HEADER, text("1700000000123"), false),
+            (SENDER_HEADER, text("abc"), true),
+            (SENDER_HEADER, text(""), false),
+            (SENDER_HEADER, text("a b"), false),
+            (SENDER_HEADER, text(&"a".repeat(65)), false),
+            (USER_HEADER, text("Ana"), true),
+            (USER_HEADER, text(" "), false),
+            (USER_HEADER, text("Ana\u{202e}"), false),
+            (USER_HEADER, text(&"a".repeat(1_000)), false),
+        ] {
+            assert_eq!(put(name, value.clone()), is_record, "{name} {value:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn encoded_record_decodes_to_itself(
-            id in "[!-~]{1,64}", sender in "[0-9a-f]{0,24}", user in "[^\\p{C}\\s]{1,40}", text in any::<String>(), at: i64,
+            id in "[!-~]{1,64}", sender in "[0-9a-f]{1,24}", user in "[^\\p{C}\\s]{1,40}", text in any::<String>(), at in Record::TIMES,
             since in prop::option::of(("[a-z0-9]{1,32}", any::<u64>())), offset in 0_i64.., trace in prop::option::of((".{0,60}", ".{0,60}")),
         ) {
             let Ok(user) = user.parse() else { return Ok(()) };

@@ -5,6 +5,10 @@
 //! and readers hide duplicates. Each caller waits no longer than the publish timeout; the record of a caller that has stopped
 //! waiting is not written any more.
 //!
+//! The broker closes a channel on which it does not accept a record (`max_message_size`, permissions), with all that was not confirmed on
+//! it, and does not say which record it was. The others must not share its fate: the publisher opens another channel of the same connection and
+//! writes them again, one at a time at first, until the channel is closed with one record on it. This one is rejected for good.
+//!
 //! When the broker blocks publishers (a memory or disk alarm), the publisher waits on the connection that it has: the broker may
 //! store what it was sent as soon as the alarm is over, and each further connection would send it the same records again.
 
@@ -72,6 +76,8 @@ impl Publisher {
             unconfirmed: BTreeMap::new(),
             sequence: 0,
             is_blocked: false,
+            window: write::UNCONFIRMED,
+            logged_at: None,
             state: report,
             closing: closing.clone(),
         };

@@ -37,6 +37,10 @@ pub(super) struct Task {
     pub(super) sequence: u64,
     /// The broker blocks publishers.
     pub(super) is_blocked: bool,
+    /// Most records that may be on a channel without a confirm.
+    pub(super) window: usize,
+    /// When a record that the broker does not accept was logged last.
+    pub(super) logged_at: Option<Instant>,
     pub(super) state: watch::Sender<Publishing>,
     pub(super) closing: CancellationToken,
 }
@@ -47,6 +51,8 @@ pub(super) enum Failure {
     Broken(String),
     /// The exchange, its binding or the stream does not exist.
     NoLog,
+    /// The broker does not accept one of the records on a channel, and has closed the channel: why, in its own words.
+    Rejected(String),
 }
 
 impl From<String> for Failure {
@@ -59,6 +65,9 @@ impl From<lapin::Error> for Failure {
     fn from(error: lapin::Error) -> Self {
         match error.kind() {
             ErrorKind::ProtocolError(protocol) if protocol.get_id() == NOT_FOUND => Self::NoLog,
+            ErrorKind::ProtocolError(protocol) if error.is_amqp_soft_error() => {
+                Self::Rejected(protocol.get_message().as_str().to_owned())
+            }
             _ => Self::Broken(error.to_string()),
         }
     }
@@ -86,7 +95,7 @@ impl Task {
 
     async fn recover(&mut self, failure: Failure, wait: Duration) {
         match failure {
-            Failure::Broken(reason) => self.pause(reason, wait).await,
+            Failure::Broken(reason) | Failure::Rejected(reason) => self.pause(reason, wait).await,
             Failure::NoLog => {
                 let missing = format!("no log is bound to the exchange {}", self.exchange);
                 self.pause(missing, wait).await;

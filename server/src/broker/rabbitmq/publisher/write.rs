@@ -1,6 +1,12 @@
 //! Publishing on one connection, until it fails or all records are settled.
 
-use std::{future::Future, pin::pin, sync::atomic::Ordering, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    future::Future,
+    pin::pin,
+    sync::atomic::Ordering,
+    time::Duration,
+};
 
 use futures::{
     FutureExt, StreamExt,
@@ -12,53 +18,102 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use papo_protocol::topology;
-use tokio::time::{sleep, timeout};
+use tokio::time::{Instant, sleep, timeout};
 use tracing::{info, warn};
 
 use super::{
     super::{codec, connection::METHOD_TIMEOUT},
     task::{Failure, Task},
 };
-use crate::broker::{Publishing, Signal};
+use crate::broker::{PublishError, Publishing, Signal};
 
 /// Records written and not confirmed: the most that are written again after a connection was lost.
-const UNCONFIRMED: usize = 4_096;
+pub(super) const UNCONFIRMED: usize = 4_096;
 /// How often a publisher that was closed checks whether a caller still waits.
 const CLOSING: Duration = Duration::from_millis(100);
+/// How often a record that the broker does not accept is logged at most.
+const LOGGED: Duration = Duration::from_secs(10);
 
 type Events = BoxStream<'static, Event>;
 type Confirms = FuturesUnordered<BoxFuture<'static, (u64, lapin::Result<Confirmation>)>>;
 
+/// A channel for records.
+struct RecordChannel {
+    channel: Channel,
+    confirms: Confirms,
+    /// Records that were written on it and have no confirm.
+    in_flight: BTreeSet<u64>,
+    /// Unconfirmed records of earlier channels, which are written first.
+    rewrites: VecDeque<u64>,
+}
+
 impl Task {
     /// Publishes on one connection until it fails (`Err`), or all records are settled (`Ok`).
     pub(super) async fn serve(&mut self, connection: &Connection) -> Result<(), Failure> {
-        let (channel, signalling) = (open(connection).await?, open(connection).await?);
-        let selected = timeout(
-            METHOD_TIMEOUT,
-            channel.confirm_select(ConfirmSelectOptions::default()),
-        )
-        .await;
-        selected.map_err(|_| "the broker does not answer".to_owned())??;
-        let mut confirms = Confirms::new();
+        let mut records = self.record_channel(connection).await?;
+        let mut signalling = open(connection).await?;
         let mut events: Events = connection.events_listener().boxed();
         self.is_blocked = false;
         info!("publishing");
         self.state.send_replace(Publishing::Up);
-        self.rewrite(&channel, &mut confirms, &mut events).await?;
+        loop {
+            let published = self.publish(connection, &mut records, &mut signalling, &mut events);
+            match published.await {
+                Err(Failure::Rejected(reason)) if !records.in_flight.is_empty() => {
+                    self.isolate(&records.in_flight, reason);
+                    records = self.record_channel(connection).await?;
+                }
+                ended => return ended,
+            }
+        }
+    }
+
+    /// Opens a channel for records: those that have no confirm are written on it first.
+    async fn record_channel(&self, connection: &Connection) -> Result<RecordChannel, Failure> {
+        let channel = open(connection).await?;
+        let selected = timeout(
+            METHOD_TIMEOUT,
+            channel.confirm_select(ConfirmSelectOptions::default()),
+        );
+        let selected = selected.await;
+        selected.map_err(|_| "the broker does not answer".to_owned())??;
+        Ok(RecordChannel {
+            channel,
+            confirms: Confirms::new(),
+            in_flight: BTreeSet::new(),
+            rewrites: self.unconfirmed.keys().copied().collect(),
+        })
+    }
+
+    /// Publishes until a channel or the connection fails, or all records are settled.
+    async fn publish(
+        &mut self,
+        connection: &Connection,
+        records: &mut RecordChannel,
+        signalling: &mut Channel,
+        events: &mut Events,
+    ) -> Result<(), Failure> {
         loop {
             if self.is_done() {
                 return Ok(());
             }
+            let has_room = records.in_flight.len() < self.window;
+            if has_room && let Some(sequence) = records.rewrites.pop_front() {
+                self.write(sequence, records, events).await?;
+                continue;
+            }
             tokio::select! {
                 biased;
-                Some((sequence, confirmation)) = confirms.next() => self.settle(sequence, confirmation)?,
+                Some((sequence, confirmation)) = records.confirms.next() => {
+                    self.settle(sequence, confirmation, &mut records.in_flight)?;
+                }
                 event = events.next() => self.notice(event)?,
-                Some(pending) = self.records.recv(), if !self.is_blocked && confirms.len() < UNCONFIRMED => {
+                Some(pending) = self.records.recv(), if !self.is_blocked && has_room => {
                     let sequence = self.keep(pending);
-                    self.write(sequence, &channel, &mut confirms, &mut events).await?;
+                    self.write(sequence, records, events).await?;
                 }
                 Some(signal) = self.signals.recv() => if !self.is_blocked {
-                    self.send(signal, &signalling, &mut events).await?;
+                    self.send(signal, connection, signalling, events).await?;
                 },
                 () = self.closing.cancelled(), if !self.closing.is_cancelled() => {}
                 // No event tells that the last caller has stopped waiting.
@@ -67,24 +122,10 @@ impl Task {
         }
     }
 
-    async fn rewrite(
-        &mut self,
-        channel: &Channel,
-        confirms: &mut Confirms,
-        events: &mut Events,
-    ) -> Result<(), Failure> {
-        let sequences: Vec<u64> = self.unconfirmed.keys().copied().collect();
-        for sequence in sequences {
-            self.write(sequence, channel, confirms, events).await?;
-        }
-        Ok(())
-    }
-
     async fn write(
         &mut self,
         sequence: u64,
-        channel: &Channel,
-        confirms: &mut Confirms,
+        records: &mut RecordChannel,
         events: &mut Events,
     ) -> Result<(), Failure> {
         let Some(pending) = self.unconfirmed.get_mut(&sequence) else {
@@ -105,10 +146,15 @@ impl Task {
         let record = pending.record.clone();
         let exchange = self.exchange.as_str().into();
         let key = topology::MESSAGE_KEY.into();
+        records.in_flight.insert(sequence);
+        let channel = &records.channel;
         let written =
             channel.basic_publish(exchange, key, options, record.text.as_bytes(), properties);
-        let confirm = self.taken(written, events).await?;
-        confirms.push(
+        let confirm = match self.taken(written, events).await {
+            Ok(confirm) => confirm,
+            Err(failure) => return Err(reason(&mut records.confirms, failure)),
+        };
+        records.confirms.push(
             confirm
                 .map(move |confirmation| (sequence, confirmation))
                 .boxed(),
@@ -116,12 +162,41 @@ impl Task {
         Ok(())
     }
 
+    /// Finds the record that the broker does not accept. If there is one on the channel, this record is rejected for good. Otherwise the next
+    /// ones are written one at a time, and more with each that is confirmed.
+    fn isolate(&mut self, in_flight: &BTreeSet<u64>, cause: String) {
+        self.window = 1;
+        let mut suspects = in_flight.iter();
+        let (Some(sequence), None) = (suspects.next(), suspects.next()) else {
+            return;
+        };
+        let Some(pending) = self.unconfirmed.remove(sequence) else {
+            return;
+        };
+        if self.logged_at.is_none_or(|at| at.elapsed() > LOGGED) {
+            self.logged_at = Some(Instant::now());
+            let bytes = pending.record.text.len();
+            warn!(
+                cause,
+                bytes,
+                "the broker does not accept a message; check its max_message_size and the permissions of the server's user"
+            );
+        }
+        // A caller that has stopped waiting will retry, and then learn it.
+        let _ = pending.confirm.send(Err(PublishError::Rejected(cause)));
+    }
+
+    /// Sends a signal. It is lost if the broker does not accept it, and its channel is opened again for the next one.
     async fn send(
         &mut self,
         signal: Signal,
-        channel: &Channel,
+        connection: &Connection,
+        channel: &mut Channel,
         events: &mut Events,
     ) -> Result<(), Failure> {
+        if !channel.status().connected() {
+            *channel = open(connection).await?;
+        }
         let exchange = self.exchange.as_str().into();
         let sent = channel.basic_publish(
             exchange,
@@ -130,7 +205,11 @@ impl Task {
             &signal.body,
             lapin::BasicProperties::default(),
         );
-        self.taken(sent, events).await.map(drop)
+        match self.taken(sent, events).await {
+            Err(failure) if channel.status().connected() => Err(failure),
+            // Without the connection, the next event says so.
+            _ => Ok(()),
+        }
     }
 
     /// Waits until a frame is written. While the broker blocks publishers, only the end of the connection (which heartbeats detect)
@@ -153,12 +232,13 @@ impl Task {
         }
     }
 
-    /// Takes the broker's answer to a record. Any answer but a confirm ends the connection: all unconfirmed records are written again,
-    /// in order, as long as their callers wait.
+    /// Takes the broker's answer to a record. Any answer but a confirm ends the channel or the connection: all unconfirmed records are
+    /// written again, in order, as long as their callers wait.
     fn settle(
         &mut self,
         sequence: u64,
         confirmation: lapin::Result<Confirmation>,
+        in_flight: &mut BTreeSet<u64>,
     ) -> Result<(), Failure> {
         match confirmation? {
             Confirmation::Ack(None) => {}
@@ -170,6 +250,8 @@ impl Task {
                 return Err("the channel does not confirm".to_owned().into());
             }
         }
+        in_flight.remove(&sequence);
+        self.window = (2 * self.window).min(UNCONFIRMED);
         if let Some(pending) = self.unconfirmed.remove(&sequence) {
             // A caller that has stopped waiting will retry.
             let _ = pending.confirm.send(Ok(()));
@@ -203,12 +285,26 @@ impl Task {
                 self.is_blocked = false;
                 self.state.send_replace(Publishing::Up);
             }
-            Some(Event::Error(error)) => return Err(error.into()),
+            Some(Event::Error(error)) => match Failure::from(error) {
+                // The end of a channel, which may be of the one before: the confirms of its records have said so.
+                Failure::Rejected(_) => {}
+                failure => return Err(failure),
+            },
             None => return Err("the connection has ended".to_owned().into()),
             Some(_) => {}
         }
         Ok(())
     }
+}
+
+/// Why a record could not be written: if the broker has closed the channel, the confirms of the records before say it.
+fn reason(confirms: &mut Confirms, failure: Failure) -> Failure {
+    while let Some(Some((_, confirmation))) = confirms.next().now_or_never() {
+        if let Err(error) = confirmation {
+            return error.into();
+        }
+    }
+    failure
 }
 
 async fn open(connection: &Connection) -> Result<Channel, Failure> {

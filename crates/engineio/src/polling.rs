@@ -197,11 +197,23 @@ impl Polling {
 
     /// Asks the task that runs the session to close it. The first request decides the code.
     pub fn close(&self, code: CloseCode) {
-        self.end(code, CLOSE);
+        self.end(&mut self.state.lock(), code, CLOSE);
     }
 
-    fn end(&self, code: CloseCode, packet: &'static str) {
+    /// The client has left. If it has a GET that waits, it gets an answer.
+    fn client_left(&self) {
         let mut state = self.state.lock();
+        if self.websocket.get().is_some() {
+            return;
+        }
+        self.end(&mut state, CloseCode::Normal, NOOP);
+        if !state.is_polled {
+            state.is_finished = true;
+            self.finished.notify_one();
+        }
+    }
+
+    fn end(&self, state: &mut State, code: CloseCode, packet: &'static str) {
         if let Some(socket) = self.websocket.get() {
             socket.close(code);
         } else if state.end.is_none() {
@@ -275,8 +287,7 @@ impl Polling {
             return Err(PollError::Gone);
         }
         if mem::replace(&mut state.is_polled, true) {
-            drop(state);
-            self.close(CloseCode::ProtocolError);
+            self.end(&mut state, CloseCode::ProtocolError, CLOSE);
             return Err(PollError::Twice);
         }
         Ok(Turn {
@@ -326,7 +337,7 @@ impl Polling {
                 Ok(Received::Message(message)) => on_message(message),
                 Ok(Received::Pong) => self.is_alive.store(true, Ordering::Relaxed),
                 Ok(Received::Close) => {
-                    self.end(CloseCode::Normal, NOOP);
+                    self.client_left();
                     return Ok(());
                 }
                 Err(code) => {
@@ -349,19 +360,18 @@ impl Polling {
         state.end.is_none() && self.websocket.get().is_none()
     }
 
-    /// Lets the client upgrade on a WebSocket that it has opened. If it does not, it goes on polling.
-    pub async fn upgrade(&self, upgrade: Upgrade) -> Result<(), UpgradeError> {
+    /// Lets the client upgrade on a WebSocket that it has opened, and returns whether it has. If not, it goes on polling.
+    pub async fn upgrade(&self, upgrade: Upgrade) -> Result<bool, UpgradeError> {
         let (socket, incoming) = upgrade.resume(&self.settings, &self.budget).await?;
-        self.upgrade_on(socket, incoming).await;
-        Ok(())
+        Ok(self.upgrade_on(socket, incoming).await)
     }
 
-    async fn upgrade_on(&self, socket: Arc<Outgoing>, mut incoming: Incoming) {
+    async fn upgrade_on(&self, socket: Arc<Outgoing>, mut incoming: Incoming) -> bool {
         let probe = incoming.probe(|| self.set_probed(true));
         let probed = timeout(UPGRADE_TIMEOUT, probe).await;
         let (code, incoming) = match probed {
             Ok(Ok(())) => match self.switch_to(socket, incoming) {
-                None => return,
+                None => return true,
                 Some(incoming) => (CloseCode::GoingAway, incoming),
             },
             Ok(Err(code)) => (code, incoming),
@@ -369,6 +379,7 @@ impl Polling {
         };
         self.set_probed(false);
         incoming.close(code).await;
+        false
     }
 
     fn set_probed(&self, is_probed: bool) {
@@ -438,7 +449,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.session.state.lock().is_polled = false;
         if !self.is_answered {
-            self.session.close(CloseCode::Normal);
+            self.session.client_left();
         }
     }
 }

@@ -1,8 +1,14 @@
 //! The settings of a server: one type that the server parses and the operator writes.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
 
 use crate::{Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports};
 
@@ -28,9 +34,16 @@ pub struct Launch {
     /// Serve the page from this folder instead of the built-in one (to edit the page)
     #[arg(long, env = "PAPO_WEB_ROOT", value_name = "DIR")]
     pub web_root: Option<PathBuf>,
-    /// Also accept Socket.IO's long-polling transport (needs sticky sessions behind a load balancer)
-    #[arg(long, env = "PAPO_LONG_POLLING")]
+    /// Accept Socket.IO's long-polling transport, with which clients begin by default
+    #[arg(long, env = "PAPO_LONG_POLLING", value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = Self::default().long_polling, default_missing_value = "true")]
     pub long_polling: bool,
+    /// File with a secret of at least 32 bytes that all servers of the room have. With --advertise, a request for a long-polling session of
+    /// another server is forwarded to it; without both, a balancer in front of several servers needs sticky sessions
+    #[arg(long, env = "PAPO_SESSION_KEY", value_name = "FILE")]
+    pub session_key: Option<PathBuf>,
+    /// IP address at which the other servers of the room reach this one, at the port of --listen
+    #[arg(long, env = "PAPO_ADVERTISE", value_name = "ADDR", requires = "session_key")]
+    pub advertise: Option<IpAddr>,
     /// Accept browsers from these origins too, besides the page's own; repeat or separate by commas, `*` for any
     #[arg(
         long,
@@ -142,7 +155,9 @@ impl Default for Launch {
             room: RoomName::new("default", "geral").expect("a constant that is a valid name"),
             title: None,
             web_root: None,
-            long_polling: false,
+            long_polling: true,
+            session_key: None,
+            advertise: None,
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             trusted_proxies: TrustedProxies::loopback(),
@@ -183,6 +198,8 @@ impl Launch {
             title,
             web_root,
             long_polling,
+            session_key,
+            advertise,
             allow_origin,
             allow_host,
             trusted_proxies,
@@ -209,7 +226,8 @@ impl Launch {
         let optional = [
             ("PAPO_TITLE", title.clone()),
             ("PAPO_WEB_ROOT", path(web_root)),
-            ("PAPO_LONG_POLLING", long_polling.then(|| "true".to_owned())),
+            ("PAPO_SESSION_KEY", path(session_key)),
+            ("PAPO_ADVERTISE", advertise.map(|ip| ip.to_string())),
             ("PAPO_ALLOW_ORIGIN", origins),
             ("PAPO_ALLOW_HOST", hosts),
             (
@@ -230,6 +248,7 @@ impl Launch {
             ("PAPO_LISTEN", listen.to_string()),
             ("PAPO_ADMIN_LISTEN", admin_listen.to_string()),
             ("PAPO_ROOM", room.to_string()),
+            ("PAPO_LONG_POLLING", long_polling.to_string()),
             ("PAPO_PUBLISH_TIMEOUT", publish_timeout.to_string()),
             ("PAPO_RETENTION_BYTES", retention_bytes.to_string()),
             ("PAPO_READER_IDLE_TIMEOUT", reader_idle_timeout.to_string()),
@@ -349,7 +368,9 @@ mod tests {
         let launch = Launch {
             title: Some("Sala".to_owned()),
             web_root: Some("/w".into()),
-            long_polling: true,
+            long_polling: false,
+            session_key: Some("/etc/papo/session-key".into()),
+            advertise: Some("fd00::1".parse().expect("valid")),
             allow_origin: vec![
                 "https://a.example".to_owned(),
                 "https://b.example".to_owned(),
@@ -416,6 +437,16 @@ mod tests {
             }
         });
         Launch::parse_from(std::iter::once("papo-server".to_owned()).chain(flags))
+    }
+
+    #[test]
+    fn long_polling_is_on_unless_it_is_switched_off() {
+        let parsed = |flags: &[&str]| {
+            let arguments = ["papo-server"].iter().chain(flags);
+            Launch::parse_from(arguments).long_polling
+        };
+        assert!(parsed(&[]) && parsed(&["--long-polling"]) && parsed(&["--long-polling=true"]));
+        assert!(!parsed(&["--long-polling=false"]));
     }
 
     #[test]

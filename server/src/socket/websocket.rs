@@ -8,14 +8,22 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use engineioxide::sid::Sid;
-use papo_engineio::{CloseCode, Incoming, Message, Upgrade};
+use papo_engineio::{CloseCode, Incoming, Upgrade};
 use papo_listener::Peer;
 use papo_protocol::event::Code;
 use tracing::{debug, error};
 
-use super::{Connection, SocketServer, Transport, places::Place};
-use crate::{address::Address, broker::Broker, metrics::Bound};
+use super::{
+    Connection, SocketServer, Transport,
+    forward::{self, Forwarded},
+    places::Place,
+    sid::Sid,
+};
+use crate::{
+    address::Address,
+    broker::Broker,
+    metrics::{Bound, Forwarding},
+};
 
 /// Finds the address of the client, and rejects a new session of an address that opens too many.
 pub(crate) async fn admit<B: Broker>(
@@ -24,17 +32,28 @@ pub(crate) async fn admit<B: Broker>(
     next: Next,
 ) -> Response {
     let peer = request.extensions().get::<Arc<Peer>>();
-    let address = peer.map_or_else(Address::default, |peer| {
-        let trusted = &server.launch.trusted_proxies;
-        Address::of_client(peer.address().ip(), request.headers(), trusted)
-    });
+    let peer = peer.map(|peer| peer.address().ip());
+    let Ok(forwarded) = forward::client(&server.sids, &request) else {
+        server.metrics.forwarded(Forwarding::Forged);
+        return StatusCode::FORBIDDEN.into_response();
+    };
+    let address = match (forwarded, peer) {
+        (Some(client), peer) => {
+            request.extensions_mut().insert(Forwarded);
+            if let Some(peer) = peer {
+                server.forwarder.learn(peer);
+            }
+            client
+        }
+        (None, Some(peer)) => {
+            let trusted = &server.launch.trusted_proxies;
+            Address::of_client(peer, request.headers(), trusted)
+        }
+        (None, None) => Address::default(),
+    };
     request.extensions_mut().insert(address);
     if has_session(&request) {
         return next.run(request).await;
-    }
-    if !papo_engineio::is_session_request(&request) {
-        // engineioxide keeps the extensions of the request that opens a polling session, but not its socket.
-        request.extensions_mut().remove::<Arc<Peer>>();
     }
     match server.bounds.connect(address) {
         Ok(()) => next.run(request).await,
@@ -56,7 +75,7 @@ pub(crate) fn has_session(request: &Request) -> bool {
     query.split('&').any(|pair| pair.starts_with("sid="))
 }
 
-/// Serves requests for a new WebSocket session. All others, and the upgrade of a polling client, go to engineioxide.
+/// Serves requests for a new WebSocket session. All others are those of [clients that poll](super::poll).
 pub(crate) async fn upgrade<B: Broker>(
     State(server): State<Arc<SocketServer<B>>>,
     mut request: Request,
@@ -85,7 +104,7 @@ async fn serve<B: Broker>(
     place: Place,
     _peer: Option<Arc<Peer>>,
 ) {
-    let sid = Sid::new();
+    let sid = Sid::random();
     let opened = upgrade.open(sid.as_str(), &server.engine_settings, &place.budget);
     let (socket, mut incoming) = match opened.await {
         Ok(opened) => opened,
@@ -97,19 +116,13 @@ async fn serve<B: Broker>(
     let connection = Connection::new(sid, Transport::WebSocket(socket), place);
     server.opened();
     let close_code = receive(&server, &connection, &mut incoming).await;
-    debug!(%sid, ?close_code, "disconnected");
-    match close_code {
-        CloseCode::TryAgainLater => server.reject_memory(&connection),
-        CloseCode::TooBig => server.metrics.exceeded(Bound::FrameSize),
-        _ => {}
-    }
-    server.left(&connection);
+    server.closed(&connection, close_code);
     drop(connection);
     incoming.close(close_code).await;
 }
 
 /// Handles packets until there is a reason to close the connection. A client must join within a limit.
-async fn receive<B: Broker>(
+pub(super) async fn receive<B: Broker>(
     server: &Arc<SocketServer<B>>,
     connection: &Arc<Connection>,
     incoming: &mut Incoming,
@@ -131,11 +144,9 @@ async fn receive<B: Broker>(
                 }
             },
         };
-        let packet = match message {
-            Ok(Message::Text(text)) => connection.parser.text(text.into()),
-            Ok(Message::Binary(data)) => connection.parser.binary(data),
+        match message {
+            Ok(message) => server.receive(connection.decode(message), connection),
             Err(close_code) => return close_code,
-        };
-        server.receive(packet, connection);
+        }
     }
 }

@@ -25,7 +25,7 @@ use tower_http::services::ServeDir;
 
 use crate::{
     broker::Broker,
-    socket::{SocketServer, admit, upgrade},
+    socket::{SocketServer, admit, poll, upgrade},
 };
 use host::known_host;
 use hsts::{Hsts, with_hsts};
@@ -47,7 +47,8 @@ pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch)
     let origins = Arc::new(launch.allow_origin.clone());
     let hosts = Arc::new(launch.allow_host.clone());
     let socket_io = Router::new()
-        .fallback_service(sockets.service())
+        .fallback(poll::<B>)
+        .with_state(sockets.clone())
         .layer(middleware::from_fn_with_state(
             sockets.clone(),
             upgrade::<B>,
@@ -62,7 +63,6 @@ pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch)
             .with_state(Arc::new(Page::built_in())),
     };
     let page = page.layer(middleware::map_response(with_security_headers));
-    // engineioxide reads the whole path, so its service is not nested.
     let router = Router::new()
         .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
         .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))

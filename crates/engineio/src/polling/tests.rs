@@ -176,7 +176,7 @@ async fn waiting_packets_come_first_on_the_websocket() {
     let get = waiting_get(&session).await;
     let mut client = websocket(&session).await;
     client.send("2probe".into()).await.expect("sent");
-    assert_eq!(next(&mut client).await, "3probe".into());
+    assert_eq!(next(&mut client).await, WsMessage::text("3probe"));
     let body = timeout(LIMIT, get).await.expect("in time").expect("ran");
     assert_eq!(text(&body.expect("an answer")), "6");
     session.push(&Frame::new("before"));
@@ -184,8 +184,8 @@ async fn waiting_packets_come_first_on_the_websocket() {
     client.send("4hello".into()).await.expect("sent");
     let mut incoming = session.run().await.expect("upgraded");
     session.push(&Frame::new("after"));
-    assert_eq!(next(&mut client).await, "4before".into());
-    assert_eq!(next(&mut client).await, "4after".into());
+    assert_eq!(next(&mut client).await, WsMessage::text("4before"));
+    assert_eq!(next(&mut client).await, WsMessage::text("4after"));
     let hello = Message::Text("hello".to_owned());
     assert_eq!(incoming.next().await, Ok(hello));
     assert_eq!(session.poll().await, Err(PollError::Gone));
@@ -214,12 +214,12 @@ async fn second_websocket_does_not_take_an_upgraded_session() {
     let (mut first, mut second) = (websocket(&session).await, websocket(&session).await);
     for client in [&mut first, &mut second] {
         client.send("2probe".into()).await.expect("sent");
-        assert_eq!(next(client).await, "3probe".into());
+        assert_eq!(next(client).await, WsMessage::text("3probe"));
     }
     first.send("5".into()).await.expect("sent");
     let _incoming = session.run().await.expect("upgraded");
     second.send("5".into()).await.expect("sent");
     assert!(matches!(next(&mut second).await, WsMessage::Close(_)));
     session.push(&Frame::new("x"));
-    assert_eq!(next(&mut first).await, "4x".into());
+    assert_eq!(next(&mut first).await, WsMessage::text("4x"));
 }

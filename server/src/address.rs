@@ -31,11 +31,6 @@ impl Address {
         }
         Self::from(client)
     }
-
-    /// Its first address, if it is a network.
-    pub(crate) fn ip(self) -> IpAddr {
-        self.0
-    }
 }
 
 /// The addresses of `X-Forwarded-For`, from the right; `None` for one that cannot be read.

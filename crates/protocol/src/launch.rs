@@ -42,7 +42,7 @@ pub struct Launch {
     #[arg(long, env = "PAPO_SESSION_KEY", value_name = "FILE")]
     pub session_key: Option<PathBuf>,
     /// IP address at which the other servers of the room reach this one, at the port of --listen
-    #[arg(long, env = "PAPO_ADVERTISE", value_name = "ADDR", requires = "session_key")]
+    #[arg(long, env = Self::ADVERTISE_VARIABLE, value_name = "ADDR", requires = "session_key")]
     pub advertise: Option<IpAddr>,
     /// Accept browsers from these origins too, besides the page's own; repeat or separate by commas, `*` for any
     #[arg(
@@ -182,6 +182,9 @@ impl Default for Launch {
 }
 
 impl Launch {
+    /// The environment variable of `--advertise`: the operator does not know the address, and lets the kubelet set it.
+    pub const ADVERTISE_VARIABLE: &str = "PAPO_ADVERTISE";
+
     /// How long a server may take to end after SIGTERM: it drains, then waits for the confirms of pending publishes.
     ///
     /// The operator writes it as the pod's termination grace period.
@@ -227,7 +230,7 @@ impl Launch {
             ("PAPO_TITLE", title.clone()),
             ("PAPO_WEB_ROOT", path(web_root)),
             ("PAPO_SESSION_KEY", path(session_key)),
-            ("PAPO_ADVERTISE", advertise.map(|ip| ip.to_string())),
+            (Self::ADVERTISE_VARIABLE, advertise.map(|ip| ip.to_string())),
             ("PAPO_ALLOW_ORIGIN", origins),
             ("PAPO_ALLOW_HOST", hosts),
             (

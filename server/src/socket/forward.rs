@@ -1,7 +1,8 @@
 //! Requests for a session of another server of the room: behind a balancer without sticky sessions, they reach any server.
 //!
-//! - A request goes only to an address that the room's key has signed ([`Sids`]), and only once.
-//! - The other server believes whose request it is by a code of the same key, and rejects one that has a wrong code.
+//! - A request goes only to an address that the room's key has signed ([`Sids`]), and only once: it has a code of the same key, by
+//!   which the other server knows that a server has forwarded it. A request with a wrong code is rejected.
+//! - Only requests of sessions are forwarded. The server that opens a session sees its client, and counts for its address.
 //! - What is forwarded at once is bounded in number; an answer, and what waits for the client of a WebSocket, in time and in bytes.
 
 use std::{
@@ -43,13 +44,10 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::debug;
 
 use super::{polling::BadRequest, sid::Sids};
-use crate::{
-    address::Address,
-    metrics::{Forwarding, Metrics},
-};
+use crate::metrics::{Forwarding, Metrics};
 
-/// The header with the address of the client, and the code by which the other server believes it.
-const CLIENT: HeaderName = HeaderName::from_static("papo-client");
+/// The header with the code of a request that is forwarded.
+const FORWARDED: HeaderName = HeaderName::from_static("papo-forwarded");
 /// How long another server may take to accept a connection. All are in one cluster.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 /// How long another server may take to answer: longer than a GET waits for a ping.
@@ -109,19 +107,15 @@ enum ForwardError {
     Http(#[from] hyper::Error),
 }
 
-/// The client of a request that another server has forwarded, if one has.
-pub(super) fn client(sids: &Sids, request: &Request) -> Result<Option<Address>, Forged> {
-    let Some(value) = request.headers().get(CLIENT) else {
-        return Ok(None);
+/// Whether another server has forwarded a request.
+pub(super) fn is_forwarded(sids: &Sids, request: &Request) -> Result<bool, Forged> {
+    let Some(code) = request.headers().get(FORWARDED) else {
+        return Ok(false);
     };
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let parsed = || {
-        let (address, code) = value.to_str().ok()?.split_once(' ')?;
-        let address = Address::from(address.parse::<IpAddr>().ok()?);
-        let is_true = sids.is_client_code(query.sid?, address, code);
-        is_true.then_some(address)
-    };
-    parsed().map(Some).ok_or(Forged)
+    let (sid, code) = (query.sid.unwrap_or_default(), code.to_str());
+    let is_true = code.is_ok_and(|code| sids.is_forward_code(sid, code));
+    is_true.then_some(true).ok_or(Forged)
 }
 
 impl Forwarder {
@@ -165,8 +159,7 @@ impl Forwarder {
         &self,
         to: SocketAddr,
         request: Request,
-        client: Address,
-        code: String,
+        code: &str,
     ) -> Result<Response, BadRequest> {
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             self.metrics.forwarded(Forwarding::Full);
@@ -177,7 +170,7 @@ impl Forwarder {
             _permit: permit,
             _peer: peer,
         };
-        let asked = self.ask(to, request, client, &code, guard);
+        let asked = self.ask(to, request, code, guard);
         match timeout(ANSWER_TIMEOUT, asked).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) => {
@@ -197,7 +190,6 @@ impl Forwarder {
         &self,
         to: SocketAddr,
         mut request: Request,
-        client: Address,
         code: &str,
         guard: Guard,
     ) -> Result<Response, ForwardError> {
@@ -208,7 +200,7 @@ impl Forwarder {
         // Dropped with the answer, which ends the request on the other server too.
         let driver = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
         let ours = request.extensions_mut().remove::<OnUpgrade>();
-        let mut answer = sender.send_request(copy_of(request, client, code)).await?;
+        let mut answer = sender.send_request(copy_of(request, code)).await?;
         let headers = only(answer.headers(), &OF_ANSWER);
         let status = answer.status();
         let mut response = match ours {
@@ -277,7 +269,7 @@ async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// The request as the other server gets it.
-fn copy_of(request: Request, client: Address, code: &str) -> Request {
+fn copy_of(request: Request, code: &str) -> Request {
     let (parts, body) = request.into_parts();
     let mut copy = Request::new(body);
     *copy.method_mut() = parts.method;
@@ -288,9 +280,8 @@ fn copy_of(request: Request, client: Address, code: &str) -> Request {
         let upgrade = HeaderValue::from_static("Upgrade");
         copy.headers_mut().insert(CONNECTION, upgrade);
     }
-    let client = format!("{} {code}", client.ip());
-    if let Ok(client) = HeaderValue::try_from(client) {
-        copy.headers_mut().insert(CLIENT, client);
+    if let Ok(code) = HeaderValue::from_str(code) {
+        copy.headers_mut().insert(FORWARDED, code);
     }
     copy
 }
@@ -309,48 +300,40 @@ async fn copy(ours: Upgraded, theirs: Upgraded) -> io::Result<(u64, u64)> {
 mod tests {
     use super::*;
 
-    fn request(client: Option<&str>) -> Request {
+    fn request(code: Option<&str>) -> Request {
         let mut request = Request::new(Body::empty());
         *request.uri_mut() = Uri::from_static("/socket.io/?EIO=4&transport=polling&sid=s1");
-        let value = client.map(|client| client.parse().expect("a value"));
-        request
-            .headers_mut()
-            .extend(value.map(|value| (CLIENT, value)));
+        let code = code.map(|code| code.parse().expect("a value"));
+        let headers = request.headers_mut();
+        headers.extend(code.map(|code: HeaderValue| (FORWARDED, code)));
         request
     }
 
     #[test]
-    fn client_of_a_forwarded_request_is_believed_by_its_code_only() {
+    fn forwarded_request_is_known_by_its_code_only() {
         let sids = Sids::alone();
-        let address = Address::from(IpAddr::from([192, 0, 2, 1]));
-        assert_eq!(client(&sids, &request(None)), Ok(None));
-        let code = sids.client_code("s1", address);
-        let forwarded = copy_of(request(None), address, &code);
-        assert_eq!(client(&sids, &forwarded), Ok(Some(address)));
-        assert_eq!(client(&Sids::alone(), &forwarded), Err(Forged));
-        for forged in [
-            "192.0.2.1".to_owned(),
-            "192.0.2.1 ".to_owned(),
-            format!("192.0.2.2 {code}"),
-            format!("somebody {code}"),
-        ] {
-            assert_eq!(client(&sids, &request(Some(&forged))), Err(Forged), "{forged}");
+        assert_eq!(is_forwarded(&sids, &request(None)), Ok(false));
+        let forwarded = copy_of(request(None), &sids.forward_code("s1"));
+        assert_eq!(is_forwarded(&sids, &forwarded), Ok(true));
+        assert_eq!(is_forwarded(&Sids::alone(), &forwarded), Err(Forged));
+        for forged in ["", "1", &sids.forward_code("s2")] {
+            let forged = request(Some(forged));
+            assert_eq!(is_forwarded(&sids, &forged), Err(Forged), "{forged:?}");
         }
     }
 
     #[test]
     fn headers_that_clients_invent_are_not_forwarded() {
-        let mut from_client = request(Some("192.0.2.9 x"));
+        let mut from_client = request(Some("invented"));
         let headers = from_client.headers_mut();
         for name in ["x-forwarded-for", "cookie", "authorization", "transfer-encoding"] {
             headers.insert(name, HeaderValue::from_static("x"));
         }
         headers.insert(HOST, HeaderValue::from_static("chat.example"));
-        let address = Address::from(IpAddr::from([192, 0, 2, 1]));
-        let copy = copy_of(from_client, address, "code");
+        let copy = copy_of(from_client, "code");
         assert_eq!(copy.headers().len(), 2, "{:?}", copy.headers());
         assert_eq!(copy.headers()[HOST], "chat.example");
-        assert_eq!(copy.headers()[CLIENT], "192.0.2.1 code");
+        assert_eq!(copy.headers()[FORWARDED], "code");
         assert_eq!(copy.uri(), "/socket.io/?EIO=4&transport=polling&sid=s1");
     }
 

@@ -124,21 +124,13 @@ async fn elsewhere<B: Broker>(
     let is_forwarded = request.extensions().get::<Forwarded>().is_some();
     let other = server.sids.other_server(sid).filter(|_| !is_forwarded);
     let other = other.ok_or(BadRequest::UnknownSession)?;
-    let code = |client| server.sids.client_code(sid, client);
-    let client = address(&request);
-    server
-        .forwarder
-        .forward(other, request, client, code(client))
-        .await
-}
-
-fn address(request: &Request) -> Address {
-    let address = request.extensions().get::<Address>();
-    address.copied().unwrap_or_default()
+    let code = server.sids.forward_code(sid);
+    server.forwarder.forward(other, request, &code).await
 }
 
 fn open<B: Broker>(server: &Arc<SocketServer<B>>, request: &Request) -> Response {
-    let place = server.bounds.open(address(request));
+    let address = request.extensions().get::<Address>();
+    let place = server.bounds.open(address.copied().unwrap_or_default());
     let polling = Arc::new(Polling::new(&server.engine_settings, &place.budget));
     let sid = server.sids.create();
     let body = polling.open_packet(sid.as_str());

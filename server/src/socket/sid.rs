@@ -13,8 +13,6 @@ use std::{
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
 
-use crate::address::Address;
-
 /// Shortest key, in bytes: as many as the code has.
 const SHORTEST_KEY: usize = 32;
 /// Bytes of a sid: those that make it unique, the masked address, and the code over both.
@@ -25,7 +23,7 @@ const CODE: usize = 16;
 /// What a code or a mask is for, so that none can be used for another purpose.
 const OF_SID: &[u8] = b"papo sid";
 const OF_MASK: &[u8] = b"papo sid mask";
-const OF_CLIENT: &[u8] = b"papo client of";
+const OF_FORWARDED: &[u8] = b"papo forwarded";
 
 /// The id of a session.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -107,15 +105,14 @@ impl Sids {
         (Some(server) != self.own).then_some(server)
     }
 
-    /// The code by which another server of the room believes that the client of a session has this address.
-    pub(super) fn client_code(&self, sid: &str, client: Address) -> String {
-        let client = client.to_string();
-        hex::encode(self.code(&[OF_CLIENT, sid.as_bytes(), client.as_bytes()]))
+    /// The code by which another server of the room believes that a request for a session comes from a server.
+    pub(super) fn forward_code(&self, sid: &str) -> String {
+        hex::encode(self.code(&[OF_FORWARDED, sid.as_bytes()]))
     }
 
     /// Whether it is that code.
-    pub(super) fn is_client_code(&self, sid: &str, client: Address, code: &str) -> bool {
-        let expected = self.client_code(sid, client);
+    pub(super) fn is_forward_code(&self, sid: &str, code: &str) -> bool {
+        let expected = self.forward_code(sid);
         verify_slices_are_equal(expected.as_bytes(), code.as_bytes()).is_ok()
     }
 
@@ -243,15 +240,12 @@ mod tests {
     }
 
     #[test]
-    fn client_code_belongs_to_one_session_and_one_address() {
+    fn forward_code_belongs_to_one_session() {
         let (here, there) = (sids(1, None), sids(1, None));
-        let address = |last: u8| Address::from(IpAddr::from([192, 0, 2, last]));
-        let code = here.client_code("a", address(1));
-        assert!(there.is_client_code("a", address(1), &code));
-        assert!(!there.is_client_code("b", address(1), &code));
-        assert!(!there.is_client_code("a", address(2), &code));
-        assert!(!sids(2, None).is_client_code("a", address(1), &code));
-        assert!(!there.is_client_code("a", address(1), ""));
+        let code = here.forward_code("a");
+        assert!(there.is_forward_code("a", &code));
+        assert!(!there.is_forward_code("b", &code) && !there.is_forward_code("a", ""));
+        assert!(!sids(2, None).is_forward_code("a", &code));
     }
 
     proptest! {

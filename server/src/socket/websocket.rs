@@ -33,24 +33,18 @@ pub(crate) async fn admit<B: Broker>(
 ) -> Response {
     let peer = request.extensions().get::<Arc<Peer>>();
     let peer = peer.map(|peer| peer.address().ip());
-    let Ok(forwarded) = forward::client(&server.sids, &request) else {
+    let Ok(is_forwarded) = forward::is_forwarded(&server.sids, &request) else {
         server.metrics.forwarded(Forwarding::Forged);
         return StatusCode::FORBIDDEN.into_response();
     };
-    let address = match (forwarded, peer) {
-        (Some(client), peer) => {
-            request.extensions_mut().insert(Forwarded);
-            if let Some(peer) = peer {
-                server.forwarder.learn(peer);
-            }
-            client
-        }
-        (None, Some(peer)) => {
-            let trusted = &server.launch.trusted_proxies;
-            Address::of_client(peer, request.headers(), trusted)
-        }
-        (None, None) => Address::default(),
-    };
+    if let (true, Some(peer)) = (is_forwarded, peer) {
+        request.extensions_mut().insert(Forwarded);
+        server.forwarder.learn(peer);
+    }
+    let address = peer.map_or_else(Address::default, |peer| {
+        let trusted = &server.launch.trusted_proxies;
+        Address::of_client(peer, request.headers(), trusted)
+    });
     request.extensions_mut().insert(address);
     if has_session(&request) {
         return next.run(request).await;

@@ -43,7 +43,7 @@ async function folder(t, options) {
 
 for (const [transport, options, flags] of [
   ["WebSocket", `{ transports: ["websocket"] }`, []],
-  ["the client's defaults, which begin with long-polling", "", ["--long-polling"]],
+  ["the client's defaults, which begin with long-polling", "", []],
 ]) {
   test(`the original page talks with Papo's over ${transport}`, async (t) => {
     const server = await PapoServer.start(t, "--web-root", await folder(t, options), ...flags);

@@ -37,9 +37,9 @@ pub(crate) async fn admit<B: Broker>(
         server.metrics.forwarded(Forwarding::Forged);
         return StatusCode::FORBIDDEN.into_response();
     };
-    if let (true, Some(peer)) = (is_forwarded, peer) {
+    if is_forwarded {
         request.extensions_mut().insert(Forwarded);
-        server.forwarder.learn(peer);
+        peer.inspect(|peer| server.forwarder.learn(*peer));
     }
     let address = peer.map_or_else(Address::default, |peer| {
         let trusted = &server.launch.trusted_proxies;

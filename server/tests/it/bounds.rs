@@ -370,7 +370,7 @@ async fn poll(server: &Server, address: &str, sid: &str, packet: Option<&'static
 
 #[tokio::test]
 async fn polling_session_has_a_place_without_a_socket() {
-    let server = server(&["--long-polling", "--address-connections=1"]).await;
+    let server = server(&["--address-connections=1"]).await;
     let open = poll(&server, "203.0.113.1", "", None).await;
     let open: serde_json::Value = serde_json::from_str(&open[1..]).expect("an open packet");
     let sid = open["sid"].as_str().expect("text");

@@ -5,6 +5,7 @@ mod conformance;
 mod fixture;
 mod hostile;
 mod past;
+mod polling;
 mod process;
 mod proxy;
 mod rabbitmq;

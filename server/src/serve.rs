@@ -141,8 +141,13 @@ fn sids(launch: &Launch, public: &TcpListener) -> anyhow::Result<Sids> {
     let Some(file) = &launch.session_key else {
         return Ok(Sids::alone());
     };
-    let port = public.local_addr().context("a listener has an address")?.port();
-    let own = launch.advertise.map(|ip| SocketAddr::new(ip, port));
+    let port = public
+        .local_addr()
+        .context("a listener has an address")?
+        .port();
+    let own = launch
+        .advertise
+        .map(|ip| SocketAddr::new(ip.to_canonical(), port));
     Sids::shared(file, own).with_context(|| format!("cannot use --session-key {}", file.display()))
 }
 

@@ -313,7 +313,7 @@ impl Polling {
         if mem::take(is_pinged) {
             payload::add(&mut body.text, PING);
         }
-        if let Some(End { packet, .. }) = end {
+        if let Some(End { packet, .. }) = *end {
             payload::add(&mut body.text, packet);
             state.is_finished = true;
             self.finished.notify_one();

@@ -8,8 +8,9 @@ use k8s_openapi::{
         core::v1::{
             Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Lifecycle,
             LifecycleHandler, LocalObjectReference, ObjectFieldSelector, PodSecurityContext,
-            PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-            SleepAction, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+            PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+            SecretVolumeSource, SecurityContext, SleepAction, Toleration, TopologySpreadConstraint,
+            Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{

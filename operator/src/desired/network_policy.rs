@@ -135,7 +135,10 @@ mod tests {
         let rule = rules.iter().find(|rule| rule.ports == chat);
         let peers = rule.and_then(|rule| rule.to.as_deref()).expect("a peer");
         let labels = |peer: &NetworkPolicyPeer| peer.pod_selector.clone()?.match_labels;
-        assert_eq!(peers.iter().map(labels).collect::<Vec<_>>(), [Some(selector)]);
+        assert_eq!(
+            peers.iter().map(labels).collect::<Vec<_>>(),
+            [Some(selector)]
+        );
     }
 
     #[test]

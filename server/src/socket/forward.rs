@@ -326,7 +326,12 @@ mod tests {
     fn headers_that_clients_invent_are_not_forwarded() {
         let mut from_client = request(Some("invented"));
         let headers = from_client.headers_mut();
-        for name in ["x-forwarded-for", "cookie", "authorization", "transfer-encoding"] {
+        for name in [
+            "x-forwarded-for",
+            "cookie",
+            "authorization",
+            "transfer-encoding",
+        ] {
             headers.insert(name, HeaderValue::from_static("x"));
         }
         headers.insert(HOST, HeaderValue::from_static("chat.example"));
@@ -341,7 +346,8 @@ mod tests {
     fn servers_are_known_after_their_first_request() {
         let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
         let forwarder = Forwarder::new(1, Duration::ZERO, metrics.into());
-        let address = |number: u16| IpAddr::from([10, 0, number.to_be_bytes()[0], number.to_be_bytes()[1]]);
+        let address =
+            |number: u16| IpAddr::from([10, 0, number.to_be_bytes()[0], number.to_be_bytes()[1]]);
         assert!(!forwarder.is_server(address(1)));
         for number in 0..2_000 {
             forwarder.learn(address(number));

@@ -61,7 +61,9 @@ impl Sessions {
     }
 
     fn add(&self, session: Arc<Session>) {
-        self.0.lock().insert(session.connection.sid.clone(), session);
+        self.0
+            .lock()
+            .insert(session.connection.sid.clone(), session);
     }
 
     fn remove(&self, sid: &Sid) {
@@ -214,15 +216,11 @@ async fn post<B: Broker>(
     });
     drop(kept);
     received.map_err(|_| BadRequest::Malformed)?;
-    Ok((HEADERS, "ok").into_response())
+    Ok(packets(Bytes::from_static(b"ok")))
 }
 
 /// Reads a body, and keeps it of the budget.
-async fn read(
-    body: Body,
-    most: usize,
-    budget: &Arc<Budget>,
-) -> Result<(Vec<u8>, Kept), CloseCode> {
+async fn read(body: Body, most: usize, budget: &Arc<Budget>) -> Result<(Vec<u8>, Kept), CloseCode> {
     let (mut bytes, mut kept) = (Vec::new(), Kept::nothing(budget));
     let mut chunks = body.into_data_stream();
     while let Some(chunk) = chunks.next().await {
@@ -263,15 +261,14 @@ fn upgrade(session: Arc<Session>, mut request: Request) -> Response {
     }
 }
 
-/// Headers of every answer with packets: none is for another request, and none is a document.
-const HEADERS: [(axum::http::HeaderName, &str); 3] = [
-    (CONTENT_TYPE, "text/plain; charset=UTF-8"),
-    (CACHE_CONTROL, "no-store"),
-    (X_CONTENT_TYPE_OPTIONS, "nosniff"),
-];
-
+/// An answer of Engine.IO, which is for no other request, and no document.
 fn packets(body: Bytes) -> Response {
-    (HEADERS, body).into_response()
+    let headers = [
+        (CONTENT_TYPE, "text/plain; charset=UTF-8"),
+        (CACHE_CONTROL, "no-store"),
+        (X_CONTENT_TYPE_OPTIONS, "nosniff"),
+    ];
+    (headers, body).into_response()
 }
 
 impl BadRequest {

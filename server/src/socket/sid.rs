@@ -41,7 +41,7 @@ pub(crate) struct Sids {
 pub(crate) enum KeyError {
     #[error("cannot read the session key")]
     Read(#[source] io::Error),
-    #[error("the session key has {0} bytes; it needs at least {SHORTEST_KEY}")]
+    #[error("the session key has {0} bytes; it needs at least {least}", least = SHORTEST_KEY)]
     Short(usize),
 }
 
@@ -209,7 +209,10 @@ mod tests {
             assert_eq!(here.other_server(sid.as_str()), None, "its own");
         }
         let alone = sids(1, None).create();
-        assert_eq!(sids(1, Some("10.0.0.2:5000")).other_server(alone.as_str()), None);
+        assert_eq!(
+            sids(1, Some("10.0.0.2:5000")).other_server(alone.as_str()),
+            None
+        );
     }
 
     #[test]
@@ -235,7 +238,9 @@ mod tests {
         let here = sids(1, Some("10.0.0.1:5000"));
         let plain = hex::encode(bytes_of("10.0.0.1:5000".parse().expect("an address")));
         let sids = [here.create(), here.create()];
-        let masked = sids.each_ref().map(|sid| &sid.as_str()[2 * NONCE..][..2 * SERVER]);
+        let masked = sids
+            .each_ref()
+            .map(|sid| &sid.as_str()[2 * NONCE..][..2 * SERVER]);
         assert!(masked[0] != masked[1] && masked.iter().all(|one| *one != plain));
     }
 

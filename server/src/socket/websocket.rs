@@ -39,7 +39,9 @@ pub(crate) async fn admit<B: Broker>(
     };
     if is_forwarded {
         request.extensions_mut().insert(Forwarded);
-        peer.inspect(|peer| server.forwarder.learn(*peer));
+        if let Some(peer) = peer {
+            server.forwarder.learn(peer);
+        }
     }
     let address = peer.map_or_else(Address::default, |peer| {
         let trusted = &server.launch.trusted_proxies;

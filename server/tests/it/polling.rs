@@ -94,7 +94,10 @@ impl Client {
         assert_eq!(status, 200, "{body}");
         let open: Value = serde_json::from_str(&body[1..]).expect("an open packet");
         assert_eq!(open["upgrades"], json!(["websocket"]));
-        open["sid"].as_str().expect("text").clone_into(&mut client.sid);
+        open["sid"]
+            .as_str()
+            .expect("text")
+            .clone_into(&mut client.sid);
         client
     }
 
@@ -138,7 +141,9 @@ impl Client {
     async fn upgrade(&self, server: &Server) -> Wire {
         let (at, sid) = (server.address, &self.sid);
         let url = format!("ws://{at}/socket.io/?EIO=4&transport=websocket&sid={sid}");
-        let (socket, _) = in_time(Box::pin(connect_async(url))).await.expect("upgraded");
+        let (socket, _) = in_time(Box::pin(connect_async(url)))
+            .await
+            .expect("upgraded");
         let mut wire = Wire(socket);
         wire.send("2probe").await;
         assert_eq!(wire.receive().await.as_deref(), Some("3probe"));

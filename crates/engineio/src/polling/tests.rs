@@ -75,7 +75,10 @@ async fn waiting_packets_are_bounded_until_they_are_sent() {
     assert_eq!(session.push(&larger), Push::Full);
     let batch = Batch::new([&larger, &frame].into_iter());
     assert_eq!(session.push_all(&batch), (1, Push::Full));
-    assert_eq!(session.poll().await.map(|body| body.len()), Ok(2 * BUDGET + 1));
+    assert_eq!(
+        session.poll().await.map(|body| body.len()),
+        Ok(2 * BUDGET + 1)
+    );
 }
 
 #[tokio::test]
@@ -115,10 +118,7 @@ async fn client_that_closes_gets_the_rest_of_its_get() {
 #[tokio::test]
 async fn malformed_post_ends_the_session() {
     let (session, _) = session();
-    assert_eq!(
-        session.receive("x", |_| {}),
-        Err(CloseCode::ProtocolError)
-    );
+    assert_eq!(session.receive("x", |_| {}), Err(CloseCode::ProtocolError));
     assert_eq!(session.run().await.err(), Some(CloseCode::ProtocolError));
 }
 

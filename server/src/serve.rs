@@ -22,7 +22,7 @@ use crate::{
     broker::Broker,
     metrics::{self, Metrics},
     room::Room,
-    socket::{Sharing, Sids, SocketServer},
+    socket::{Sharing, Sids, SocketServer, wanted_sockets},
     task_set::TaskSet,
     web,
 };
@@ -129,11 +129,6 @@ fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
         io::ErrorKind::PermissionDenied => anyhow::anyhow!("cannot listen on {address}: not permitted; choose a port above 1023 with {flag}"),
         _ => anyhow::anyhow!("cannot listen on {address}: {error}; choose another address with {flag}"),
     })
-}
-
-/// Sockets beyond the members': those of clients that load the page, or that are about to be rejected with a reason.
-fn wanted_sockets(connections: u32) -> usize {
-    connections as usize + connections as usize / 10 + 16
 }
 
 /// The ids of this server's sessions.

@@ -198,7 +198,7 @@ impl Incoming {
                 packet.remove(0);
                 Ok(Some(Message::Text(packet)))
             }
-            Some(b'2' | b'3') => {
+            Some(b'2' | b'3' | b'6') => {
                 self.is_alive = true;
                 Ok(None)
             }

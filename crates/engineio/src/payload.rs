@@ -12,8 +12,8 @@ const SEPARATOR: char = '\u{1e}';
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Received {
     Message(Message),
-    /// The answer to a ping.
-    Pong,
+    /// The answer to a ping, or a packet that says nothing: the client is there. Swift's client sends one before it upgrades.
+    Alive,
     Close,
 }
 
@@ -30,7 +30,7 @@ fn packet(packet: &str) -> Result<Received, CloseCode> {
             let data = data.map_err(|_| CloseCode::ProtocolError)?;
             Ok(Received::Message(Message::Binary(Bytes::from(data))))
         }
-        Some(("2" | "3", _)) => Ok(Received::Pong),
+        Some(("2" | "3" | "6", _)) => Ok(Received::Alive),
         Some(("1", _)) => Ok(Received::Close),
         _ => Err(CloseCode::ProtocolError),
     }
@@ -68,7 +68,7 @@ mod tests {
             decoded,
             Ok(vec![
                 text("olá"),
-                Received::Pong,
+                Received::Alive,
                 binary,
                 text(""),
                 Received::Close
@@ -78,7 +78,7 @@ mod tests {
 
     #[test]
     fn body_that_has_no_packet_is_an_error() {
-        for body in ["", "x", "é", "6", "4a\u{1e}", "b*", "bAQI"] {
+        for body in ["", "x", "é", "5", "4a\u{1e}", "b*", "bAQI"] {
             let decoded: Result<Vec<_>, _> = decode(body).collect();
             assert_eq!(decoded, Err(CloseCode::ProtocolError), "{body:?}");
         }

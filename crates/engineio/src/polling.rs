@@ -335,7 +335,7 @@ impl Polling {
         for received in payload::decode(body) {
             match received {
                 Ok(Received::Message(message)) => on_message(message),
-                Ok(Received::Pong) => self.is_alive.store(true, Ordering::Relaxed),
+                Ok(Received::Alive) => self.is_alive.store(true, Ordering::Relaxed),
                 Ok(Received::Close) => {
                     self.client_left();
                     return Ok(());

@@ -58,6 +58,7 @@ use connection::{State, Transport};
 use forward::Forwarder;
 use join_queue::JoinQueue;
 use packet::{Incoming, Malformed};
+use places::Place;
 use polling::Sessions;
 
 pub(crate) use connection::{Connection, SocketSink};
@@ -84,6 +85,11 @@ pub(crate) struct SocketServer<B: Broker> {
     sids: Sids,
     forwarder: Forwarder,
     tasks: TaskTracker,
+}
+
+/// Sockets beyond the members': those of clients that load the page, or that are about to be rejected with a reason.
+pub(crate) fn wanted_sockets(connections: u32) -> usize {
+    connections as usize + connections as usize / 10 + 16
 }
 
 /// How the servers of a room find each other's sessions.
@@ -142,8 +148,24 @@ impl<B: Broker> SocketServer<B> {
         self.joins.run().await;
     }
 
-    /// Counts what exceeded a bound of the listener. A socket that got no place is a rejection.
+    /// Counts what exceeded a bound of the listener.
     pub(crate) fn listener_exceeded(&self, peer: SocketAddr, exceeded: Exceeded) {
+        self.exceeded(peer.ip().into(), exceeded);
+    }
+
+    /// The bound that a session without a socket has exceeded: there may be no more of them than sockets.
+    fn exceeded_by_session(&self, place: &Place) -> Option<Exceeded> {
+        if self.connections() as usize >= wanted_sockets(self.launch.limits.connections) {
+            return Some(Exceeded::Sockets);
+        }
+        let is_above = !self
+            .bounds
+            .has_connections(place, self.sockets_of_address());
+        is_above.then_some(Exceeded::SocketsOfPeer)
+    }
+
+    /// Counts what exceeded a bound. A socket, or a session, that got no place is a rejection.
+    fn exceeded(&self, address: Address, exceeded: Exceeded) {
         let (bound, rejected) = match exceeded {
             Exceeded::Sockets => (Bound::Sockets, Some("the server has")),
             Exceeded::SocketsOfPeer => (Bound::PeerSockets, Some("this peer has")),
@@ -156,8 +178,7 @@ impl<B: Broker> SocketServer<B> {
         if let Some(who) = rejected {
             self.metrics.rejected(Code::ServerFull);
             let message = format!("{who} as many sockets as it may have");
-            self.bounds
-                .log(Code::ServerFull, peer.ip().into(), &message);
+            self.bounds.log(Code::ServerFull, address, &message);
         }
     }
 
@@ -181,6 +202,10 @@ impl<B: Broker> SocketServer<B> {
         if self.launch.trusted_proxies.contains(ip) || self.forwarder.is_server(ip) {
             return usize::MAX;
         }
+        self.sockets_of_address()
+    }
+
+    fn sockets_of_address(&self) -> usize {
         self.launch.limits.address_connections() as usize + PAGE_SOCKETS
     }
 

@@ -15,7 +15,7 @@ use axum::{
     extract::{Request, State},
     http::{
         Method, StatusCode,
-        header::{CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS},
+        header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, X_CONTENT_TYPE_OPTIONS},
     },
     response::{IntoResponse, Response},
 };
@@ -133,6 +133,12 @@ async fn elsewhere<B: Broker>(
 fn open<B: Broker>(server: &Arc<SocketServer<B>>, request: &Request) -> Response {
     let address = request.extensions().get::<Address>();
     let place = server.bounds.open(address.copied().unwrap_or_default());
+    if let Some(exceeded) = server.exceeded_by_session(&place) {
+        server.exceeded(place.address, exceeded);
+        let message = "server_full: this server has no room; try again later\n";
+        let headers = [(RETRY_AFTER, "5")];
+        return (StatusCode::SERVICE_UNAVAILABLE, headers, message).into_response();
+    }
     let polling = Arc::new(Polling::new(&server.engine_settings, &place.budget));
     let sid = server.sids.create();
     let body = polling.open_packet(sid.as_str());

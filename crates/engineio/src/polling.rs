@@ -200,13 +200,13 @@ impl Polling {
         self.end(&mut self.state.lock(), code, CLOSE);
     }
 
-    /// The client has left. If it has a GET that waits, it gets an answer.
-    fn client_left(&self) {
+    /// The session ends because of its client, which gets an answer if it has a GET that waits, and no other.
+    fn end_now(&self, code: CloseCode, packet: &'static str) {
         let mut state = self.state.lock();
         if self.websocket.get().is_some() {
             return;
         }
-        self.end(&mut state, CloseCode::Normal, NOOP);
+        self.end(&mut state, code, packet);
         if !state.is_polled {
             state.is_finished = true;
             self.finished.notify_one();
@@ -229,7 +229,7 @@ impl Polling {
         tokio::select! {
             left = self.left() => left,
             () = self.heartbeat() => {
-                self.close(CloseCode::GoingAway);
+                self.end_now(CloseCode::GoingAway, CLOSE);
                 self.left().await
             }
         }
@@ -337,11 +337,11 @@ impl Polling {
                 Ok(Received::Message(message)) => on_message(message),
                 Ok(Received::Alive) => self.is_alive.store(true, Ordering::Relaxed),
                 Ok(Received::Close) => {
-                    self.client_left();
+                    self.end_now(CloseCode::Normal, NOOP);
                     return Ok(());
                 }
                 Err(code) => {
-                    self.close(code);
+                    self.end_now(code, CLOSE);
                     return Err(code);
                 }
             }
@@ -449,7 +449,7 @@ impl Drop for Turn<'_> {
     fn drop(&mut self) {
         self.session.state.lock().is_polled = false;
         if !self.is_answered {
-            self.session.client_left();
+            self.session.end_now(CloseCode::Normal, NOOP);
         }
     }
 }

@@ -120,6 +120,7 @@ async fn malformed_post_ends_the_session() {
     let (session, _) = session();
     assert_eq!(session.receive("x", |_| {}), Err(CloseCode::ProtocolError));
     assert_eq!(session.run().await.err(), Some(CloseCode::ProtocolError));
+    assert_eq!(session.poll().await, Err(PollError::Gone));
 }
 
 #[tokio::test]
@@ -129,6 +130,17 @@ async fn one_post_is_read_at_a_time() {
     assert!(first.is_some() && session.begin_post().is_none());
     drop(first);
     assert!(session.begin_post().is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn last_packets_wait_for_a_client_that_polls_again() {
+    let (session, _) = session();
+    session.push(&Frame::new("last"));
+    session.close(CloseCode::GoingAway);
+    assert_eq!(session.run().await.err(), Some(CloseCode::GoingAway));
+    let (body, ()) = tokio::join!(session.poll(), session.finish());
+    assert_eq!(body.as_ref().map(text), Ok("4last\u{1e}1"));
+    assert_eq!(session.poll().await, Err(PollError::Gone));
 }
 
 #[tokio::test(start_paused = true)]

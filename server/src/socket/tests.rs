@@ -8,6 +8,7 @@ use papo_engineio::{Kept, Polling};
 use papo_telemetry::Readiness;
 use prometheus_client::registry::Registry;
 use serde_json::{Value as Json, json};
+use socketioxide_core::Str;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, timeout},
@@ -68,7 +69,7 @@ fn alone() -> Sharing {
 }
 
 /// A connection whose client gets nothing.
-fn connection<B: Broker>(server: &SocketServer<B>) -> Arc<Connection> {
+fn silent_connection<B: Broker>(server: &SocketServer<B>) -> Arc<Connection> {
     let place = server.bounds.open(Address::default());
     let polling = Polling::new(&server.engine_settings, &place.budget);
     polling.close(CloseCode::Normal);
@@ -79,7 +80,7 @@ fn connection<B: Broker>(server: &SocketServer<B>) -> Arc<Connection> {
 impl Fixture {
     /// A connection that sends a CONNECT packet.
     async fn connect(&self, auth: Json) -> Arc<Connection> {
-        let connection = connection(&self.server);
+        let connection = silent_connection(&self.server);
         self.server.opened();
         let auth = Some(Str::from(auth.to_string()));
         self.server
@@ -148,7 +149,7 @@ async fn client_has_two_minutes_to_join() {
     let (connection, began) = (fixture.connect(auth).await, Instant::now());
     assert!(!connection.joins_in_time().await);
     assert_eq!(began.elapsed(), Duration::from_mins(2));
-    let silent = connection(&fixture.server);
+    let silent = silent_connection(&fixture.server);
     let began = Instant::now();
     assert!(!silent.joins_in_time().await);
     assert_eq!(began.elapsed(), Duration::from_secs(10));

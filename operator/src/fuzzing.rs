@@ -60,6 +60,7 @@ fn check(room: &Room) {
     };
     let credentials = Credentials {
         password: "password".to_owned(),
+        session_key: "key".to_owned(),
         ca: None,
     };
     let children = desired::children(room, Some(&log));
@@ -87,6 +88,7 @@ fn check(room: &Room) {
     let seen: BTreeMap<String, String> = variables
         .into_iter()
         .flatten()
+        .filter(|variable| variable.value_from.is_none())
         .map(|variable| {
             let value = variable.value.expect("plain");
             assert!(!value.contains('\0'), "no program can be given that");

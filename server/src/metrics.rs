@@ -106,6 +106,36 @@ impl Bound {
     }
 }
 
+/// What became of a request for a session of another server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Forwarding {
+    /// The other server has answered.
+    Answered,
+    /// The other server has upgraded the connection to a WebSocket.
+    Upgraded,
+    /// This server forwards as much as it may.
+    Full,
+    /// The other server does not answer, or has gone.
+    Unreachable,
+    /// The other server has not answered in time.
+    Timeout,
+    /// It has come to this server with a code that is no server's.
+    Forged,
+}
+
+impl Forwarding {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Answered => "answered",
+            Self::Upgraded => "upgraded",
+            Self::Full => "full",
+            Self::Unreachable => "unreachable",
+            Self::Timeout => "timeout",
+            Self::Forged => "forged",
+        }
+    }
+}
+
 /// Seconds: from a broker on the same machine to one that is in trouble.
 const SECONDS: [f64; 14] = [
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0, 30.0,
@@ -120,6 +150,8 @@ pub(crate) struct Metrics {
     pub(crate) joins_waiting: Gauge,
     /// Sockets of the public port, from `accept` on.
     pub(crate) sockets: Gauge,
+    /// WebSockets that are forwarded to other servers.
+    pub(crate) forwarded_websockets: Gauge,
     /// Reads of the past that run.
     pub(crate) past_reads: Gauge,
     /// Reads of the past that wait for a turn.
@@ -133,6 +165,7 @@ pub(crate) struct Metrics {
     published: Family<Outcome, Counter>,
     closed: Family<Reason, Counter>,
     rejected: Family<Reason, Counter>,
+    forwarded: Family<Outcome, Counter>,
     bounds_exceeded: Family<Exceeded, Counter>,
     publish_seconds: Histogram,
     read_lag_seconds: Histogram,
@@ -146,6 +179,7 @@ impl Metrics {
             connections: Gauge::default(),
             joins_waiting: Gauge::default(),
             sockets: Gauge::default(),
+            forwarded_websockets: Gauge::default(),
             past_reads: Gauge::default(),
             past_reads_waiting: Gauge::default(),
             past_reads_rejected: Counter::default(),
@@ -157,6 +191,7 @@ impl Metrics {
             published: Family::default(),
             closed: Family::default(),
             rejected: Family::default(),
+            forwarded: Family::default(),
             bounds_exceeded: Family::default(),
             publish_seconds: Histogram::new(SECONDS),
             read_lag_seconds: Histogram::new(SECONDS),
@@ -212,6 +247,7 @@ impl Metrics {
             Unit::Seconds,
             metrics.delivery_seconds.clone(),
         );
+        metrics.register_forwarding(papo);
         metrics.register_bounds(papo);
         metrics
     }
@@ -237,6 +273,19 @@ impl Metrics {
             "broker_up",
             "1 while the broker takes messages",
             self.broker_up.clone(),
+        );
+    }
+
+    fn register_forwarding(&self, papo: &mut Registry) {
+        papo.register(
+            "forwarded_websockets",
+            "Open WebSockets of other servers' sessions, which this server forwards",
+            self.forwarded_websockets.clone(),
+        );
+        papo.register(
+            "requests_forwarded",
+            "Requests for a session of another server, by outcome",
+            self.forwarded.clone(),
         );
     }
 
@@ -331,6 +380,12 @@ impl Metrics {
                 reason: code.as_str(),
             })
             .inc();
+    }
+
+    /// A request for a session of another server has had this outcome.
+    pub(crate) fn forwarded(&self, forwarding: Forwarding) {
+        let outcome = forwarding.as_str();
+        self.forwarded.get_or_create(&Outcome { outcome }).inc();
     }
 
     /// Somebody exceeded a bound.

@@ -22,7 +22,7 @@ use crate::{
     broker::Broker,
     metrics::{self, Metrics},
     room::Room,
-    socket::SocketServer,
+    socket::{Sharing, Sids, SocketServer, wanted_sockets},
     task_set::TaskSet,
     web,
 };
@@ -39,11 +39,15 @@ const STUCK: Duration = Duration::from_secs(30);
 /// Serves until asked to stop (`Ok`), or until a task ends by itself.
 pub(crate) async fn serve<B: Broker>(broker: B, mut launch: Launch) -> anyhow::Result<()> {
     let stop = shutdown_signal().context("cannot listen for signals")?;
-    let sockets_allowed = allowed_sockets(&launch)?;
+    let Sockets {
+        public: sockets_allowed,
+        forwarded,
+    } = allowed_sockets(&launch)?;
     // An address has a share of the connections that there can be.
     let most = u32::try_from(sockets_allowed).unwrap_or(u32::MAX);
     launch.limits.connections = launch.limits.connections.min(most);
     let public = listen(launch.listen, "--listen")?;
+    let sids = sids(&launch, &public)?;
     let admin = listen(launch.admin_listen, "--admin-listen")?;
     let launch = Arc::new(launch);
     let readiness = Readiness::default();
@@ -61,7 +65,8 @@ pub(crate) async fn serve<B: Broker>(broker: B, mut launch: Launch) -> anyhow::R
         &mut tasks,
     );
     let open_sockets = metrics.sockets.clone();
-    let sockets = SocketServer::new(room.clone(), launch.clone(), metrics);
+    let sharing = Sharing { sids, forwarded };
+    let sockets = SocketServer::new(room.clone(), launch.clone(), sharing, metrics);
     let client_memory = sockets.clone();
     metrics::register_client_memory(&mut registry, move || client_memory.client_memory());
     greet(&launch, &public, &admin)?;
@@ -126,13 +131,31 @@ fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
     })
 }
 
-/// Sockets beyond the members': those of clients that load the page, or that are about to be rejected with a reason.
-fn wanted_sockets(connections: u32) -> usize {
-    connections as usize + connections as usize / 10 + 16
+/// The ids of this server's sessions.
+fn sids(launch: &Launch, public: &TcpListener) -> anyhow::Result<Sids> {
+    let Some(file) = &launch.session_key else {
+        return Ok(Sids::alone());
+    };
+    let port = public
+        .local_addr()
+        .context("a listener has an address")?
+        .port();
+    let own = launch
+        .advertise
+        .map(|ip| SocketAddr::new(ip.to_canonical(), port));
+    Sids::shared(file, own).with_context(|| format!("cannot use --session-key {}", file.display()))
 }
 
-/// Sockets of the public listener: as many as are wanted, or as the limit of file descriptors allows.
-fn allowed_sockets(launch: &Launch) -> anyhow::Result<usize> {
+/// How many sockets there may be.
+struct Sockets {
+    /// Of the public listener.
+    public: usize,
+    /// To other servers of the room. Each is beside one of the listener.
+    forwarded: usize,
+}
+
+/// As many sockets as are wanted, or as the limit of file descriptors allows.
+fn allowed_sockets(launch: &Launch) -> anyhow::Result<Sockets> {
     let (wanted, allowed) = (
         wanted_sockets(launch.limits.connections),
         raise_descriptor_limit(),
@@ -150,7 +173,11 @@ fn allowed_sockets(launch: &Launch) -> anyhow::Result<usize> {
             "the limit of file descriptors (ulimit -n) allows fewer sockets than --max-connections needs; raise it, or lower --max-connections"
         );
     }
-    Ok(wanted.min(allowed))
+    let public = wanted.min(allowed);
+    Ok(Sockets {
+        public,
+        forwarded: (allowed - public).min(public),
+    })
 }
 
 fn public_settings<B: Broker>(

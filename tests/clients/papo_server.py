@@ -1,9 +1,11 @@
 """A papo-server on loopback, and a room of one server or of two that share a RabbitMQ."""
 
 import asyncio
+import itertools
 import os
 import random
 import secrets
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -84,8 +86,40 @@ async def room(test, *flags: str) -> tuple[str, str]:
         server = await PapoServer.start(test, *unlimited)
         return server.url, server.url
     name = f"default/python-{secrets.token_hex(6)}"
-    shared = ("--broker", test.amqp, "--declare", "--room", name, *unlimited)
-    return (await PapoServer.start(test, *shared)).url, (await PapoServer.start(test, *shared)).url
+    here, there = await shared(test, "--broker", test.amqp, "--declare", "--room", name, *unlimited)
+    return here.url, there.url
+
+
+async def shared(test, *flags: str) -> tuple[PapoServer, PapoServer]:
+    """Starts two servers that know each other's sessions. Without a broker each of them has a log of its own."""
+    with tempfile.NamedTemporaryFile("w", prefix="papo-session-key-", delete=False) as key:
+        key.write(secrets.token_hex(32))
+    test.addCleanup(os.unlink, key.name)
+    known = ("--session-key", key.name, "--advertise", "127.0.0.1", *flags)
+    return await PapoServer.start(test, *known), await PapoServer.start(test, *known)
+
+
+async def balanced(test, *servers: PapoServer) -> str:
+    """The URL of a balancer without sticky sessions: each connection goes to the next server."""
+    targets = itertools.cycle(servers)
+
+    async def forward(reader, writer) -> None:
+        server_reader, server_writer = await asyncio.open_connection("127.0.0.1", next(targets).port)
+        await asyncio.gather(copy(reader, server_writer), copy(server_reader, writer))
+
+    async def copy(reader, writer) -> None:
+        try:
+            while data := await reader.read(65_536):
+                writer.write(data)
+                await writer.drain()
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    server = await asyncio.start_server(forward, "127.0.0.1", 0)
+    test.addCleanup(server.close)
+    return f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
 async def until(what: str, condition, seconds: float = 60.0):

@@ -1,12 +1,15 @@
 """Tests a real papo-server with the official Python client, python-socketio."""
 
+import asyncio
 import unittest
 
 import socketio
 
-from papo_server import AMQP, room, until
+from papo_server import AMQP, balanced, room, shared, until
 
 ANSWER_WITHIN = 20
+# Seconds in which a client that cannot stay would have left.
+STAYS = 3
 
 
 class Client:
@@ -24,7 +27,7 @@ class Client:
     async def join(cls, test, url: str, auth=None, transports=("websocket",)) -> "Client":
         client = cls()
         test.addAsyncCleanup(client.socket.disconnect)
-        await client.socket.connect(url, auth=auth, transports=list(transports))
+        await client.socket.connect(url, auth=auth, transports=transports and list(transports))
         await until("the history arrives", lambda: client.histories)
         return client
 
@@ -186,13 +189,24 @@ class SingleServer(unittest.IsolatedAsyncioTestCase):
         reason = rejections[0]
         self.assertEqual(reason.get("data", reason)["code"], "invalid_name")
 
-    async def test_default_transports_work_with_long_polling(self):
-        here, there = await room(self, "--long-polling")
-        ana, bia = await Client.join(self, here, None, ("polling",)), await Client.join(self, there, None, ("polling", "websocket"))
+    async def test_default_transports_work(self):
+        here, there = await room(self)
+        ana, bia = await Client.join(self, here, None, ("polling",)), await Client.join(self, there, None, None)
+        self.assertEqual([client.socket.transport() for client in (ana, bia)], ["polling", "websocket"])
         await ana.say(numbered(10))
         for client in (ana, bia):
             await client.sees("m 10")
             self.assertEqual(client.texts, numbered(10))
+
+    async def test_clients_upgrade_and_stay_behind_a_balancer_without_sticky_sessions(self):
+        servers = await shared(self, "--message-burst", "100000")
+        url = await balanced(self, *servers)
+        clients = [await Client.join(self, url, None, None) for _ in range(6)]
+        for number, client in enumerate(clients):
+            await client.say([f"n {number}"])
+            await client.sees(f"n {number}")
+        await asyncio.sleep(STAYS)
+        self.assertEqual({(client.socket.connected, client.socket.transport()) for client in clients}, {(True, "websocket")})
 
 
 @unittest.skipUnless(AMQP, "PAPO_TEST_AMQP names no RabbitMQ")

@@ -41,12 +41,12 @@ async function folder(t, options) {
   return path;
 }
 
-for (const [transport, options, flags] of [
-  ["WebSocket", `{ transports: ["websocket"] }`, []],
-  ["the client's defaults, which begin with long-polling", "", ["--long-polling"]],
+for (const [transport, options] of [
+  ["WebSocket", `{ transports: ["websocket"] }`],
+  ["the client's defaults, which begin with long-polling", ""],
 ]) {
   test(`the original page talks with Papo's over ${transport}`, async (t) => {
-    const server = await PapoServer.start(t, "--web-root", await folder(t, options), ...flags);
+    const server = await PapoServer.start(t, "--web-root", await folder(t, options));
     const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
     const student = await ChatWindow.open(t, `${server.url}/original.html`);
     await student.page.fill("#message-input", "olá");

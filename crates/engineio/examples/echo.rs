@@ -1,20 +1,21 @@
-//! An Engine.IO 4 server that sends back every message, over WebSocket only: for test suites and for trying out the crate.
+//! An Engine.IO 4 server that sends back every message: for test suites and for trying out the crate.
 //!
 //! `cargo run -p papo-engineio --example echo -- --port 3000 --ping-interval 300 --ping-timeout 200 --max-payload 1000000`
 
-use std::{net::Ipv4Addr, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
 use axum::{
     Router,
     extract::{Request, State},
-    http::StatusCode,
+    http::{Method, StatusCode},
     response::{IntoResponse, Response},
     serve::ListenerExt,
 };
 use clap::Parser;
 use papo_engineio::{
-    Budget, CloseCode, Frame, Incoming, Message, Outgoing, Push, Settings, Upgrade,
+    Budget, CloseCode, Frame, Incoming, Message, Outgoing, Polling, Push, Query, Settings, Upgrade,
 };
+use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
 /// Bytes that wait for clients, in all.
@@ -24,6 +25,8 @@ const BUDGET: usize = 64 << 20;
 struct Server {
     settings: Arc<Settings>,
     budget: Arc<Budget>,
+    /// The sessions that poll, by their ids.
+    polling: Arc<Mutex<HashMap<String, Arc<Polling>>>>,
 }
 
 #[derive(Parser)]
@@ -53,8 +56,9 @@ async fn main() -> std::io::Result<()> {
     let server = Server {
         settings: settings.into(),
         budget: Budget::new(BUDGET).into(),
+        polling: Arc::default(),
     };
-    let app = Router::new().fallback(upgrade).with_state(server);
+    let app = Router::new().fallback(answer).with_state(server);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, flags.port)).await?;
     println!("echoing at ws://{}/engine.io/", listener.local_addr()?);
     let listener = listener.tap_io(|stream| {
@@ -64,10 +68,11 @@ async fn main() -> std::io::Result<()> {
     axum::serve(listener, app).await
 }
 
-async fn upgrade(State(server): State<Server>, mut request: Request) -> Response {
+async fn answer(State(server): State<Server>, mut request: Request) -> Response {
     if !papo_engineio::is_session_request(&request) {
-        let message = "this server speaks Engine.IO 4 over WebSocket only\n";
-        return (StatusCode::BAD_REQUEST, message).into_response();
+        let query = request.uri().query().unwrap_or_default().to_owned();
+        let polled = server.poll(Query::parse(&query), request).await;
+        return polled.unwrap_or_else(|| StatusCode::BAD_REQUEST.into_response());
     }
     match papo_engineio::upgrade(&mut request) {
         Ok((response, upgrade)) => {
@@ -78,27 +83,106 @@ async fn upgrade(State(server): State<Server>, mut request: Request) -> Response
     }
 }
 
-async fn serve(upgrade: Upgrade, Server { settings, budget }: Server) {
-    let sid = format!("{:032x}", rand::random::<u128>());
-    match upgrade.open(&sid, &settings, &budget).await {
+async fn serve(upgrade: Upgrade, server: Server) {
+    let Server {
+        settings, budget, ..
+    } = server;
+    match upgrade.open(&sid(), &settings, &budget).await {
         Ok((outgoing, mut incoming)) => {
-            let code = echo(&outgoing, &mut incoming).await;
+            let code = echo(&mut incoming, |message| send(&outgoing, &message)).await;
             incoming.close(code).await;
         }
         Err(error) => eprintln!("no session was opened: {error}"),
     }
 }
 
-async fn echo(outgoing: &Outgoing, incoming: &mut Incoming) -> CloseCode {
-    loop {
-        let pushed = match incoming.next().await {
-            Ok(Message::Text(text)) => outgoing.push(&Frame::new(&text)),
-            Ok(Message::Binary(data)) => outgoing.push_binary(&data),
-            Err(code) => return code,
+fn sid() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+impl Server {
+    /// Answers a request for a session that polls; `None` if there is no such session, or if it does not serve the request.
+    async fn poll(&self, query: Query<'_>, mut request: Request) -> Option<Response> {
+        let transport = query.transport.filter(|_| query.version == Some("4"))?;
+        let is_get = request.method() == Method::GET;
+        let Some(sid) = query.sid else {
+            return (is_get && transport == "polling").then(|| self.open());
         };
-        if pushed == Push::Full {
+        let session = self.polling.lock().get(sid).cloned()?;
+        match (transport, is_get) {
+            ("polling", true) => Some(session.poll().await.ok()?.into_response()),
+            ("polling", false) if request.method() == Method::POST => {
+                let Some(_turn) = session.begin_post() else {
+                    session.close(CloseCode::ProtocolError);
+                    return None;
+                };
+                let most = self.settings.max_payload as usize;
+                let body = axum::body::to_bytes(request.into_body(), most).await.ok()?;
+                let body = std::str::from_utf8(&body).ok()?;
+                let echoed = session.receive(body, |message| {
+                    send_polling(&session, &message);
+                });
+                echoed.ok().map(|()| "ok".into_response())
+            }
+            ("websocket", true) => {
+                let (response, upgrade) = papo_engineio::upgrade(&mut request).ok()?;
+                tokio::spawn(async move { session.upgrade(upgrade).await });
+                Some(response)
+            }
+            _ => None,
+        }
+    }
+
+    fn open(&self) -> Response {
+        let session = Arc::new(Polling::new(&self.settings, &self.budget));
+        let sid = sid();
+        let open = session.open_packet(&sid);
+        self.polling.lock().insert(sid.clone(), session.clone());
+        let sessions = self.polling.clone();
+        tokio::spawn(async move {
+            match session.run().await {
+                Ok(mut incoming) => {
+                    sessions.lock().remove(&sid);
+                    let code = echo(&mut incoming, |message| send_polling(&session, &message));
+                    let code = code.await;
+                    incoming.close(code).await;
+                }
+                Err(_) => {
+                    session.finish().await;
+                    sessions.lock().remove(&sid);
+                }
+            }
+        });
+        open.into_response()
+    }
+}
+
+fn send(socket: &Outgoing, message: &Message) -> Push {
+    match message {
+        Message::Text(text) => socket.push(&Frame::new(text)),
+        Message::Binary(data) => socket.push_binary(data),
+    }
+}
+
+/// A client that does not read what it asked for is closed.
+fn send_polling(session: &Polling, message: &Message) -> Push {
+    let push = match message {
+        Message::Text(text) => session.push(&Frame::new(text)),
+        Message::Binary(data) => session.push_binary(data),
+    };
+    if push == Push::Full {
+        session.close(CloseCode::GoingAway);
+    }
+    push
+}
+
+async fn echo(incoming: &mut Incoming, send: impl Fn(Message) -> Push) -> CloseCode {
+    loop {
+        match incoming.next().await.map(&send) {
             // The client does not read what it asked for.
-            return CloseCode::GoingAway;
+            Ok(Push::Full) => return CloseCode::GoingAway,
+            Ok(Push::Taken | Push::Gone) => {}
+            Err(code) => return code,
         }
     }
 }

@@ -111,7 +111,7 @@ impl Kept {
 
     /// Keeps exactly so many bytes. To keep fewer always succeeds.
     #[must_use]
-    pub(crate) fn set(&mut self, bytes: usize) -> bool {
+    pub fn set(&mut self, bytes: usize) -> bool {
         if bytes > self.bytes {
             return self.add(bytes - self.bytes);
         }

@@ -35,13 +35,19 @@ impl Frame {
         &self.bytes
     }
 
-    /// The packet in it, as a transport without frames sends it.
+    /// The packet in it.
     ///
     /// # Panics
     ///
     /// Never: a frame is made from a string.
     pub fn packet(&self) -> &str {
         str::from_utf8(&self.bytes[self.packet..]).expect("a frame is made from a string")
+    }
+
+    /// The Engine.IO message in it, as a transport without frames sends it.
+    pub(crate) fn message(&self) -> &str {
+        let message = &self.bytes[self.packet - 1..];
+        str::from_utf8(message).expect("a frame is made from a string")
     }
 }
 

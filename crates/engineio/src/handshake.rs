@@ -15,7 +15,7 @@ use hyper_util::{rt::TokioIo, server::conn::auto::upgrade::downcast};
 use tokio::net::TcpStream;
 use tungstenite::handshake::derive_accept_key;
 
-use crate::{Budget, Incoming, Outgoing, Settings, open};
+use crate::{Budget, Incoming, Outgoing, Settings, incoming::resume, open};
 
 /// A connection that becomes a WebSocket as soon as the response has been sent.
 #[derive(Debug)]
@@ -168,6 +168,16 @@ impl Upgrade {
     ) -> Result<(Arc<Outgoing>, Incoming), UpgradeError> {
         let (stream, already_read) = tcp(self.0.await.map_err(UpgradeError::Ended)?)?;
         Ok(open(stream, &already_read, sid, settings, budget))
+    }
+
+    /// Waits for the upgraded connection, on which the client will continue a session of another transport.
+    pub(crate) async fn resume(
+        self,
+        settings: &Arc<Settings>,
+        budget: &Arc<Budget>,
+    ) -> Result<(Arc<Outgoing>, Incoming), UpgradeError> {
+        let (stream, already_read) = tcp(self.0.await.map_err(UpgradeError::Ended)?)?;
+        Ok(resume(stream, &already_read, settings, budget))
     }
 }
 

@@ -22,6 +22,11 @@ const ALLOWANCE: usize = READ_AT_ONCE;
 /// How long a client may take to close its side after the server has closed its own.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// What a client sends to try a WebSocket before it upgrades to it, the answer, and what it sends when it has upgraded.
+const PROBE: &str = "2probe";
+const PROBE_ANSWER: &str = "3probe";
+const UPGRADE: &str = "5";
+
 /// A message from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
@@ -67,8 +72,19 @@ pub fn open(
     settings: &Arc<Settings>,
     budget: &Arc<Budget>,
 ) -> (Arc<Outgoing>, Incoming) {
+    let (socket, incoming) = resume(stream, already_read, settings, budget);
+    socket.push_raw(text(&open_packet(sid, &[], settings)));
+    (socket, incoming)
+}
+
+/// A session on a TCP connection as [`open`] has it, without an `open` packet: the client has had one on another transport.
+pub(crate) fn resume(
+    stream: TcpStream,
+    already_read: &[u8],
+    settings: &Arc<Settings>,
+    budget: &Arc<Budget>,
+) -> (Arc<Outgoing>, Incoming) {
     let socket = Arc::new(Outgoing::new(stream, budget));
-    socket.push_raw(open_packet(sid, settings));
     let mut decoder = Decoder::new(settings.max_payload as usize);
     decoder.extend(already_read);
     let incoming = Incoming {
@@ -83,15 +99,16 @@ pub fn open(
     (socket, incoming)
 }
 
-fn open_packet(sid: &str, settings: &Settings) -> Bytes {
+/// The first packet of a session: what the client must know of it, and the transports to which it may upgrade.
+pub(crate) fn open_packet(sid: &str, upgrades: &[&str], settings: &Settings) -> String {
     let open = json!({
         "sid": sid,
-        "upgrades": [],
+        "upgrades": upgrades,
         "pingInterval": settings.ping_interval.as_millis(),
         "pingTimeout": settings.ping_timeout.as_millis(),
         "maxPayload": settings.max_payload,
     });
-    text(&format!("0{open}"))
+    format!("0{open}")
 }
 
 impl Incoming {
@@ -99,8 +116,47 @@ impl Incoming {
     /// the future loses nothing.
     pub async fn next(&mut self) -> Result<Message, CloseCode> {
         loop {
-            if let Some(message) = self.decode()? {
-                return Ok(message);
+            match self.received().await? {
+                Received::Text(packet) => {
+                    if let Some(message) = self.packet(packet)? {
+                        return Ok(message);
+                    }
+                }
+                Received::Binary(data) => return Ok(Message::Binary(data)),
+                Received::Ping(data) => drop(self.socket.push_raw(pong(&data))),
+                Received::Pong => {}
+                Received::Close => return Err(CloseCode::Normal),
+            }
+        }
+    }
+
+    /// Answers the probe of a client that upgrades, and waits until it moves its session here (Engine.IO 4, "Upgrade").
+    /// `on_probe` is called when the probe has come.
+    pub(crate) async fn probe(&mut self, on_probe: impl FnOnce()) -> Result<(), CloseCode> {
+        self.expect(PROBE).await?;
+        on_probe();
+        self.socket.push_raw(text(PROBE_ANSWER));
+        self.expect(UPGRADE).await
+    }
+
+    /// Waits for one packet, and takes no other.
+    async fn expect(&mut self, packet: &str) -> Result<(), CloseCode> {
+        loop {
+            match self.received().await? {
+                Received::Text(text) if text == packet => return Ok(()),
+                Received::Text(_) | Received::Binary(_) => return Err(CloseCode::ProtocolError),
+                Received::Ping(data) => drop(self.socket.push_raw(pong(&data))),
+                Received::Pong => {}
+                Received::Close => return Err(CloseCode::Normal),
+            }
+        }
+    }
+
+    /// Waits for the next WebSocket message or control frame.
+    async fn received(&mut self) -> Result<Received, CloseCode> {
+        loop {
+            if let Some(received) = self.decoder.next()? {
+                return Ok(received);
             }
             let memory = self.decoder.memory().saturating_sub(ALLOWANCE);
             if !self.kept.set(memory) {
@@ -135,24 +191,6 @@ impl Incoming {
         Ok(())
     }
 
-    /// The next message among the bytes that were read. Control frames and Engine.IO's own packets are answered here.
-    fn decode(&mut self) -> Result<Option<Message>, CloseCode> {
-        while let Some(received) = self.decoder.next()? {
-            match received {
-                Received::Text(packet) => {
-                    if let Some(message) = self.packet(packet)? {
-                        return Ok(Some(message));
-                    }
-                }
-                Received::Binary(data) => return Ok(Some(Message::Binary(data))),
-                Received::Ping(data) => drop(self.socket.push_raw(pong(&data))),
-                Received::Pong => {}
-                Received::Close => return Err(CloseCode::Normal),
-            }
-        }
-        Ok(None)
-    }
-
     /// An Engine.IO packet: its type is the first character.
     fn packet(&mut self, mut packet: String) -> Result<Option<Message>, CloseCode> {
         match packet.as_bytes().first() {
@@ -160,7 +198,7 @@ impl Incoming {
                 packet.remove(0);
                 Ok(Some(Message::Text(packet)))
             }
-            Some(b'2' | b'3') => {
+            Some(b'2' | b'3' | b'6') => {
                 self.is_alive = true;
                 Ok(None)
             }

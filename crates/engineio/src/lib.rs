@@ -1,4 +1,4 @@
-//! Engine.IO 4 over WebSocket, written straight to the TCP connection: for servers that send the same bytes to many clients.
+//! Engine.IO 4, over WebSocket written straight to the TCP connection: for servers that send the same bytes to many clients.
 //!
 //! [`upgrade`] answers the HTTP request. [`Upgrade::open`] then gives the two halves of the connection: [`Incoming`], from
 //! which one task takes messages until there is a reason to close, and [`Outgoing`], to which any number of tasks push
@@ -13,7 +13,10 @@
 //! - Everything that a client sends is checked before memory is reserved for it (RFC 6455; [`Settings::max_payload`]).
 //! - A client that does not answer Engine.IO's pings is closed.
 //!
-//! [`socketio`] spells the packets of Socket.IO that such frames carry. Polling, and an upgrade from it, are not served here.
+//! Clients that begin with long-polling have a [`Polling`] session. When such a client upgrades, the session gets the two halves of a
+//! WebSocket connection too, and costs no more than one that began with it.
+//!
+//! [`socketio`] spells the packets of Socket.IO that such frames carry.
 
 mod budget;
 mod close;
@@ -24,6 +27,9 @@ pub mod fuzzing;
 mod handshake;
 mod incoming;
 mod outgoing;
+mod payload;
+mod polling;
+mod query;
 mod settings;
 pub mod socketio;
 
@@ -33,4 +39,6 @@ pub use frame::{Batch, Frame};
 pub use handshake::{Upgrade, UpgradeError, check_handshake, is_session_request, upgrade};
 pub use incoming::{Incoming, Message, open};
 pub use outgoing::{Outgoing, Push};
+pub use polling::{PollError, Polling};
+pub use query::Query;
 pub use settings::Settings;

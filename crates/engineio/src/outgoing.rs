@@ -86,7 +86,7 @@ impl Outgoing {
 
     /// Sends a binary message, which waits as in [`push`](Self::push).
     pub fn push_binary(&self, data: &[u8]) -> Push {
-        self.push_raw(encode(BINARY, &[], data))
+        self.push_raw(binary(data))
     }
 
     pub(crate) fn push_raw(&self, frame: Bytes) -> Push {
@@ -250,6 +250,11 @@ fn complete(frames: &[Frame], mut bytes: usize) -> (usize, usize) {
 /// A text frame.
 pub(crate) fn text(payload: &str) -> Bytes {
     encode(TEXT, &[], payload.as_bytes())
+}
+
+/// A binary frame.
+pub(crate) fn binary(data: &[u8]) -> Bytes {
+    encode(BINARY, &[], data)
 }
 
 /// The answer to WebSocket's ping: a pong with the same payload.

@@ -1,8 +1,14 @@
 //! The settings of a server: one type that the server parses and the operator writes.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
-use clap::Parser;
+use clap::{ArgAction, Parser};
 
 use crate::{AllowedOrigin, Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports};
 
@@ -28,9 +34,16 @@ pub struct Launch {
     /// Serve the page from this folder instead of the built-in one (to edit the page)
     #[arg(long, env = "PAPO_WEB_ROOT", value_name = "DIR")]
     pub web_root: Option<PathBuf>,
-    /// Also accept Socket.IO's long-polling transport (needs sticky sessions behind a load balancer)
-    #[arg(long, env = "PAPO_LONG_POLLING")]
+    /// Accept Socket.IO's long-polling transport, with which clients begin by default
+    #[arg(long, env = "PAPO_LONG_POLLING", value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = Self::default().long_polling, default_missing_value = "true")]
     pub long_polling: bool,
+    /// File with a secret of at least 32 bytes that all servers of the room have. With --advertise, a request for a long-polling session of
+    /// another server is forwarded to it; without both, a balancer in front of several servers needs sticky sessions
+    #[arg(long, env = "PAPO_SESSION_KEY", value_name = "FILE")]
+    pub session_key: Option<PathBuf>,
+    /// IP address at which the other servers of the room reach this one, at the port of --listen
+    #[arg(long, env = Self::ADVERTISE_VARIABLE, value_name = "ADDR", requires = "session_key")]
+    pub advertise: Option<IpAddr>,
     /// Accept browsers from these origins too, besides the page's own: `https://chat.example.com`, `file://`, `null`; repeat or separate by
     /// commas, `*` for any
     #[arg(
@@ -143,7 +156,9 @@ impl Default for Launch {
             room: RoomName::new("default", "geral").expect("a constant that is a valid name"),
             title: None,
             web_root: None,
-            long_polling: false,
+            long_polling: true,
+            session_key: None,
+            advertise: None,
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
             trusted_proxies: TrustedProxies::loopback(),
@@ -168,6 +183,9 @@ impl Default for Launch {
 }
 
 impl Launch {
+    /// The environment variable of `--advertise`: the operator does not know the address, and lets the kubelet set it.
+    pub const ADVERTISE_VARIABLE: &str = "PAPO_ADVERTISE";
+
     /// How long a server may take to end after SIGTERM: it drains, then waits for the confirms of pending publishes.
     ///
     /// The operator writes it as the pod's termination grace period.
@@ -184,6 +202,8 @@ impl Launch {
             title,
             web_root,
             long_polling,
+            session_key,
+            advertise,
             allow_origin,
             allow_host,
             trusted_proxies,
@@ -211,7 +231,8 @@ impl Launch {
         let optional = [
             ("PAPO_TITLE", title.clone()),
             ("PAPO_WEB_ROOT", path(web_root)),
-            ("PAPO_LONG_POLLING", long_polling.then(|| "true".to_owned())),
+            ("PAPO_SESSION_KEY", path(session_key)),
+            (Self::ADVERTISE_VARIABLE, advertise.map(|ip| ip.to_string())),
             ("PAPO_ALLOW_ORIGIN", origins),
             ("PAPO_ALLOW_HOST", hosts),
             (
@@ -232,6 +253,7 @@ impl Launch {
             ("PAPO_LISTEN", listen.to_string()),
             ("PAPO_ADMIN_LISTEN", admin_listen.to_string()),
             ("PAPO_ROOM", room.to_string()),
+            ("PAPO_LONG_POLLING", long_polling.to_string()),
             ("PAPO_PUBLISH_TIMEOUT", publish_timeout.to_string()),
             ("PAPO_RETENTION_BYTES", retention_bytes.to_string()),
             ("PAPO_READER_IDLE_TIMEOUT", reader_idle_timeout.to_string()),
@@ -351,7 +373,9 @@ mod tests {
         let launch = Launch {
             title: Some("Sala".to_owned()),
             web_root: Some("/w".into()),
-            long_polling: true,
+            long_polling: false,
+            session_key: Some("/etc/papo/session-key".into()),
+            advertise: Some("fd00::1".parse().expect("valid")),
             allow_origin: [
                 "https://a.example",
                 "HTTPS://b.example.:443",
@@ -422,6 +446,16 @@ mod tests {
             }
         });
         Launch::parse_from(std::iter::once("papo-server".to_owned()).chain(flags))
+    }
+
+    #[test]
+    fn long_polling_is_on_unless_it_is_switched_off() {
+        let parsed = |flags: &[&str]| {
+            let arguments = ["papo-server"].iter().chain(flags);
+            Launch::parse_from(arguments).long_polling
+        };
+        assert!(parsed(&[]) && parsed(&["--long-polling"]) && parsed(&["--long-polling=true"]));
+        assert!(!parsed(&["--long-polling=false"]));
     }
 
     #[test]

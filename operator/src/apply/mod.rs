@@ -13,7 +13,7 @@ use papo_protocol::Epoch;
 use crate::{
     broker::Broker,
     clients::Clients,
-    desired::{self, Credentials, Log, PASSWORD_KEY},
+    desired::{self, Credentials, Log, PASSWORD_KEY, SESSION_KEY},
     error::{BrokerError, ClusterError},
     names,
     validate::Room,
@@ -76,7 +76,7 @@ async fn apply_broker(
     (origin, log)
 }
 
-/// Makes the room's Secret as it should be, and returns the password in it. A password is drawn once: when there is none.
+/// Makes the room's Secret as it should be, and returns the password in it. A password and a session key are drawn once: when there is none.
 ///
 /// The broker gets the password only after it is stored: a Secret that the API server rejects must not change the password of servers that run.
 async fn ensure_secret(
@@ -91,14 +91,16 @@ async fn ensure_secret(
     if let Some(live) = &live {
         target.check_owner(kind, live)?;
     }
-    let stored = live
-        .as_ref()
-        .and_then(|secret| secret.data.as_ref()?.get(PASSWORD_KEY))
-        .and_then(|bytes| String::from_utf8(bytes.0.clone()).ok())
-        .filter(|password| !password.is_empty());
-    let is_new = stored.is_none();
+    let stored = |key: &str| {
+        let bytes = live.as_ref()?.data.as_ref()?.get(key)?;
+        let text = String::from_utf8(bytes.0.clone()).ok();
+        text.filter(|text| !text.is_empty())
+    };
+    let (password, session_key) = (stored(PASSWORD_KEY), stored(SESSION_KEY));
+    let is_new = password.is_none();
     let credentials = Credentials {
-        password: stored.unwrap_or_else(|| format!("{:032x}", rand::random::<u128>())),
+        password: password.unwrap_or_else(random),
+        session_key: session_key.unwrap_or_else(random),
         ca: broker.settings().ca().map(str::to_owned),
     };
     let secret = desired::secret(room, &credentials);
@@ -107,6 +109,11 @@ async fn ensure_secret(
         text: credentials.password,
         is_new,
     })
+}
+
+/// 128 random bits, as 32 characters.
+fn random() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 fn target<'a>(clients: &'a Clients, room: &'a Room) -> Target<'a> {

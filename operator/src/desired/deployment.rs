@@ -6,10 +6,11 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Capabilities, Container, ContainerPort, EnvVar, HTTPGetAction, Lifecycle,
-            LifecycleHandler, LocalObjectReference, PodSecurityContext, PodSpec, PodTemplateSpec,
-            Probe, ResourceRequirements, SeccompProfile, SecretVolumeSource, SecurityContext,
-            SleepAction, Toleration, TopologySpreadConstraint, Volume, VolumeMount,
+            Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Lifecycle,
+            LifecycleHandler, LocalObjectReference, ObjectFieldSelector, PodSecurityContext,
+            PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
+            SecretVolumeSource, SecurityContext, SleepAction, Toleration, TopologySpreadConstraint,
+            Volume, VolumeMount,
         },
     },
     apimachinery::pkg::{
@@ -24,7 +25,7 @@ use super::{
     log::Log,
     memory::{memory, with_memory},
     metadata::metadata,
-    secret::CA_KEY,
+    secret::{CA_KEY, SESSION_KEY},
 };
 use crate::{
     crd::{ImagePullPolicy, IntOrText},
@@ -77,6 +78,7 @@ fn launch(room: &Room, log: &Log) -> Launch {
         broker: Some(log.broker.clone()),
         broker_ca: log.private_ca.then(|| credentials.join(CA_KEY)),
         broker_credentials: Some(credentials.to_owned()),
+        session_key: Some(credentials.join(SESSION_KEY)),
         epoch: Some(log.epoch.clone()),
         limits: room.limits.clone(),
         trusted_proxies: room.pods.trusted_proxies.clone(),
@@ -246,6 +248,7 @@ fn container(room: &Room, launch: &Launch) -> Container {
         value: Some(value.replace('$', "$$")),
         ..EnvVar::default()
     };
+    let variables = launch.environment().into_iter().map(variable);
     Container {
         name: names::CONTAINER.to_owned(),
         image: Some(room.pods.image.clone()),
@@ -254,7 +257,7 @@ fn container(room: &Room, launch: &Launch) -> Container {
             .image_pull_policy
             .map(ImagePullPolicy::as_str)
             .map(str::to_owned),
-        env: Some(launch.environment().into_iter().map(variable).collect()),
+        env: Some(variables.chain([advertised()]).collect()),
         ports: Some(vec![
             port(names::CHAT_PORT, launch.listen.port()),
             port(names::ADMIN_PORT, launch.admin_listen.port()),
@@ -286,6 +289,21 @@ fn container(room: &Room, launch: &Launch) -> Container {
             ..VolumeMount::default()
         }]),
         ..Container::default()
+    }
+}
+
+/// The address of the pod, at which the other servers of the room reach this one.
+fn advertised() -> EnvVar {
+    EnvVar {
+        name: Launch::ADVERTISE_VARIABLE.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector {
+                field_path: "status.podIP".to_owned(),
+                ..ObjectFieldSelector::default()
+            }),
+            ..EnvVarSource::default()
+        }),
+        ..EnvVar::default()
     }
 }
 

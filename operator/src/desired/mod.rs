@@ -32,7 +32,7 @@ pub use log::Log;
 pub use memory::{Memory, memory};
 pub use network_policy::network_policy;
 pub use pod_disruption_budget::pod_disruption_budget;
-pub use secret::{CA_KEY, Credentials, PASSWORD_KEY, USERNAME_KEY, secret};
+pub use secret::{CA_KEY, Credentials, PASSWORD_KEY, SESSION_KEY, USERNAME_KEY, secret};
 pub use service::{CHAT_SERVICE_PORT, service};
 pub use signal_policies::{SIGNAL_QUEUE_PATTERN, SignalPolicy, signal_policies};
 pub use topology::{LogPolicy, Topology, User, exchange_of_signal_queue, topology};

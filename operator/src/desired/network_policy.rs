@@ -1,6 +1,6 @@
 //! Who may open connections to the servers, and to which ports the servers may.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::{
     api::networking::v1::{
@@ -17,7 +17,8 @@ use crate::{names, validate::Room};
 /// Ports of name servers. Policies apply to the port of the pod behind a Service: on `OpenShift` that of the cluster's name servers is 5353.
 const DNS: [u16; 2] = [53, 5353];
 
-/// Everybody may reach the chat, only Prometheus the admin port, and nobody anything else. The servers may reach name servers and brokers.
+/// Everybody may reach the chat, only Prometheus the admin port, and nobody anything else. The servers may reach name servers, brokers and
+/// each other, to which they forward requests.
 ///
 /// The kubelet's probes need no rule: a node may always reach its pods.
 pub fn network_policy(room: &Room, log: &Log) -> NetworkPolicy {
@@ -33,7 +34,9 @@ pub fn network_policy(room: &Room, log: &Log) -> NetworkPolicy {
             }),
             policy_types: Some(types),
             ingress: Some(ingress(&room.network.metrics_from)),
-            egress: egress.as_ref().map(|own| egress_rules(log, own)),
+            egress: egress
+                .as_ref()
+                .map(|own| egress_rules(names::selector(&room.name), log, own)),
         }),
     }
 }
@@ -52,7 +55,11 @@ fn ingress(metrics_from: &[NetworkPolicyPeer]) -> Vec<NetworkPolicyIngressRule> 
 
 /// A policy cannot name the broker's host, and a Service may have another port than its pods: so the broker's port is allowed at every address,
 /// and the usual ports of brokers too.
-fn egress_rules(log: &Log, own: &[NetworkPolicyEgressRule]) -> Vec<NetworkPolicyEgressRule> {
+fn egress_rules(
+    servers: BTreeMap<String, String>,
+    log: &Log,
+    own: &[NetworkPolicyEgressRule],
+) -> Vec<NetworkPolicyEgressRule> {
     let rule = |ports: Vec<NetworkPolicyPort>| NetworkPolicyEgressRule {
         ports: Some(ports),
         to: None,
@@ -64,7 +71,17 @@ fn egress_rules(log: &Log, own: &[NetworkPolicyEgressRule]) -> Vec<NetworkPolicy
     let brokers = brokers
         .into_iter()
         .map(|port| port_of("TCP", IntOrString::Int(port.into())));
-    let ours = [rule(dns.collect()), rule(brokers.collect())];
+    let servers = NetworkPolicyEgressRule {
+        to: Some(vec![NetworkPolicyPeer {
+            pod_selector: Some(LabelSelector {
+                match_labels: Some(servers),
+                ..LabelSelector::default()
+            }),
+            ..NetworkPolicyPeer::default()
+        }]),
+        ..rule(vec![port_of("TCP", IntOrString::Int(ports::CHAT.into()))])
+    };
+    let ours = [rule(dns.collect()), rule(brokers.collect()), servers];
     ours.into_iter().chain(own.iter().cloned()).collect()
 }
 
@@ -91,7 +108,7 @@ mod tests {
     #[test]
     fn port_of_the_broker_is_open() {
         let ports = |broker| -> Vec<i32> {
-            let rules = egress_rules(&log(broker), &[]);
+            let rules = egress_rules(BTreeMap::new(), &log(broker), &[]);
             let ports = rules
                 .into_iter()
                 .flat_map(|rule| rule.ports.expect("ports"));
@@ -103,8 +120,25 @@ mod tests {
                 })
                 .collect()
         };
-        assert_eq!(ports("amqp://mq"), [53, 5353, 5671, 5672]);
-        assert_eq!(ports("amqps://mq:30671/v"), [53, 5353, 5671, 5672, 30671]);
+        assert_eq!(ports("amqp://mq"), [53, 5353, 5671, 5672, 5000]);
+        assert_eq!(
+            ports("amqps://mq:30671/v"),
+            [53, 5353, 5671, 5672, 30671, 5000]
+        );
+    }
+
+    #[test]
+    fn servers_of_the_room_reach_each_other_and_no_other_pods() {
+        let selector = BTreeMap::from([("room".to_owned(), "geral".to_owned())]);
+        let rules = egress_rules(selector.clone(), &log("amqp://mq"), &[]);
+        let chat = Some(vec![port_of("TCP", IntOrString::Int(ports::CHAT.into()))]);
+        let rule = rules.iter().find(|rule| rule.ports == chat);
+        let peers = rule.and_then(|rule| rule.to.as_deref()).expect("a peer");
+        let labels = |peer: &NetworkPolicyPeer| peer.pod_selector.clone()?.match_labels;
+        assert_eq!(
+            peers.iter().map(labels).collect::<Vec<_>>(),
+            [Some(selector)]
+        );
     }
 
     #[test]

@@ -11,23 +11,35 @@ use crate::validate::Room;
 pub const USERNAME_KEY: &str = "username";
 /// Key and file of the password.
 pub const PASSWORD_KEY: &str = "password";
+/// Key and file of the secret with which the servers know each other's sessions, as `papo-server --session-key` reads it.
+pub const SESSION_KEY: &str = "session-key";
 /// Key and file of the broker's certificate authority.
 pub const CA_KEY: &str = "ca.crt";
 
-/// What the servers need to log in to their broker.
+/// What the servers need to log in to their broker, and to find each other's sessions.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Credentials {
     /// The password of the room's broker user.
     pub password: String,
+    /// The secret that the room's servers share.
+    pub session_key: String,
     /// The broker's certificate authority (PEM), if it has one of its own.
     pub ca: Option<String>,
 }
 
 /// The Secret of a room's servers.
 pub fn secret(room: &Room, credentials: &Credentials) -> Secret {
-    let Credentials { password, ca } = credentials;
+    let Credentials {
+        password,
+        session_key,
+        ca,
+    } = credentials;
     let user = topology(room).user.name;
-    let mut data = BTreeMap::from([(USERNAME_KEY, user.as_str()), (PASSWORD_KEY, password)]);
+    let mut data = BTreeMap::from([
+        (USERNAME_KEY, user.as_str()),
+        (PASSWORD_KEY, password),
+        (SESSION_KEY, session_key),
+    ]);
     data.extend(ca.as_ref().map(|ca| (CA_KEY, ca.as_str())));
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());
     Secret {

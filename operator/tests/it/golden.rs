@@ -43,6 +43,7 @@ fn render(chat_room: &ChatRoom) -> String {
     };
     let credentials = Credentials {
         password: "password".to_owned(),
+        session_key: "key".to_owned(),
         ca: None,
     };
     let desired::Children {

@@ -432,6 +432,28 @@ async fn rejected_secret_leaves_the_broker_as_it_is() {
 }
 
 #[tokio::test]
+async fn session_key_is_drawn_once_and_added_to_an_older_secret() {
+    let mut fixture = created(json!({})).await;
+    let data =
+        |fixture: &Fixture| fixture.cluster.get(ROOM_SECRET).expect("a Secret")["data"].clone();
+    let first = data(&fixture);
+    // 32 bytes in Base64: what `papo-server --session-key` needs at least.
+    let key = first["session-key"].as_str().expect("text");
+    assert_eq!(key.trim_end_matches('=').len(), 43);
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(data(&fixture), first);
+    fixture.cluster.edit(ROOM_SECRET, |secret| {
+        let data = secret["data"].as_object_mut().expect("an object");
+        data.remove("session-key").expect("there");
+    });
+    fixture.reconcile().await.expect("a reconcile");
+    let second = data(&fixture);
+    assert_eq!(second["password"], first["password"]);
+    assert!(second["session-key"].is_string());
+    assert_ne!(second["session-key"], first["session-key"]);
+}
+
+#[tokio::test]
 async fn new_password_is_set_although_the_broker_hides_hashes() {
     let mut fixture = created(json!({})).await;
     fixture.cluster.remove(ROOM_SECRET);

@@ -29,7 +29,7 @@ use deliver::Delivery;
 use shard::{Command, Shard};
 
 pub(crate) use notice::{Notice, Notices};
-pub(crate) use sink::{CloseReason, MemberId, OnClose, Sink, push_each};
+pub(crate) use sink::{CloseReason, MemberId, OnClose, Sink};
 
 /// Most tasks that share the members between them.
 const MOST_SHARDS: usize = 8;

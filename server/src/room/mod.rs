@@ -34,7 +34,7 @@ use pending::PendingPublishes;
 use turns::Turns;
 
 pub(crate) use crate::{
-    fanout::{CloseReason, Sink, push_each},
+    fanout::{CloseReason, Sink},
     log::{LogStats, Message},
 };
 pub(crate) use history::{InitialHistory, Page};

@@ -139,10 +139,15 @@ impl Bounds {
         self.places.kept()
     }
 
+    /// Whether the address of a place has no more than so many connections.
+    pub(super) fn has_connections(&self, place: &Place, most: usize) -> bool {
+        self.places.of(place.address) as usize <= most
+    }
+
     /// Whether the address has no more connections than it may have.
     pub(super) fn has_place(&self, place: &Place) -> Result<(), Rejection> {
         let most = self.address_connections;
-        if self.places.of(place.address) <= most {
+        if self.has_connections(place, most as usize) {
             return Ok(());
         }
         self.metrics.exceeded(Bound::AddressConnections);

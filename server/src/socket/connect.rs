@@ -2,14 +2,14 @@
 
 use std::sync::{Arc, atomic::Ordering};
 
-use engineioxide::Str;
 use papo_engineio::{CloseCode, Frame, socketio};
 use papo_protocol::{Position, event::Code};
 use serde_json::{Value as Json, json};
+use socketioxide_core::Str;
 
 use super::{
     Connection, SocketServer, SocketSink, State, packet, push::push_or_close, requester,
-    session::Session,
+    session::Session, sid::Sid,
 };
 use crate::{
     broker::Broker,
@@ -73,7 +73,8 @@ impl<B: Broker> SocketServer<B> {
         let session = Arc::new(Session::new(membership.member().clone()));
         let sink = SocketSink::new(connection.clone(), session.member.clone());
         let first = [
-            socketio::connect(connection.sid.as_str()),
+            // Clients show this id around. That of the transport is a secret: who knows it can speak for the client.
+            socketio::connect(Sid::random().as_str()),
             self.history(&history, &session.member),
             self.room.presence(),
         ];

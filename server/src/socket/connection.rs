@@ -1,25 +1,22 @@
 //! A client's connection, over WebSocket or long-polling.
 
-use std::{
-    fmt,
-    sync::{Arc, OnceLock, Weak},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
-use engineioxide::{DisconnectReason, Str, sid::Sid};
-use papo_engineio::{Batch, CloseCode, Frame, Outgoing, Push};
+use papo_engineio::{Batch, CloseCode, Frame, Message, Outgoing, Polling, Push};
 use papo_protocol::SenderId;
 use parking_lot::Mutex;
-use tokio::{
-    sync::{Notify, mpsc::error::TrySendError},
-    time::sleep,
-};
+use tokio::{sync::Notify, time::sleep};
 use tracing::debug;
 
-use super::{packet::Parser, places::Place, session::Session};
+use super::{
+    packet::{Incoming, Malformed, Parser},
+    places::Place,
+    session::Session,
+    sid::Sid,
+};
 use crate::{
     chat::Member,
-    room::{CloseReason, Membership, Sink, push_each},
+    room::{CloseReason, Membership, Sink},
 };
 
 /// How long a connection may take to send its CONNECT packet.
@@ -27,13 +24,10 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How many of these times a connection may wait for the answer to its CONNECT packet.
 const CONNECT_PERIODS: u32 = 12;
 
-/// A socket of engineioxide, with the connection that it carries.
-pub(super) type EngineSocket = engineioxide::Socket<OnceLock<Arc<Connection>>>;
-
 /// One client's connection.
 pub(crate) struct Connection {
     pub(super) sid: Sid,
-    pub(super) parser: Parser,
+    parser: Parser,
     pub(super) state: Mutex<State>,
     pub(super) transport: Transport,
     /// Among the connections of its address.
@@ -45,8 +39,8 @@ pub(crate) struct Connection {
 /// The transport of its packets.
 pub(super) enum Transport {
     WebSocket(Arc<Outgoing>),
-    /// Long-polling, and the WebSocket that the client upgrades to: engineioxide owns this socket.
-    Polling(Weak<EngineSocket>),
+    /// Long-polling, and the WebSocket that the client upgrades to.
+    Polling(Arc<Polling>),
 }
 
 #[derive(Default)]
@@ -72,6 +66,14 @@ impl Connection {
             place,
             ended: Notify::new(),
         })
+    }
+
+    /// Decodes a message of the client.
+    pub(super) fn decode(&self, message: Message) -> Result<Option<Incoming>, Malformed> {
+        match message {
+            Message::Text(text) => self.parser.text(text.into()),
+            Message::Binary(data) => self.parser.binary(data),
+        }
     }
 
     /// Runs a future that only its client needs for as long as the connection is open.
@@ -128,10 +130,7 @@ impl Connection {
     pub(super) fn push(&self, frame: &Frame) -> Push {
         match &self.transport {
             Transport::WebSocket(socket) => socket.push(frame),
-            Transport::Polling(socket) => match socket.upgrade() {
-                Some(socket) => emit(&socket, frame),
-                None => Push::Gone,
-            },
+            Transport::Polling(session) => session.push(frame),
         }
     }
 
@@ -139,39 +138,14 @@ impl Connection {
     pub(super) fn push_all(&self, batch: &Batch) -> (usize, Push) {
         match &self.transport {
             Transport::WebSocket(socket) => socket.push_all(batch),
-            Transport::Polling(_) => push_each(batch, |frame| self.push(frame)),
+            Transport::Polling(session) => session.push_all(batch),
         }
     }
 
     pub(super) fn close(&self, code: CloseCode) {
         match &self.transport {
             Transport::WebSocket(socket) => socket.close(code),
-            Transport::Polling(socket) => {
-                if let Some(socket) = socket.upgrade() {
-                    socket.close(disconnect_reason(code));
-                }
-            }
-        }
-    }
-}
-
-fn emit(socket: &EngineSocket, frame: &Frame) -> Push {
-    match socket.reserve() {
-        Ok(permit) => {
-            permit.emit(Str::from(frame.packet().to_owned()));
-            Push::Taken
-        }
-        Err(TrySendError::Full(())) => Push::Full,
-        Err(TrySendError::Closed(())) => Push::Gone,
-    }
-}
-
-fn disconnect_reason(code: CloseCode) -> DisconnectReason {
-    match code {
-        CloseCode::Normal => DisconnectReason::TransportClose,
-        CloseCode::GoingAway | CloseCode::TryAgainLater => DisconnectReason::ClosingServer,
-        CloseCode::ProtocolError | CloseCode::InvalidData | CloseCode::TooBig => {
-            DisconnectReason::PacketParsingError
+            Transport::Polling(session) => session.close(code),
         }
     }
 }

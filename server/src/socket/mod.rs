@@ -4,23 +4,28 @@
 //! - Every request gets an answer: when a client does not take it, the server closes the connection.
 //! - A message is encoded once, and over WebSocket ([`websocket`], on [`papo_engineio`]) costs one copy into the kernel.
 //!
-//! It uses socketioxide's parser and, for long-polling, its engine (`engineioxide`). It does not use `socketioxide` itself, which
-//! cannot send `data` with a `CONNECT_ERROR`, handles each event of a socket in a task of its own, so that one sender's
-//! messages lose their order, and encodes a packet again for every socket.
+//! Clients that begin with long-polling have sessions that name their server ([`polling`], [`sid`]); a request that reaches another
+//! server of the room is forwarded ([`forward`]).
+//!
+//! It uses socketioxide's parser. It does not use `socketioxide` itself, which cannot send `data` with a `CONNECT_ERROR`, handles each
+//! event of a socket in a task of its own, so that one sender's messages lose their order, and encodes a packet again for every socket.
 
 mod bounds;
 pub(crate) mod client;
 mod connect;
 mod connection;
 mod event;
+mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod join_queue;
 mod packet;
 mod places;
+mod polling;
 mod push;
 mod rates;
 mod session;
+mod sid;
 #[cfg(test)]
 mod tests;
 mod websocket;
@@ -30,20 +35,15 @@ use std::{
     hash::{DefaultHasher, Hash, Hasher},
     net::SocketAddr,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicBool, AtomicU32, Ordering},
     },
     time::Duration,
 };
 
-use bytes::Bytes;
-use engineioxide::{
-    DisconnectReason, Str, TransportType, config::EngineIoConfig, handler::EngineIoHandler,
-    service::EngineIoService,
-};
 use papo_engineio::{CloseCode, Settings};
 use papo_listener::Exceeded;
-use papo_protocol::{Launch, event::Code, ports::SOCKET_IO_PATH};
+use papo_protocol::{Launch, event::Code};
 use tokio_util::task::TaskTracker;
 use tracing::debug;
 
@@ -55,19 +55,22 @@ use crate::{
     room::{Requester, Room},
 };
 use bounds::Bounds;
-use connection::{EngineSocket, State, Transport};
+use connection::{State, Transport};
+use forward::Forwarder;
 use join_queue::JoinQueue;
 use packet::{Incoming, Malformed};
+use places::Place;
+use polling::Sessions;
 
 pub(crate) use connection::{Connection, SocketSink};
+pub(crate) use polling::poll;
+pub(crate) use sid::Sids;
 #[cfg(any(test, fuzzing))]
 pub(crate) use websocket::has_session;
 pub(crate) use websocket::{admit, upgrade};
 
 /// Sockets that one peer may have beyond its connections, to load the page.
 const PAGE_SOCKETS: usize = 64;
-/// Packets that may wait for a client that polls. Messages beyond wait in the log. They are copies, and not counted by their size.
-const SOCKET_BUFFER: usize = 64;
 
 /// All connections of one server to one room.
 pub(crate) struct SocketServer<B: Broker> {
@@ -79,7 +82,23 @@ pub(crate) struct SocketServer<B: Broker> {
     draining: AtomicBool,
     joins: JoinQueue,
     bounds: Bounds,
+    sessions: Sessions,
+    sids: Sids,
+    forwarder: Forwarder,
     tasks: TaskTracker,
+}
+
+/// Sockets beyond the members': those of clients that load the page, or that are about to be rejected with a reason.
+pub(crate) fn wanted_sockets(connections: u32) -> usize {
+    connections as usize + connections as usize / 10 + 16
+}
+
+/// How the servers of a room find each other's sessions.
+pub(crate) struct Sharing {
+    /// Make and read the ids of sessions.
+    pub(crate) sids: Sids,
+    /// Requests and WebSockets that may be forwarded to other servers at once.
+    pub(crate) forwarded: usize,
 }
 
 impl<B: Broker> SocketServer<B> {
@@ -87,9 +106,12 @@ impl<B: Broker> SocketServer<B> {
     pub(crate) fn new(
         room: Arc<Room<B, SocketSink>>,
         launch: Arc<Launch>,
+        sharing: Sharing,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let limits = &launch.limits;
+        let drain_period = Duration::from_secs(launch.drain_period.into());
+        let forwarder = Forwarder::new(sharing.forwarded, drain_period, metrics.clone());
         let bounds = Bounds::new(limits, metrics.clone());
         let joins = JoinQueue::new(metrics.joins_waiting.clone());
         let engine_settings = Settings {
@@ -105,32 +127,18 @@ impl<B: Broker> SocketServer<B> {
             draining: AtomicBool::new(false),
             joins,
             bounds,
+            sessions: Sessions::default(),
+            sids: sharing.sids,
+            forwarder,
             tasks: TaskTracker::new(),
         })
-    }
-
-    /// engineioxide's HTTP service under `/socket.io`: every request that [`upgrade`] does not take.
-    pub(crate) fn service(self: &Arc<Self>) -> EngineIoService<Self> {
-        let frame_size = self.launch.limits.frame_size;
-        let config = EngineIoConfig::builder()
-            .req_path(SOCKET_IO_PATH)
-            .max_buffer_size(SOCKET_BUFFER)
-            // The limit of long-polling requests; WebSocket frames have their own.
-            .max_payload(frame_size.into())
-            .ws_max_frame_size(frame_size as usize)
-            .ws_max_message_size(frame_size as usize);
-        let config = if self.launch.long_polling {
-            config.transports([TransportType::Websocket, TransportType::Polling])
-        } else {
-            config.transports([TransportType::Websocket])
-        };
-        EngineIoService::with_config(self.clone(), config.build())
     }
 
     /// Rejects new members from now on, closes the members' connections over `period`, and waits until the messages that they have
     /// sent are stored.
     pub(crate) async fn drain(&self, period: Duration) {
         self.draining.store(true, Ordering::SeqCst);
+        self.forwarder.drain();
         self.room.drain(packet::draining(period), period).await;
         self.tasks.close();
         self.tasks.wait().await;
@@ -141,8 +149,24 @@ impl<B: Broker> SocketServer<B> {
         self.joins.run().await;
     }
 
-    /// Counts what exceeded a bound of the listener. A socket that got no place is a rejection.
+    /// Counts what exceeded a bound of the listener.
     pub(crate) fn listener_exceeded(&self, peer: SocketAddr, exceeded: Exceeded) {
+        self.exceeded(peer.ip().into(), exceeded);
+    }
+
+    /// The bound that a session without a socket has exceeded: there may be no more of them than sockets.
+    fn exceeded_by_session(&self, place: &Place) -> Option<Exceeded> {
+        if self.connections() as usize >= wanted_sockets(self.launch.limits.connections) {
+            return Some(Exceeded::Sockets);
+        }
+        let is_above = !self
+            .bounds
+            .has_connections(place, self.sockets_of_address());
+        is_above.then_some(Exceeded::SocketsOfPeer)
+    }
+
+    /// Counts what exceeded a bound. A socket, or a session, that got no place is a rejection.
+    fn exceeded(&self, address: Address, exceeded: Exceeded) {
         let (bound, rejected) = match exceeded {
             Exceeded::Sockets => (Bound::Sockets, Some("the server has")),
             Exceeded::SocketsOfPeer => (Bound::PeerSockets, Some("this peer has")),
@@ -154,8 +178,7 @@ impl<B: Broker> SocketServer<B> {
         self.metrics.exceeded(bound);
         if let Some(who) = rejected {
             let message = format!("{who} as many sockets as it may have");
-            self.bounds
-                .reject(Code::ServerFull, peer.ip().into(), &message);
+            self.bounds.reject(Code::ServerFull, address, &message);
         }
     }
 
@@ -172,11 +195,16 @@ impl<B: Broker> SocketServer<B> {
         self.bounds.client_memory()
     }
 
-    /// Sockets that one peer may have: a proxy brings those of many clients.
+    /// Sockets that one peer may have: a proxy, and another server of the room, brings those of many clients.
     pub(crate) fn sockets_of(&self, peer: SocketAddr) -> usize {
-        if self.launch.trusted_proxies.contains(peer.ip()) {
+        let ip = peer.ip();
+        if self.launch.trusted_proxies.contains(ip) || self.forwarder.is_server(ip) {
             return usize::MAX;
         }
+        self.sockets_of_address()
+    }
+
+    fn sockets_of_address(&self) -> usize {
         self.launch.limits.address_connections() as usize + PAGE_SOCKETS
     }
 
@@ -193,6 +221,17 @@ impl<B: Broker> SocketServer<B> {
     fn opened(&self) {
         self.connections.fetch_add(1, Ordering::Relaxed);
         self.metrics.connections.inc();
+    }
+
+    /// A connection was closed.
+    fn closed(&self, connection: &Connection, close_code: CloseCode) {
+        debug!(sid = %connection.sid, ?close_code, "disconnected");
+        match close_code {
+            CloseCode::TryAgainLater => self.reject_memory(connection),
+            CloseCode::TooBig => self.metrics.exceeded(Bound::FrameSize),
+            _ => {}
+        }
+        self.left(connection);
     }
 
     fn left(&self, connection: &Connection) {
@@ -254,50 +293,6 @@ fn requester(address: Address) -> Requester {
     let mut hasher = DefaultHasher::new();
     address.hash(&mut hasher);
     hasher.finish()
-}
-
-/// The connection that a socket of engineioxide carries.
-fn carried<'a>(bounds: &Bounds, socket: &'a Arc<EngineSocket>) -> &'a Arc<Connection> {
-    socket.data.get_or_init(|| {
-        let address = socket.req_parts.extensions.get::<Address>();
-        let place = bounds.open(address.copied().unwrap_or_default());
-        let transport = Transport::Polling(Arc::downgrade(socket));
-        Connection::new(socket.id, transport, place)
-    })
-}
-
-impl<B: Broker> EngineIoHandler for SocketServer<B> {
-    type Data = OnceLock<Arc<Connection>>;
-
-    fn on_connect(self: Arc<Self>, socket: Arc<EngineSocket>) {
-        self.opened();
-        let connection = carried(&self.bounds, &socket).clone();
-        let metrics = self.metrics.clone();
-        self.tasks.spawn(async move {
-            tokio::select! {
-                has_joined = connection.joins_in_time() => if !has_joined {
-                    metrics.exceeded(Bound::ConnectTime);
-                    socket.close(DisconnectReason::TransportClose);
-                },
-                () = socket.closed() => {}
-            }
-        });
-    }
-
-    fn on_disconnect(&self, socket: Arc<EngineSocket>, reason: DisconnectReason) {
-        debug!(sid = %socket.id, ?reason, "disconnected");
-        self.left(carried(&self.bounds, &socket));
-    }
-
-    fn on_message(self: &Arc<Self>, text: Str, socket: Arc<EngineSocket>) {
-        let connection = carried(&self.bounds, &socket);
-        self.receive(connection.parser.text(text), connection);
-    }
-
-    fn on_binary(self: &Arc<Self>, data: Bytes, socket: Arc<EngineSocket>) {
-        let connection = carried(&self.bounds, &socket);
-        self.receive(connection.parser.binary(data), connection);
-    }
 }
 
 impl<B: Broker> fmt::Debug for SocketServer<B> {

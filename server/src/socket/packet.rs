@@ -3,13 +3,12 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use engineioxide::Str;
 use papo_engineio::{Frame, socketio};
 use papo_protocol::event::{self, Code};
 use serde::Serialize;
 use serde_json::{Value as Json, json, value::RawValue};
 use socketioxide_core::{
-    Value,
+    Str, Value,
     packet::{Packet, PacketData},
     parser::{Parse, ParseConfig, ParseError, ParserState},
 };

@@ -1,13 +1,14 @@
 //! Tests of what ends with a connection.
 
-use std::{net::SocketAddr, sync::Weak};
+use std::net::SocketAddr;
 
 use futures::{SinkExt, StreamExt};
-use papo_engineio::Kept;
+use papo_engineio::{Kept, Polling};
 
 use papo_telemetry::Readiness;
 use prometheus_client::registry::Registry;
 use serde_json::{Value as Json, json};
+use socketioxide_core::Str;
 use tokio::{
     net::{TcpListener, TcpStream},
     time::{Instant, timeout},
@@ -50,7 +51,7 @@ async fn server() -> Fixture {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let epoch = room.stats().expect("found").epoch;
-    let server = SocketServer::new(room, launch, metrics.clone());
+    let server = SocketServer::new(room, launch, alone(), metrics.clone());
     Fixture {
         server,
         metrics,
@@ -59,14 +60,27 @@ async fn server() -> Fixture {
     }
 }
 
+/// A server that shares no sessions.
+fn alone() -> Sharing {
+    Sharing {
+        sids: Sids::alone(),
+        forwarded: 0,
+    }
+}
+
+/// A connection whose client gets nothing.
+fn silent_connection<B: Broker>(server: &SocketServer<B>) -> Arc<Connection> {
+    let place = server.bounds.open(Address::default());
+    let polling = Polling::new(&server.engine_settings, &place.budget);
+    polling.close(CloseCode::Normal);
+    let transport = Transport::Polling(Arc::new(polling));
+    Connection::new(server.sids.create(), transport, place)
+}
+
 impl Fixture {
     /// A connection that sends a CONNECT packet.
     async fn connect(&self, auth: Json) -> Arc<Connection> {
-        let connection = Connection::new(
-            engineioxide::sid::Sid::new(),
-            Transport::Polling(Weak::new()),
-            self.server.bounds.open(Address::default()),
-        );
+        let connection = silent_connection(&self.server);
         self.server.opened();
         let auth = Some(Str::from(auth.to_string()));
         self.server
@@ -135,11 +149,7 @@ async fn client_has_two_minutes_to_join() {
     let (connection, began) = (fixture.connect(auth).await, Instant::now());
     assert!(!connection.joins_in_time().await);
     assert_eq!(began.elapsed(), Duration::from_mins(2));
-    let silent = Connection::new(
-        engineioxide::sid::Sid::new(),
-        Transport::Polling(Weak::new()),
-        fixture.server.bounds.open(Address::default()),
-    );
+    let silent = silent_connection(&fixture.server);
     let began = Instant::now();
     assert!(!silent.joins_in_time().await);
     assert_eq!(began.elapsed(), Duration::from_secs(10));
@@ -156,7 +166,7 @@ async fn crowded() -> (SocketAddr, Arc<Metrics>, TaskSet) {
     let readiness = Readiness::default();
     let broker = Local::new(u64::MAX);
     let room = Room::start(broker, &launch, &readiness, metrics.clone(), &mut tasks);
-    let mut server = SocketServer::new(room, launch.clone(), metrics.clone());
+    let mut server = SocketServer::new(room, launch.clone(), alone(), metrics.clone());
     let joins = JoinQueue::with_rate(1, 1, metrics.joins_waiting.clone());
     Arc::get_mut(&mut server).expect("not shared yet").joins = joins;
     let first = server.joins.turn(Address::default()).await;

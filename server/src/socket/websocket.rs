@@ -4,21 +4,26 @@ use std::sync::Arc;
 
 use axum::{
     extract::{Request, State},
-    http::{
-        StatusCode,
-        header::{RETRY_AFTER, SEC_WEBSOCKET_PROTOCOL},
-    },
+    http::{StatusCode, header::RETRY_AFTER},
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use engineioxide::sid::Sid;
-use papo_engineio::{CloseCode, Incoming, Message, Upgrade};
+use papo_engineio::{CloseCode, Incoming, Upgrade};
 use papo_listener::Peer;
 use papo_protocol::event::Code;
 use tracing::{debug, error};
 
-use super::{Connection, SocketServer, Transport, places::Place};
-use crate::{address::Address, broker::Broker, metrics::Bound};
+use super::{
+    Connection, SocketServer, Transport,
+    forward::{self, Forwarded},
+    places::Place,
+    sid::Sid,
+};
+use crate::{
+    address::Address,
+    broker::Broker,
+    metrics::{Bound, Forwarding},
+};
 
 /// Finds the address of the client, and rejects a new session of an address that opens too many.
 pub(crate) async fn admit<B: Broker>(
@@ -26,14 +31,20 @@ pub(crate) async fn admit<B: Broker>(
     mut request: Request,
     next: Next,
 ) -> Response {
+    let Ok(is_forwarded) = forward::is_forwarded(&server.sids, &request) else {
+        server.metrics.forwarded(Forwarding::Forged);
+        return StatusCode::FORBIDDEN.into_response();
+    };
+    if is_forwarded {
+        request.extensions_mut().insert(Forwarded);
+        if let Some(peer) = request.extensions().get::<Arc<Peer>>() {
+            server.forwarder.learn(peer.address().ip());
+        }
+    }
     let address = server.address_of(&request);
     request.extensions_mut().insert(address);
     if has_session(&request) {
         return next.run(request).await;
-    }
-    if !papo_engineio::is_session_request(&request) {
-        // engineioxide keeps the extensions of the request that opens a polling session, but not its socket.
-        request.extensions_mut().remove::<Arc<Peer>>();
     }
     match server.bounds.connect(address) {
         Ok(()) => next.run(request).await,
@@ -71,19 +82,14 @@ pub(crate) fn has_session(request: &Request) -> bool {
     query.split('&').any(|pair| pair.starts_with("sid="))
 }
 
-/// Serves requests for a new WebSocket session. All others, and the upgrade of a polling client, go to engineioxide, which does not check
-/// the handshake and chooses no subprotocol.
+/// Serves requests for a new WebSocket session. All others are those of [clients that poll](super::poll).
 pub(crate) async fn upgrade<B: Broker>(
     State(server): State<Arc<SocketServer<B>>>,
     mut request: Request,
     next: Next,
 ) -> Response {
     if !papo_engineio::is_session_request(&request) {
-        return if asks_for_websocket(&request) {
-            upgrade_session(request, next).await
-        } else {
-            next.run(request).await
-        };
+        return next.run(request).await;
     }
     match papo_engineio::upgrade(&mut request) {
         Ok((response, upgrade)) => {
@@ -98,26 +104,6 @@ pub(crate) async fn upgrade<B: Broker>(
     }
 }
 
-/// Whether a request is for the transport WebSocket.
-fn asks_for_websocket(request: &Request) -> bool {
-    let query = request.uri().query().unwrap_or_default();
-    query.split('&').any(|pair| pair == "transport=websocket")
-}
-
-/// Has engineioxide upgrade a polling session.
-async fn upgrade_session(request: Request, next: Next) -> Response {
-    let subprotocol = match papo_engineio::check_handshake(&request) {
-        Ok(subprotocol) => subprotocol,
-        Err(error) => return error.response::<String>().into_response(),
-    };
-    let mut response = next.run(request).await;
-    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let chosen = subprotocol.map(|chosen| (SEC_WEBSOCKET_PROTOCOL, chosen));
-        response.headers_mut().extend(chosen);
-    }
-    response
-}
-
 /// Serves one connection until it is closed.
 async fn serve<B: Broker>(
     server: Arc<SocketServer<B>>,
@@ -125,7 +111,7 @@ async fn serve<B: Broker>(
     place: Place,
     _peer: Option<Arc<Peer>>,
 ) {
-    let sid = Sid::new();
+    let sid = Sid::random();
     let opened = upgrade.open(sid.as_str(), &server.engine_settings, &place.budget);
     let (socket, mut incoming) = match opened.await {
         Ok(opened) => opened,
@@ -137,19 +123,13 @@ async fn serve<B: Broker>(
     let connection = Connection::new(sid, Transport::WebSocket(socket), place);
     server.opened();
     let close_code = receive(&server, &connection, &mut incoming).await;
-    debug!(%sid, ?close_code, "disconnected");
-    match close_code {
-        CloseCode::TryAgainLater => server.reject_memory(&connection),
-        CloseCode::TooBig => server.metrics.exceeded(Bound::FrameSize),
-        _ => {}
-    }
-    server.left(&connection);
+    server.closed(&connection, close_code);
     drop(connection);
     incoming.close(close_code).await;
 }
 
 /// Handles packets until there is a reason to close the connection. A client must join within a limit.
-async fn receive<B: Broker>(
+pub(super) async fn receive<B: Broker>(
     server: &Arc<SocketServer<B>>,
     connection: &Arc<Connection>,
     incoming: &mut Incoming,
@@ -171,11 +151,9 @@ async fn receive<B: Broker>(
                 }
             },
         };
-        let packet = match message {
-            Ok(Message::Text(text)) => connection.parser.text(text.into()),
-            Ok(Message::Binary(data)) => connection.parser.binary(data),
+        match message {
+            Ok(message) => server.receive(connection.decode(message), connection),
             Err(close_code) => return close_code,
-        };
-        server.receive(packet, connection);
+        }
     }
 }

@@ -26,7 +26,7 @@ use tower_http::services::ServeDir;
 
 use crate::{
     broker::Broker,
-    socket::{SocketServer, admit, upgrade},
+    socket::{SocketServer, admit, poll, upgrade},
 };
 use host::known_host;
 use hsts::{Hsts, with_hsts};
@@ -46,7 +46,8 @@ const PERMISSIONS_POLICY: &str = "accelerometer=(), autoplay=(), camera=(), disp
 /// The page from `--web-root`, or the one built in, and Socket.IO.
 pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch) -> Router {
     let socket_io = Router::new()
-        .fallback_service(sockets.service())
+        .fallback(poll::<B>)
+        .with_state(sockets.clone())
         .layer(middleware::from_fn_with_state(
             sockets.clone(),
             upgrade::<B>,
@@ -64,7 +65,6 @@ pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch)
             .with_state(Arc::new(Page::built_in())),
     };
     let page = page.layer(middleware::map_response(with_security_headers));
-    // engineioxide reads the whole path, so its service is not nested.
     let router = Router::new()
         .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
         .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))

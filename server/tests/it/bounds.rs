@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use serde_json::json;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -370,7 +371,7 @@ async fn poll(server: &Server, address: &str, sid: &str, packet: Option<&'static
 
 #[tokio::test]
 async fn polling_session_has_a_place_without_a_socket() {
-    let server = server(&["--long-polling", "--address-connections=1"]).await;
+    let server = server(&["--address-connections=1"]).await;
     let open = poll(&server, "203.0.113.1", "", None).await;
     let open: serde_json::Value = serde_json::from_str(&open[1..]).expect("an open packet");
     let sid = open["sid"].as_str().expect("text");
@@ -390,6 +391,17 @@ async fn polling_session_has_a_place_without_a_socket() {
         answer.starts_with("40{").then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn address_opens_no_more_polling_sessions_than_sockets() {
+    let server = server(&["--address-connections=1"]).await;
+    let open = (0..66).map(|_| poll(&server, "203.0.113.1", "", None));
+    let opened = join_all(open).await;
+    let is_rejected = |open: &&String| open.starts_with("server_full");
+    assert_eq!(opened.iter().filter(is_rejected).count(), 1, "{opened:?}");
+    let open = poll(&server, "203.0.113.2", "", None).await;
+    assert!(open.starts_with("0{"), "{open}");
 }
 
 async fn open_ws(server: &Server, address: &str) -> Wire {

@@ -7,6 +7,7 @@ mod handshake;
 mod hostile;
 mod origins;
 mod past;
+mod polling;
 mod process;
 mod proxy;
 mod rabbitmq;

@@ -370,6 +370,7 @@ impl Cluster {
             object["metadata"]["resourceVersion"] = Value::Null;
             object["metadata"]["annotations"]["papo.chat/applied"] = Value::Null;
             object["data"]["password"] = Value::Null;
+            object["data"]["session-key"] = Value::Null;
             for condition in object["status"]["conditions"]
                 .as_array_mut()
                 .into_iter()

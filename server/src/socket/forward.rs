@@ -1,0 +1,360 @@
+//! Requests for a session of another server of the room: behind a balancer without sticky sessions, they reach any server.
+//!
+//! - A request goes only to an address that the room's key has signed ([`Sids`]), and only once: it has a code of the same key, by
+//!   which the other server knows that a server has forwarded it. A request with a wrong code is rejected.
+//! - Only requests of sessions are forwarded. The server that opens a session sees its client, and counts for its address.
+//! - What is forwarded at once is bounded in number; an answer, and what waits for the client of a WebSocket, in time and in bytes.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use axum::{
+    body::Body,
+    extract::Request,
+    http::{
+        HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
+        header::{
+            CACHE_CONTROL, CONNECTION, CONTENT_TYPE, HOST, ORIGIN, SEC_WEBSOCKET_ACCEPT,
+            SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE, X_CONTENT_TYPE_OPTIONS,
+        },
+    },
+    response::{IntoResponse, Response},
+};
+use futures::StreamExt;
+use hyper::{
+    client::conn::http1,
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::TokioIo;
+use papo_engineio::Query;
+use papo_listener::Peer;
+use parking_lot::Mutex;
+use tokio::{
+    io::copy_bidirectional_with_sizes,
+    net::{TcpSocket, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore},
+    time::{sleep, timeout},
+};
+use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tracing::debug;
+
+use super::{polling::BadRequest, sid::Sids};
+use crate::metrics::{Forwarding, Metrics};
+
+/// The header with the code of a request that is forwarded.
+const FORWARDED: HeaderName = HeaderName::from_static("papo-forwarded");
+/// How long another server may take to accept a connection. All are in one cluster.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// How long another server may take to answer: longer than a GET waits for a ping.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(50);
+/// Bytes that wait on this server, between another server and a client: in the kernel, and in the copy of either direction.
+const RECEIVE_BUFFER: u32 = 64 * 1024;
+const FROM_CLIENT: usize = 2 * 1024;
+const TO_CLIENT: usize = 8 * 1024;
+/// How long a server that has forwarded a request is known by its address, and how many may be.
+const KNOWN_FOR: Duration = Duration::from_mins(10);
+const MOST_KNOWN: usize = 1_024;
+
+/// Headers that the other server needs, and those of its answer.
+static OF_REQUEST: [HeaderName; 7] = [
+    HOST,
+    ORIGIN,
+    CONTENT_TYPE,
+    UPGRADE,
+    SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION,
+];
+static OF_ANSWER: [HeaderName; 7] = [
+    CONTENT_TYPE,
+    CACHE_CONTROL,
+    X_CONTENT_TYPE_OPTIONS,
+    UPGRADE,
+    SEC_WEBSOCKET_ACCEPT,
+    SEC_WEBSOCKET_PROTOCOL,
+    SEC_WEBSOCKET_VERSION,
+];
+
+/// Forwards requests, and knows the servers that do.
+pub(super) struct Forwarder {
+    permits: Arc<Semaphore>,
+    /// Servers of the room that have forwarded a request, and when.
+    servers: Mutex<HashMap<IpAddr, Instant>>,
+    /// Cancelled when this server drains, which takes at most so long.
+    draining: CancellationToken,
+    drain_period: Duration,
+    metrics: Arc<Metrics>,
+}
+
+/// In the extensions of a request that another server has forwarded.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Forwarded;
+
+/// A request says that another server has forwarded it, and none has.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Forged;
+
+#[derive(Debug, thiserror::Error)]
+enum ForwardError {
+    #[error("cannot connect to the server of a session")]
+    Connect(#[source] io::Error),
+    #[error("the server of a session did not accept a connection in time")]
+    ConnectTime,
+    #[error("the server of a session did not answer")]
+    Http(#[from] hyper::Error),
+}
+
+/// Whether another server has forwarded a request.
+pub(super) fn is_forwarded(sids: &Sids, request: &Request) -> Result<bool, Forged> {
+    let Some(code) = request.headers().get(FORWARDED) else {
+        return Ok(false);
+    };
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let (sid, code) = (query.sid.unwrap_or_default(), code.to_str());
+    let is_true = code.is_ok_and(|code| sids.is_forward_code(sid, code));
+    is_true.then_some(true).ok_or(Forged)
+}
+
+impl Forwarder {
+    /// Forwards at most so many requests and WebSockets at once.
+    pub(super) fn new(most: usize, drain_period: Duration, metrics: Arc<Metrics>) -> Self {
+        Self {
+            permits: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
+            servers: Mutex::default(),
+            draining: CancellationToken::new(),
+            drain_period,
+            metrics,
+        }
+    }
+
+    /// Remembers the address of a server that has forwarded a request.
+    pub(super) fn learn(&self, server: IpAddr) {
+        let (now, mut servers) = (Instant::now(), self.servers.lock());
+        if servers.len() >= MOST_KNOWN {
+            servers.retain(|_, seen| now.duration_since(*seen) < KNOWN_FOR);
+        }
+        if servers.len() < MOST_KNOWN {
+            servers.insert(server, now);
+        }
+    }
+
+    /// Whether a server of the room has this address: its sockets are those of many clients.
+    pub(super) fn is_server(&self, address: IpAddr) -> bool {
+        let servers = self.servers.lock();
+        servers
+            .get(&address)
+            .is_some_and(|seen| seen.elapsed() < KNOWN_FOR)
+    }
+
+    /// Closes the WebSockets that are forwarded, one after the other.
+    pub(super) fn drain(&self) {
+        self.draining.cancel();
+    }
+
+    /// Asks another server, and returns its answer.
+    pub(super) async fn forward(
+        &self,
+        to: SocketAddr,
+        request: Request,
+        code: &str,
+    ) -> Result<Response, BadRequest> {
+        let Ok(permit) = self.permits.clone().try_acquire_owned() else {
+            self.metrics.forwarded(Forwarding::Full);
+            return Ok(StatusCode::SERVICE_UNAVAILABLE.into_response());
+        };
+        let peer = request.extensions().get::<Arc<Peer>>().cloned();
+        let guard = Guard {
+            _permit: permit,
+            _peer: peer,
+        };
+        let asked = self.ask(to, request, code, guard);
+        match timeout(ANSWER_TIMEOUT, asked).await {
+            Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) => {
+                debug!(%to, %error, "a request was not forwarded");
+                self.metrics.forwarded(Forwarding::Unreachable);
+                // Its sessions have gone with it: the client opens a new one.
+                Err(BadRequest::UnknownSession)
+            }
+            Err(_) => {
+                self.metrics.forwarded(Forwarding::Timeout);
+                Ok(StatusCode::GATEWAY_TIMEOUT.into_response())
+            }
+        }
+    }
+
+    async fn ask(
+        &self,
+        to: SocketAddr,
+        mut request: Request,
+        code: &str,
+        guard: Guard,
+    ) -> Result<Response, ForwardError> {
+        let connected = timeout(CONNECT_TIMEOUT, connect(to)).await;
+        let stream = connected.map_err(|_| ForwardError::ConnectTime)?;
+        let stream = TokioIo::new(stream.map_err(ForwardError::Connect)?);
+        let (mut sender, connection) = http1::handshake(stream).await?;
+        // Dropped with the answer, which ends the request on the other server too.
+        let driver = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
+        let ours = request.extensions_mut().remove::<OnUpgrade>();
+        let mut answer = sender.send_request(copy_of(request, code)).await?;
+        let headers = only(answer.headers(), &OF_ANSWER);
+        let status = answer.status();
+        let mut response = match ours {
+            Some(ours) if status == StatusCode::SWITCHING_PROTOCOLS => {
+                self.metrics.forwarded(Forwarding::Upgraded);
+                let theirs = hyper::upgrade::on(&mut answer);
+                self.splice(ours, theirs, (guard, driver));
+                let upgrade = HeaderValue::from_static("Upgrade");
+                ([(CONNECTION, upgrade)], Body::empty()).into_response()
+            }
+            _ => {
+                self.metrics.forwarded(Forwarding::Answered);
+                let held = (guard, driver, sender);
+                let chunks = Body::new(answer.into_body()).into_data_stream();
+                let chunks = chunks.map(move |chunk| {
+                    let _held = &held;
+                    chunk
+                });
+                Body::from_stream(chunks).into_response()
+            }
+        };
+        *response.status_mut() = status;
+        response.headers_mut().extend(headers);
+        Ok(response)
+    }
+
+    /// Copies the bytes of a WebSocket between its client and its server, in a task of its own.
+    fn splice<H: Send + 'static>(&self, ours: OnUpgrade, theirs: OnUpgrade, held: H) {
+        let (draining, period) = (self.draining.clone(), self.drain_period);
+        let open = self.metrics.forwarded_websockets.clone();
+        tokio::spawn(async move {
+            let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else {
+                return;
+            };
+            open.inc();
+            let drained = async {
+                draining.cancelled().await;
+                sleep(period.mul_f64(rand::random())).await;
+            };
+            tokio::select! {
+                copied = copy(ours, theirs) => if let Err(error) = copied {
+                    debug!(%error, "a forwarded WebSocket ended");
+                },
+                () = drained => {}
+            }
+            open.dec();
+            drop(held);
+        });
+    }
+}
+
+/// What a forwarded request holds: its place among them, and that of its socket among those of the listener.
+struct Guard {
+    _permit: OwnedSemaphorePermit,
+    _peer: Option<Arc<Peer>>,
+}
+
+async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
+    let socket = match to {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
+    socket.set_nodelay(true)?;
+    socket.connect(to).await
+}
+
+/// The request as the other server gets it.
+fn copy_of(request: Request, code: &str) -> Request {
+    let (parts, body) = request.into_parts();
+    let mut copy = Request::new(body);
+    *copy.method_mut() = parts.method;
+    let path_and_query = parts.uri.path_and_query().cloned();
+    *copy.uri_mut() = path_and_query.map_or_else(Uri::default, Uri::from);
+    *copy.headers_mut() = only(&parts.headers, &OF_REQUEST);
+    if copy.headers().contains_key(UPGRADE) {
+        let upgrade = HeaderValue::from_static("Upgrade");
+        copy.headers_mut().insert(CONNECTION, upgrade);
+    }
+    if let Ok(code) = HeaderValue::from_str(code) {
+        copy.headers_mut().insert(FORWARDED, code);
+    }
+    copy
+}
+
+fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
+    let chosen = |name: &HeaderName| Some((name.clone(), headers.get(name)?.clone()));
+    names.iter().filter_map(chosen).collect()
+}
+
+async fn copy(ours: Upgraded, theirs: Upgraded) -> io::Result<(u64, u64)> {
+    let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
+    copy_bidirectional_with_sizes(&mut ours, &mut theirs, FROM_CLIENT, TO_CLIENT).await
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(code: Option<&str>) -> Request {
+        let mut request = Request::new(Body::empty());
+        *request.uri_mut() = Uri::from_static("/socket.io/?EIO=4&transport=polling&sid=s1");
+        let code = code.map(|code| code.parse().expect("a value"));
+        let headers = request.headers_mut();
+        headers.extend(code.map(|code: HeaderValue| (FORWARDED, code)));
+        request
+    }
+
+    #[test]
+    fn forwarded_request_is_known_by_its_code_only() {
+        let sids = Sids::alone();
+        assert_eq!(is_forwarded(&sids, &request(None)), Ok(false));
+        let forwarded = copy_of(request(None), &sids.forward_code("s1"));
+        assert_eq!(is_forwarded(&sids, &forwarded), Ok(true));
+        assert_eq!(is_forwarded(&Sids::alone(), &forwarded), Err(Forged));
+        for forged in ["", "1", &sids.forward_code("s2")] {
+            let forged = request(Some(forged));
+            assert_eq!(is_forwarded(&sids, &forged), Err(Forged), "{forged:?}");
+        }
+    }
+
+    #[test]
+    fn headers_that_clients_invent_are_not_forwarded() {
+        let mut from_client = request(Some("invented"));
+        let headers = from_client.headers_mut();
+        for name in [
+            "x-forwarded-for",
+            "cookie",
+            "authorization",
+            "transfer-encoding",
+        ] {
+            headers.insert(name, HeaderValue::from_static("x"));
+        }
+        headers.insert(HOST, HeaderValue::from_static("chat.example"));
+        let copy = copy_of(from_client, "code");
+        assert_eq!(copy.headers().len(), 2, "{:?}", copy.headers());
+        assert_eq!(copy.headers()[HOST], "chat.example");
+        assert_eq!(copy.headers()[FORWARDED], "code");
+        assert_eq!(copy.uri(), "/socket.io/?EIO=4&transport=polling&sid=s1");
+    }
+
+    #[test]
+    fn servers_are_known_after_their_first_request() {
+        let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+        let forwarder = Forwarder::new(1, Duration::ZERO, metrics.into());
+        let address =
+            |number: u16| IpAddr::from([10, 0, number.to_be_bytes()[0], number.to_be_bytes()[1]]);
+        assert!(!forwarder.is_server(address(1)));
+        for number in 0..2_000 {
+            forwarder.learn(address(number));
+        }
+        assert!(forwarder.is_server(address(1)));
+        assert_eq!(forwarder.servers.lock().len(), MOST_KNOWN);
+    }
+}

@@ -1,6 +1,11 @@
 //! The command line, which the chart fills.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv6Addr, SocketAddr},
+    path::Path,
+    str::FromStr,
+};
 
 use clap::{Args, Parser, Subcommand};
 use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyPeer};
@@ -91,8 +96,8 @@ pub struct Run {
     /// Rooms that the operator reconciles concurrently
     #[arg(long, env = "PAPO_OPERATOR_CONCURRENCY", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub concurrency: u16,
-    /// Address of probes and metrics
-    #[arg(long, env = "PAPO_OPERATOR_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value_t = SocketAddr::from(([0, 0, 0, 0], ports::OPERATOR_ADMIN)))]
+    /// Address of probes and metrics. `[::]` is every address of the machine, IPv4 and IPv6
+    #[arg(long, env = "PAPO_OPERATOR_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value_t = SocketAddr::from((Ipv6Addr::UNSPECIFIED, ports::OPERATOR_ADMIN)))]
     pub admin_listen: SocketAddr,
     /// Log as text or JSON; text on a terminal and JSON otherwise if not given
     #[arg(long, env = "PAPO_OPERATOR_LOG_FORMAT", value_name = "FORMAT")]

@@ -7,7 +7,6 @@ use papo_operator::{
     config::{Cli, Command, RemoveFinalizers, Run},
     crd,
 };
-use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
@@ -26,9 +25,8 @@ async fn run(settings: Run) -> anyhow::Result<()> {
     })?;
     let stop = papo_telemetry::shutdown_signal().context("listening for signals")?;
     let address = settings.admin_listen;
-    let admin = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listening on {address}"))?;
+    let admin =
+        papo_listener::bind(address).with_context(|| format!("listening on {address}"))?;
     papo_operator::run(settings, client().await?, admin, stop).await
 }
 

@@ -1,10 +1,16 @@
 //! The settings of a server: one type that the server parses and the operator writes.
 
-use std::{fmt, net::SocketAddr, path::PathBuf, str::FromStr, time::Duration};
+use std::{
+    fmt,
+    net::{Ipv6Addr, SocketAddr},
+    path::PathBuf,
+    str::FromStr,
+    time::Duration,
+};
 
 use clap::Parser;
 
-use crate::{Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports};
+use crate::{BasePath, Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports};
 
 /// Serves one chat room: its page, and Socket.IO.
 ///
@@ -13,7 +19,7 @@ use crate::{Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports}
 #[derive(Parser, Clone, Debug, PartialEq)]
 #[command(name = "papo-server", version, max_term_width = 100)]
 pub struct Launch {
-    /// Address of the page and Socket.IO
+    /// Address of the page and Socket.IO. `[::]` is every address of the machine, IPv4 and IPv6
     #[arg(long, env = "PAPO_LISTEN", value_name = "ADDR:PORT", default_value_t = Self::default().listen)]
     pub listen: SocketAddr,
     /// Address of probes, metrics and statistics
@@ -28,6 +34,10 @@ pub struct Launch {
     /// Serve the page from this folder instead of the built-in one (to edit the page)
     #[arg(long, env = "PAPO_WEB_ROOT", value_name = "DIR")]
     pub web_root: Option<PathBuf>,
+    /// Path of the page, as in /chat/geral: everything of the room is below it, Socket.IO too. For a proxy that forwards the path of a request as
+    /// it is; the page needs no setting for one that removes this path
+    #[arg(long, env = "PAPO_BASE_PATH", value_name = "PATH", default_value_t = Self::default().base_path)]
+    pub base_path: BasePath,
     /// Also accept Socket.IO's long-polling transport (needs sticky sessions behind a load balancer)
     #[arg(long, env = "PAPO_LONG_POLLING")]
     pub long_polling: bool,
@@ -136,12 +146,13 @@ pub struct Launch {
 impl Default for Launch {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], ports::CHAT)),
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, ports::CHAT)),
             // Whoever reaches it learns about the room: by default only this machine can.
             admin_listen: SocketAddr::from(([127, 0, 0, 1], ports::ADMIN)),
             room: RoomName::new("default", "geral").expect("a constant that is a valid name"),
             title: None,
             web_root: None,
+            base_path: BasePath::default(),
             long_polling: false,
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
@@ -182,6 +193,7 @@ impl Launch {
             room,
             title,
             web_root,
+            base_path,
             long_polling,
             allow_origin,
             allow_host,
@@ -209,6 +221,10 @@ impl Launch {
         let optional = [
             ("PAPO_TITLE", title.clone()),
             ("PAPO_WEB_ROOT", path(web_root)),
+            (
+                "PAPO_BASE_PATH",
+                (!base_path.is_root()).then(|| base_path.to_string()),
+            ),
             ("PAPO_LONG_POLLING", long_polling.then(|| "true".to_owned())),
             ("PAPO_ALLOW_ORIGIN", origins),
             ("PAPO_ALLOW_HOST", hosts),
@@ -349,6 +365,7 @@ mod tests {
         let launch = Launch {
             title: Some("Sala".to_owned()),
             web_root: Some("/w".into()),
+            base_path: "/chat/geral".parse().expect("valid"),
             long_polling: true,
             allow_origin: vec![
                 "https://a.example".to_owned(),

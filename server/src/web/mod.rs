@@ -1,5 +1,6 @@
 //! The public HTTP router: the page, and Socket.IO beside it. A browser loads nothing from anywhere else.
 
+mod below;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod host;
@@ -27,6 +28,7 @@ use crate::{
     broker::Broker,
     socket::{SocketServer, admit, upgrade},
 };
+use below::below;
 use host::known_host;
 use hsts::{Hsts, with_hsts};
 use origin::same_origin;
@@ -42,7 +44,7 @@ const PERMISSIONS_POLICY: &str = "accelerometer=(), autoplay=(), camera=(), disp
      geolocation=(), gyroscope=(), hid=(), idle-detection=(), magnetometer=(), microphone=(), midi=(), payment=(), \
      picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), xr-spatial-tracking=()";
 
-/// The page from `--web-root`, or the one built in, and Socket.IO.
+/// The page from `--web-root`, or the one built in, and Socket.IO: below `--base-path`.
 pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch) -> Router {
     let origins = Arc::new(launch.allow_origin.clone());
     let hosts = Arc::new(launch.allow_host.clone());
@@ -66,7 +68,8 @@ pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch)
     let router = Router::new()
         .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
         .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))
-        .merge(page)
+        .merge(page);
+    let router = below(&launch.base_path, router)
         .layer(middleware::from_fn_with_state(hosts, known_host));
     match Hsts::new(launch) {
         Some(header) => router.layer(middleware::from_fn_with_state(Arc::new(header), with_hsts)),

@@ -42,7 +42,7 @@ fn help_lists_the_settings() {
         "--declare",
         "Limits",
         "PAPO_LISTEN",
-        "[default: 0.0.0.0:5000]",
+        "[default: [::]:5000]",
         "[default: 127.0.0.1:5001]",
     ] {
         assert!(help.contains(part), "{part:?} in {help}");
@@ -57,6 +57,7 @@ fn error_about_a_flag_names_the_valid_values() {
         (["--room", "Geral!"], "DNS label"),
         (["--max-message-length", "0"], "1..=65536"),
         (["--allow-host", "https://a.example"], "without scheme"),
+        (["--base-path", "chat"], "begins with /"),
     ] {
         let output = run(&arguments);
         let text = String::from_utf8_lossy(&output.stderr);

@@ -25,8 +25,7 @@ async fn run(settings: Run) -> anyhow::Result<()> {
     })?;
     let stop = papo_telemetry::shutdown_signal().context("listening for signals")?;
     let address = settings.admin_listen;
-    let admin =
-        papo_listener::bind(address).with_context(|| format!("listening on {address}"))?;
+    let admin = papo_listener::bind(address).with_context(|| format!("listening on {address}"))?;
     papo_operator::run(settings, client().await?, admin, stop).await
 }
 

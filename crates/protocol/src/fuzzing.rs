@@ -11,7 +11,8 @@ use std::{iter, net::IpAddr};
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    BasePath, BrokerUrl, Epoch, HostPattern, Launch, MessageId, RoomName, TrustedProxies, UserName, topology,
+    BasePath, BrokerUrl, Epoch, HostPattern, Launch, MessageId, RoomName, TrustedProxies, UserName,
+    topology,
 };
 
 /// What separates the parts of an input that has several.

@@ -69,8 +69,8 @@ pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch)
         .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
         .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))
         .merge(page);
-    let router = below(&launch.base_path, router)
-        .layer(middleware::from_fn_with_state(hosts, known_host));
+    let router =
+        below(&launch.base_path, router).layer(middleware::from_fn_with_state(hosts, known_host));
     match Hsts::new(launch) {
         Some(header) => router.layer(middleware::from_fn_with_state(Arc::new(header), with_hsts)),
         None => router,

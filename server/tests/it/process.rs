@@ -158,6 +158,36 @@ async fn public_listener_serves_only_the_page_with_a_strict_policy() {
     }
 }
 
+#[tokio::test]
+async fn room_below_a_path_is_served_there_only() {
+    let server = Server::start(&["--base-path=/chat/geral"], &[]).await;
+    let get = async |path: &str| {
+        let answer = reqwest::get(format!("http://{}{path}", server.address)).await;
+        answer.expect("an answer")
+    };
+    for (path, status) in [
+        ("/chat/geral/", 200),
+        ("/chat/geral/static/js/chat.js", 200),
+        ("/chat/geral/nothing", 404),
+        ("/chat/geralissimo/", 404),
+        ("/chat/", 404),
+        ("/static/js/chat.js", 404),
+        ("/", 404),
+    ] {
+        assert_eq!(get(path).await.status().as_u16(), status, "{path}");
+    }
+    let page = get("/chat/geral?a=b").await;
+    assert_eq!(
+        (page.url().path(), page.url().query()),
+        ("/chat/geral/", Some("a=b"))
+    );
+    assert!(page.headers().contains_key("content-security-policy"));
+    assert_eq!(
+        server.get("/livez").await.map(|(status, _)| status),
+        Some(200)
+    );
+}
+
 /// `Strict-Transport-Security` of an answer, if the request came with this `X-Forwarded-Proto`.
 async fn hsts(server: &Server, path: &str, proto: Option<&str>) -> Option<String> {
     let mut request = reqwest::Client::new().get(format!("http://{}{path}", server.address));

@@ -66,6 +66,14 @@ pub struct RemoveFinalizers {
     /// The rooms whose finalizers are removed
     #[command(flatten)]
     pub namespaces: Namespaces,
+    /// Do nothing while this Deployment exists and is not being deleted: its operator is installed. Helm runs this command after it has deleted
+    /// the operator, but tools that apply all manifests of the chart run it at once
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_UNLESS_DEPLOYMENT",
+        value_name = "NAMESPACE/NAME"
+    )]
+    pub unless_deployment: Option<DeploymentRef>,
 }
 
 /// Settings of the operator.
@@ -329,18 +337,45 @@ impl FromStr for SecretRef {
     type Err = InvalidSecretRef;
 
     fn from_str(text: &str) -> Result<Self, InvalidSecretRef> {
-        match text.split_once('/') {
-            Some((namespace, name))
-                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
-            {
-                Ok(Self {
-                    namespace: namespace.to_owned(),
-                    name: name.to_owned(),
-                })
-            }
-            _ => Err(InvalidSecretRef),
-        }
+        let (namespace, name) = namespaced(text).ok_or(InvalidSecretRef)?;
+        Ok(Self { namespace, name })
     }
+}
+
+/// A Deployment in some namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeploymentRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The text is not a [`DeploymentRef`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a Deployment is given as NAMESPACE/NAME")]
+pub struct InvalidDeploymentRef;
+
+impl FromStr for DeploymentRef {
+    type Err = InvalidDeploymentRef;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDeploymentRef> {
+        let (namespace, name) = namespaced(text).ok_or(InvalidDeploymentRef)?;
+        Ok(Self { namespace, name })
+    }
+}
+
+impl std::fmt::Display for DeploymentRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Namespace and name of an object.
+fn namespaced(text: &str) -> Option<(String, String)> {
+    let (namespace, name) = text.split_once('/')?;
+    let is_name = |text: &str| !text.is_empty() && !text.contains('/');
+    (is_name(namespace) && is_name(name)).then(|| (namespace.to_owned(), name.to_owned()))
 }
 
 impl std::fmt::Display for SecretRef {

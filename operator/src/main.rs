@@ -5,14 +5,14 @@ use clap::Parser;
 use kube::Client;
 use papo_operator::{
     config::{Cli, Command, RemoveFinalizers, Run},
-    crd,
+    crd, remove_finalizers,
 };
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(settings) => run(*settings).await,
-        Command::RemoveFinalizers(settings) => remove_finalizers(&settings).await,
+        Command::RemoveFinalizers(settings) => uninstall(&settings).await,
         Command::Crd => print_crd(),
     }
 }
@@ -29,11 +29,19 @@ async fn run(settings: Run) -> anyhow::Result<()> {
     papo_operator::run(settings, client().await?, admin, stop).await
 }
 
-async fn remove_finalizers(settings: &RemoveFinalizers) -> anyhow::Result<()> {
-    let changed =
-        papo_operator::remove_finalizers::remove_finalizers(&client().await?, &settings.namespaces)
+async fn uninstall(settings: &RemoveFinalizers) -> anyhow::Result<()> {
+    let client = client().await?;
+    if let Some(operator) = &settings.unless_deployment
+        && remove_finalizers::is_installed(&client, operator)
             .await
-            .context("removing the finalizers of the rooms")?;
+            .with_context(|| format!("looking for the Deployment {operator}"))?
+    {
+        println!("the operator {operator} is installed: the rooms keep their finalizers");
+        return Ok(());
+    }
+    let changed = remove_finalizers::remove_finalizers(&client, &settings.namespaces)
+        .await
+        .context("removing the finalizers of the rooms")?;
     println!("removed the finalizers of {changed} rooms");
     Ok(())
 }

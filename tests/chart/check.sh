@@ -169,6 +169,9 @@ is "open egress of the servers" renders PAPO_OPERATOR_SERVER_OPEN_EGRESS --set s
 is "HSTS in seconds" renders 'PAPO_OPERATOR_SERVER_HSTS_MAX_AGE, value: "31536000"'
 is "no TLS by default" renders '! 5671' --show-only templates/rabbitmq/configmap.yaml --show-only templates/rabbitmq/service.yaml --show-only templates/rabbitmq/statefulset.yaml
 is "no plain AMQP with TLS" renders 'listeners.tcp = none' --set rabbitmq.tls.enabled=true
+is "management for both families of addresses" renders 'management.tcp.ip = ::' --show-only templates/rabbitmq/configmap.yaml
+is "management over TLS for both families of addresses" renders 'management.ssl.ip = ::' --set rabbitmq.tls.enabled=true
+is "no plain listener beside that of TLS" renders '! management.tcp' --show-only templates/rabbitmq/configmap.yaml --set rabbitmq.tls.enabled=true
 is "no plain management with TLS" renders '! management, ' --show-only templates/rabbitmq/service.yaml --set rabbitmq.tls.enabled=true
 if command -v openssl > /dev/null; then is "generated certificate" generated_certificate; fi
 
@@ -185,6 +188,7 @@ is "finalizers stay while the operator is installed" renders '--unless-deploymen
 is "the job of the finalizers may look for the operator" renders 'resourceNames: [papo-operator]' --show-only templates/remove-finalizers.yaml
 if command -v glua > /dev/null; then is "Argo CD's health of rooms" argo_cd_health; fi
 
+rejects "a name for an address" --set rabbitmq.listenAddress=localhost
 rejects "a password beside an existing Secret" --set rabbitmq.existingSecret=mine,rabbitmq.password=secret
 rejects "an existing Secret without the authority of the certificate" --set rabbitmq.existingSecret=mine,rabbitmq.tls.enabled=true
 rejects "a digest in the repository" --set operator.image.repository=papo-operator@$digest

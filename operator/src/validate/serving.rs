@@ -42,7 +42,7 @@ fn base_path(spec: &ChatRoomSpec) -> Result<BasePath, Invalid> {
 
 /// The path of a route; that of the whole host if it has none.
 pub(super) fn path(field: &'static str, text: Option<&str>) -> Result<BasePath, Invalid> {
-    let parsed = text.map(str::parse).transpose();
+    let parsed = text.map(str::parse::<BasePath>).transpose();
     let path = parsed.map_err(|problem| Invalid::Path { field, problem })?;
     Ok(path.unwrap_or_default())
 }

@@ -19,10 +19,7 @@ use crate::{
 
 /// Whether the operator of this Deployment is installed. It would add the finalizers again, and a room that is deleted before it has would leave its
 /// objects on the broker.
-pub async fn is_installed(
-    client: &Client,
-    operator: &DeploymentRef,
-) -> Result<bool, kube::Error> {
+pub async fn is_installed(client: &Client, operator: &DeploymentRef) -> Result<bool, kube::Error> {
     let api: Api<Deployment> = Api::namespaced(client.clone(), &operator.namespace);
     let found = answer::optional_object(api.get(&operator.name).await)?;
     Ok(found.is_some_and(|deployment| deployment.metadata.deletion_timestamp.is_none()))

@@ -1,6 +1,11 @@
 //! The command line, which the chart fills.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, str::FromStr};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv6Addr, SocketAddr},
+    path::Path,
+    str::FromStr,
+};
 
 use clap::{Args, Parser, Subcommand};
 use k8s_openapi::api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyPeer};
@@ -61,6 +66,14 @@ pub struct RemoveFinalizers {
     /// The rooms whose finalizers are removed
     #[command(flatten)]
     pub namespaces: Namespaces,
+    /// Do nothing while this Deployment exists and is not being deleted: its operator is installed. Helm runs this command after it has deleted
+    /// the operator, but tools that apply all manifests of the chart run it at once
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_UNLESS_DEPLOYMENT",
+        value_name = "NAMESPACE/NAME"
+    )]
+    pub unless_deployment: Option<DeploymentRef>,
 }
 
 /// Settings of the operator.
@@ -91,8 +104,8 @@ pub struct Run {
     /// Rooms that the operator reconciles concurrently
     #[arg(long, env = "PAPO_OPERATOR_CONCURRENCY", value_name = "N", default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     pub concurrency: u16,
-    /// Address of probes and metrics
-    #[arg(long, env = "PAPO_OPERATOR_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value_t = SocketAddr::from(([0, 0, 0, 0], ports::OPERATOR_ADMIN)))]
+    /// Address of probes and metrics. `[::]` is every address of the machine, IPv4 and IPv6
+    #[arg(long, env = "PAPO_OPERATOR_ADMIN_LISTEN", value_name = "ADDR:PORT", default_value_t = SocketAddr::from((Ipv6Addr::UNSPECIFIED, ports::OPERATOR_ADMIN)))]
     pub admin_listen: SocketAddr,
     /// Log as text or JSON; text on a terminal and JSON otherwise if not given
     #[arg(long, env = "PAPO_OPERATOR_LOG_FORMAT", value_name = "FORMAT")]
@@ -324,18 +337,45 @@ impl FromStr for SecretRef {
     type Err = InvalidSecretRef;
 
     fn from_str(text: &str) -> Result<Self, InvalidSecretRef> {
-        match text.split_once('/') {
-            Some((namespace, name))
-                if !namespace.is_empty() && !name.is_empty() && !name.contains('/') =>
-            {
-                Ok(Self {
-                    namespace: namespace.to_owned(),
-                    name: name.to_owned(),
-                })
-            }
-            _ => Err(InvalidSecretRef),
-        }
+        let (namespace, name) = namespaced(text).ok_or(InvalidSecretRef)?;
+        Ok(Self { namespace, name })
     }
+}
+
+/// A Deployment in some namespace.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeploymentRef {
+    /// Its namespace.
+    pub namespace: String,
+    /// Its name.
+    pub name: String,
+}
+
+/// The text is not a [`DeploymentRef`].
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("a Deployment is given as NAMESPACE/NAME")]
+pub struct InvalidDeploymentRef;
+
+impl FromStr for DeploymentRef {
+    type Err = InvalidDeploymentRef;
+
+    fn from_str(text: &str) -> Result<Self, InvalidDeploymentRef> {
+        let (namespace, name) = namespaced(text).ok_or(InvalidDeploymentRef)?;
+        Ok(Self { namespace, name })
+    }
+}
+
+impl std::fmt::Display for DeploymentRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.namespace, self.name)
+    }
+}
+
+/// Namespace and name of an object.
+fn namespaced(text: &str) -> Option<(String, String)> {
+    let (namespace, name) = text.split_once('/')?;
+    let is_name = |text: &str| !text.is_empty() && !text.contains('/');
+    (is_name(namespace) && is_name(name)).then(|| (namespace.to_owned(), name.to_owned()))
 }
 
 impl std::fmt::Display for SecretRef {

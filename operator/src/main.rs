@@ -5,15 +5,14 @@ use clap::Parser;
 use kube::Client;
 use papo_operator::{
     config::{Cli, Command, RemoveFinalizers, Run},
-    crd,
+    crd, remove_finalizers,
 };
-use tokio::net::TcpListener;
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     match Cli::parse().command {
         Command::Run(settings) => run(*settings).await,
-        Command::RemoveFinalizers(settings) => remove_finalizers(&settings).await,
+        Command::RemoveFinalizers(settings) => uninstall(&settings).await,
         Command::Crd => print_crd(),
     }
 }
@@ -26,17 +25,23 @@ async fn run(settings: Run) -> anyhow::Result<()> {
     })?;
     let stop = papo_telemetry::shutdown_signal().context("listening for signals")?;
     let address = settings.admin_listen;
-    let admin = TcpListener::bind(address)
-        .await
-        .with_context(|| format!("listening on {address}"))?;
+    let admin = papo_listener::bind(address).with_context(|| format!("listening on {address}"))?;
     papo_operator::run(settings, client().await?, admin, stop).await
 }
 
-async fn remove_finalizers(settings: &RemoveFinalizers) -> anyhow::Result<()> {
-    let changed =
-        papo_operator::remove_finalizers::remove_finalizers(&client().await?, &settings.namespaces)
+async fn uninstall(settings: &RemoveFinalizers) -> anyhow::Result<()> {
+    let client = client().await?;
+    if let Some(operator) = &settings.unless_deployment
+        && remove_finalizers::is_installed(&client, operator)
             .await
-            .context("removing the finalizers of the rooms")?;
+            .with_context(|| format!("looking for the Deployment {operator}"))?
+    {
+        println!("the operator {operator} is installed: the rooms keep their finalizers");
+        return Ok(());
+    }
+    let changed = remove_finalizers::remove_finalizers(&client, &settings.namespaces)
+        .await
+        .context("removing the finalizers of the rooms")?;
     println!("removed the finalizers of {changed} rooms");
     Ok(())
 }

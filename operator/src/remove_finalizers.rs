@@ -2,6 +2,7 @@
 //!
 //! The rooms and their servers stay. An operator that is installed later adds the finalizers again.
 
+use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
     Api, Client, Resource, ResourceExt,
     api::ListParams,
@@ -9,12 +10,20 @@ use kube::{
 };
 
 use crate::{
-    answer::Answer,
+    answer::{self, Answer},
     clients,
-    config::Namespaces,
+    config::{DeploymentRef, Namespaces},
     crd::{ChatRoom, StoredRoom},
     finalizers, names,
 };
+
+/// Whether the operator of this Deployment is installed. It would add the finalizers again, and a room that is deleted before it has would leave its
+/// objects on the broker.
+pub async fn is_installed(client: &Client, operator: &DeploymentRef) -> Result<bool, kube::Error> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), &operator.namespace);
+    let found = answer::optional_object(api.get(&operator.name).await)?;
+    Ok(found.is_some_and(|deployment| deployment.metadata.deletion_timestamp.is_none()))
+}
 
 /// Removes our finalizer from all rooms of these namespaces, or from all there are if none is given. Returns how many rooms had it.
 pub async fn remove_finalizers(

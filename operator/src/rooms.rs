@@ -1,7 +1,9 @@
-//! All rooms that the operator knows, of all its scopes: which of them has a host.
+//! All rooms that the operator knows, of all its scopes: which of them has a host, or a path of one.
 //!
-//! A room has the hosts that its status names. Of several rooms that ask for a host that none has, or that several have, the oldest gets it
-//! (`creationTimestamp`, then namespace and name). So a host cannot be taken from a room that has it, not even by an older room.
+//! - A room has the hosts, with their paths, that its status names. Of several rooms that ask for one that none has, or that several have, the oldest
+//!   gets it (`creationTimestamp`, then namespace and name). So it cannot be taken from a room that has it, not even by an older room.
+//! - Rooms of one namespace share a host if each has a path of its own. Rooms of two namespaces never do: all paths of a host are one origin in a
+//!   browser, and the image that one tenant chooses could read what the page of another tenant's room keeps there.
 
 use std::{
     fmt,
@@ -19,7 +21,7 @@ use tokio::time::timeout;
 use crate::{
     config::Defaults,
     crd::StoredRoom,
-    validate::{Room, hosts_of, validate},
+    validate::{HostPath, Room, addresses_of, validate},
 };
 
 /// How long a room with a host waits for the first list of all rooms.
@@ -29,26 +31,42 @@ const LIST_TIMEOUT: Duration = Duration::from_secs(10);
 #[derive(Clone, Default)]
 pub struct Rooms(Arc<Mutex<Vec<Store<StoredRoom>>>>);
 
-/// A host that another room has.
+/// A host, or a path of one, that another room has.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HostConflict {
-    /// The host.
-    pub host: String,
-    /// The room that has it, as NAMESPACE/NAME.
+    /// What the room asks for.
+    pub asked: HostPath,
+    /// The room that has it, or another path of the host, as NAMESPACE/NAME.
     pub room: String,
+    /// Whether that room is of the same namespace, so that another path would be free.
+    pub may_share: bool,
 }
 
 impl fmt::Display for HostConflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { host, room } = self;
-        write!(
-            f,
-            "the host {host} belongs to the ChatRoom {room}; set another one in spec.ingress.host or spec.gateway.hostnames"
-        )
+        let Self {
+            asked,
+            room,
+            may_share,
+        } = self;
+        let host = &asked.host;
+        let hosts = "spec.ingress.host or spec.gateway.hostnames";
+        if *may_share {
+            write!(
+                f,
+                "{asked} belongs to the ChatRoom {room}; set another path of the host {host} in spec.ingress.path and spec.gateway.path, or another \
+                 host in {hosts}"
+            )
+        } else {
+            write!(
+                f,
+                "the host {host} belongs to the ChatRoom {room} of another namespace; set another one in {hosts}"
+            )
+        }
     }
 }
 
-/// How good a room's claim to a host is: the least one is the best.
+/// How good a room's claim to a host and path is: the least one is the best.
 type Claim = (bool, Option<k8s_openapi::jiff::Timestamp>, String);
 
 impl Rooms {
@@ -66,7 +84,7 @@ impl Rooms {
         stored: &StoredRoom,
         defaults: &Defaults,
     ) -> Room {
-        if room.hosts().is_empty() {
+        if room.addresses().is_empty() {
             return room;
         }
         let scopes = self.scopes().clone();
@@ -74,7 +92,7 @@ impl Rooms {
         // What cannot be listed keeps no room from being served.
         let _ = timeout(LIST_TIMEOUT, listed).await;
         let others: Vec<_> = scopes.iter().flat_map(Store::state).collect();
-        let conflict = |host: &str| conflict(host, stored, &others, defaults);
+        let conflict = |host: &str| conflict(&room.address(host), stored, &others, defaults);
         let by_ingress = room.ingress.as_ref().and_then(|it| conflict(&it.host));
         let by_route = room
             .route
@@ -92,49 +110,71 @@ impl Rooms {
     }
 }
 
+/// Why the room cannot have what it asks for.
 fn conflict(
-    host: &str,
+    asked: &HostPath,
     stored: &StoredRoom,
     others: &[Arc<StoredRoom>],
     defaults: &Defaults,
 ) -> Option<HostConflict> {
-    let ours = claim(host, stored);
-    others
+    let ours = claim(asked, stored);
+    let rivals = others
         .iter()
-        .filter(|other| other.meta().uid != stored.meta().uid)
-        .filter(|other| asks_for(host, other, defaults))
-        .map(|other| claim(host, other))
-        .filter(|theirs| *theirs < ours)
-        .min()
-        .map(|(.., room)| HostConflict {
-            host: host.to_owned(),
-            room,
-        })
+        .filter(|other| other.meta().uid != stored.meta().uid);
+    let better = rivals.filter_map(|other| {
+        let may_share = other.namespace() == stored.namespace();
+        let excludes =
+            |theirs: &HostPath| theirs.host == asked.host && (!may_share || theirs == asked);
+        let theirs = best_claim(other, excludes, defaults)?;
+        (theirs < ours).then_some((theirs, may_share))
+    });
+    better.min().map(|((.., room), may_share)| HostConflict {
+        asked: asked.clone(),
+        room,
+        may_share,
+    })
 }
 
-/// Whether a room asks for the host. One that has it keeps it while its spec asks for it or cannot be read; one that does not have it must be able
-/// to get it.
-fn asks_for(host: &str, stored: &StoredRoom, defaults: &Defaults) -> bool {
-    let is_readable = stored.unreadable.is_empty();
-    let is_asked_for = hosts_of(&stored.room, defaults).contains(host);
-    if has(host, stored) {
-        return is_asked_for || !is_readable;
+/// The best claim of a room to what this selects. It keeps what it has while its spec asks for it or cannot be read; what it does not have it must be
+/// able to get.
+fn best_claim(
+    stored: &StoredRoom,
+    selects: impl Fn(&HostPath) -> bool,
+    defaults: &Defaults,
+) -> Option<Claim> {
+    let mut asked = addresses_of(&stored.room, defaults);
+    if !stored.unreadable.is_empty() {
+        asked.extend(given(stored).filter_map(HostPath::parse));
     }
+    let selected = asked.iter().filter(|address| selects(address));
+    let best = selected.map(|address| claim(address, stored)).min()?;
+    let (is_new, ..) = best;
+    (!is_new || can_get_more(stored, defaults)).then_some(best)
+}
+
+fn can_get_more(stored: &StoredRoom, defaults: &Defaults) -> bool {
+    let is_readable = stored.unreadable.is_empty();
     let is_deleted = stored.meta().deletion_timestamp.is_some();
-    is_asked_for && is_readable && !is_deleted && validate(&stored.room, defaults).is_ok()
+    is_readable && !is_deleted && validate(&stored.room, defaults).is_ok()
 }
 
-fn has(host: &str, stored: &StoredRoom) -> bool {
-    let status = stored.room.status.as_ref();
-    status.is_some_and(|status| status.hosts.iter().any(|given| given == host))
+/// What the status of a room names.
+fn given(stored: &StoredRoom) -> impl Iterator<Item = &str> {
+    let status = stored.room.status.iter();
+    status.flat_map(|status| status.hosts.iter().map(String::as_str))
 }
 
-fn claim(host: &str, stored: &StoredRoom) -> Claim {
+fn has(address: &HostPath, stored: &StoredRoom) -> bool {
+    let address = address.to_string();
+    given(stored).any(|given| given == address)
+}
+
+fn claim(address: &HostPath, stored: &StoredRoom) -> Claim {
     let name = format!(
         "{}/{}",
         stored.namespace().unwrap_or_default(),
         stored.name_any()
     );
     let created = stored.creation_timestamp().map(|time| time.0);
-    (!has(host, stored), created, name)
+    (!has(address, stored), created, name)
 }

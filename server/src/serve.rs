@@ -8,12 +8,12 @@ use std::{
 };
 
 use anyhow::{Context, bail};
-use papo_listener::{RESERVED, raise_descriptor_limit};
+use papo_listener::{RESERVED, bind, raise_descriptor_limit};
 use papo_protocol::Launch;
 use papo_telemetry::{Latch, Readiness, admin_router, shutdown_signal};
 use prometheus_client::{metrics::gauge::Gauge, registry::Registry};
 use socket2::SockRef;
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
@@ -27,8 +27,6 @@ use crate::{
     web,
 };
 
-/// Connections that the kernel may accept before the server takes them: after a failure all clients reconnect at once.
-const BACKLOG: u32 = 4_096;
 /// Bytes that the kernel may hold for a client and has not sent yet. Further messages stay in the log, which all clients share:
 /// the kernel's default would be megabytes for each client that does not read.
 const NOT_SENT: u32 = 64 * 1024;
@@ -115,16 +113,7 @@ async fn drain<B: Broker>(sockets: &SocketServer<B>, going: &Latch, launch: &Lau
 }
 
 fn listen(address: SocketAddr, flag: &str) -> anyhow::Result<TcpListener> {
-    let bound = || -> io::Result<TcpListener> {
-        let socket = match address {
-            SocketAddr::V4(_) => TcpSocket::new_v4(),
-            SocketAddr::V6(_) => TcpSocket::new_v6(),
-        }?;
-        socket.set_reuseaddr(true)?;
-        socket.bind(address)?;
-        socket.listen(BACKLOG)
-    };
-    bound().map_err(|error| match error.kind() {
+    bind(address).map_err(|error| match error.kind() {
         io::ErrorKind::AddrInUse => anyhow::anyhow!("cannot listen on {address}: another program uses this address; stop it, or choose another address with {flag}"),
         io::ErrorKind::PermissionDenied => anyhow::anyhow!("cannot listen on {address}: not permitted; choose a port above 1023 with {flag}"),
         _ => anyhow::anyhow!("cannot listen on {address}: {error}; choose another address with {flag}"),
@@ -215,14 +204,14 @@ fn prepare(stream: &TcpStream, write_timeout: Duration) {
 fn greet(launch: &Launch, public: &TcpListener, admin: &TcpListener) -> anyhow::Result<()> {
     let address = public.local_addr().context("a listener has an address")?;
     let admin = admin.local_addr().context("a listener has an address")?;
-    let port = address.port();
+    let (port, path) = (address.port(), launch.base_path.prefix());
     info!(version = env!("CARGO_PKG_VERSION"), %address, %admin, room = %launch.room, "serving");
     let log = match &launch.broker {
         Some(url) => format!("in RabbitMQ at {url}"),
         None => "in this process, and ends with it; keep it in RabbitMQ with --broker amqp://... --declare".to_owned(),
     };
     let greeting = format!(
-        "Papo is at http://localhost:{port}: open it in two windows and talk.\n\
+        "Papo is at http://localhost:{port}{path}: open it in two windows and talk.\n\
          The log of room {} is {log}.\n\
          Stop with Ctrl-C; more with --help.\n",
         launch.room

@@ -20,6 +20,8 @@ tool() {        # NAME MODULE
 }
 tool helm helm.sh/helm/v4/cmd/helm@v4.3.1
 tool kubeconform github.com/yannh/kubeconform/cmd/kubeconform@v0.8.0
+# The interpreter that Argo CD has for its health checks.
+command -v glua > /dev/null || ! command -v go > /dev/null || tool glua github.com/yuin/gopher-lua/cmd/glua@v1.1.1
 
 schemas=
 if command -v go > /dev/null; then
@@ -27,7 +29,13 @@ if command -v go > /dev/null; then
     [ -f "$schemas/.done" ] || python3 tests/chart/schemas.py "$schemas"
 fi
 
-render() { helm template papo charts/papo --namespace papo-system "$@"; }
+# The chart as it is installed: it believes that there is a cluster. The cluster is new, because `lookup` still finds nothing.
+rm -rf "$tools/in-cluster"
+cp -r charts/papo "$tools/in-cluster"
+echo '{{- define "papo.cluster" -}}yes{{- end }}' > "$tools/in-cluster/templates/_cluster.tpl"
+
+render() { helm template papo "$tools/in-cluster" --namespace papo-system "$@"; }
+render_without_cluster() { helm template papo charts/papo --namespace papo-system "$@"; }
 accepts() {     # WHAT ARGUMENTS...
     local what=$1; shift
     if ! helm lint --quiet --strict charts/papo --namespace papo-system "$@" > "$tools/out" 2>&1; then cat "$tools/out"; fail "lint: $what"; return; fi
@@ -77,6 +85,24 @@ renders() {             # TEXT ARGUMENTS...
     esac
 }
 
+# Whether the chart cannot be rendered without a cluster, and says what to set instead.
+needs() {               # VALUE ARGUMENTS...
+    local value=$1 said; shift
+    if said=$(render_without_cluster "$@" 2>&1); then echo "it was rendered: $*"; return 1; fi
+    grep -F -- "$value" <<< "$said" || { echo "$said"; return 1; }
+}
+# Whether the chart is the same each time it is rendered without a cluster.
+is_stable() {           # ARGUMENTS...
+    local first
+    first=$(render_without_cluster "$@") || return
+    diff <(echo "$first") <(render_without_cluster "$@")
+}
+# Whether Argo CD's health check of rooms is right.
+argo_cd_health() {
+    awk 'in_it { print substr($0, 5) } /^  resource\.customizations\.health/ { in_it = 1 }' manifests/argo-cd/health.yaml > "$tools/health.lua"
+    glua tests/chart/health.lua "$tools/health.lua"
+}
+
 # The value of a key of a Secret in a rendered file.
 secret_value() {        # FILE SECRET KEY
     awk -v secret="$2" -v key="$3:" '/^---/ { in_it = 0 } $1 == "name:" { in_it = $2 == secret } in_it && $1 == key { print $2; exit }' "$1" | base64 -d
@@ -111,6 +137,7 @@ accepts "no network policies" --set networkPolicy.enabled=false
 accepts "no aggregated roles" --set rbac.aggregate=false
 accepts "monitoring" --set serviceMonitor.enabled=true --set prometheusRule.enabled=true --set dashboard.enabled=true
 accepts "a mirror" --set imageRegistry=mirror.example.com/x
+accepts "a Secret of one's own" --set rabbitmq.existingSecret=mine
 accepts "TLS with a generated certificate" --set rabbitmq.tls.enabled=true
 accepts "TLS with a certificate of one's own" --set rabbitmq.tls.enabled=true --set rabbitmq.tls.existingSecret=mine --set-string 'rabbitmq.tls.ca=-----BEGIN CERTIFICATE-----'
 accepts "nobody reads the metrics" --set-json 'networkPolicy.metricsFrom=[]'
@@ -142,9 +169,28 @@ is "open egress of the servers" renders PAPO_OPERATOR_SERVER_OPEN_EGRESS --set s
 is "HSTS in seconds" renders 'PAPO_OPERATOR_SERVER_HSTS_MAX_AGE, value: "31536000"'
 is "no TLS by default" renders '! 5671' --show-only templates/rabbitmq/configmap.yaml --show-only templates/rabbitmq/service.yaml --show-only templates/rabbitmq/statefulset.yaml
 is "no plain AMQP with TLS" renders 'listeners.tcp = none' --set rabbitmq.tls.enabled=true
+is "management for both families of addresses" renders 'management.tcp.ip = ::' --show-only templates/rabbitmq/configmap.yaml
+is "management over TLS for both families of addresses" renders 'management.ssl.ip = ::' --set rabbitmq.tls.enabled=true
+is "no plain listener beside that of TLS" renders '! management.tcp' --show-only templates/rabbitmq/configmap.yaml --set rabbitmq.tls.enabled=true
 is "no plain management with TLS" renders '! management, ' --show-only templates/rabbitmq/service.yaml --set rabbitmq.tls.enabled=true
 if command -v openssl > /dev/null; then is "generated certificate" generated_certificate; fi
 
+is "no generated password without a cluster" needs rabbitmq.existingSecret
+is "no generated certificate without a cluster" needs rabbitmq.tls.existingSecret --set rabbitmq.password=secret,rabbitmq.tls.enabled=true
+is "the same with a password" is_stable --set rabbitmq.password=secret
+is "the same with a Secret" is_stable --set rabbitmq.existingSecret=mine
+is "the same with a broker of one's own" is_stable --set rabbitmq.enabled=false,broker.existingSecret=mine
+is "no Secret of the chart beside an existing one" renders '! kind: Secret' --set rabbitmq.existingSecret=mine
+is "the broker takes the existing Secret" renders 'secretKeyRef: {name: mine, key: password}' --set rabbitmq.existingSecret=mine
+is "the operator takes the existing Secret" renders 'value: "papo-system/mine"' --set rabbitmq.existingSecret=mine
+is "the operator may read the existing Secret" renders 'resourceNames: [mine]' --show-only templates/role.yaml --set rabbitmq.existingSecret=mine
+is "finalizers stay while the operator is installed" renders '--unless-deployment=papo-system/papo-operator'
+is "the job of the finalizers may look for the operator" renders 'resourceNames: [papo-operator]' --show-only templates/remove-finalizers.yaml
+if command -v glua > /dev/null; then is "Argo CD's health of rooms" argo_cd_health; fi
+
+rejects "a name for an address" --set rabbitmq.listenAddress=localhost
+rejects "a password beside an existing Secret" --set rabbitmq.existingSecret=mine,rabbitmq.password=secret
+rejects "an existing Secret without the authority of the certificate" --set rabbitmq.existingSecret=mine,rabbitmq.tls.enabled=true
 rejects "a digest in the repository" --set operator.image.repository=papo-operator@$digest
 rejects "a digest that is no digest" --set server.image.digest=sha256:1
 rejects "TLS with a Secret that Helm cannot read" --set rabbitmq.tls.enabled=true --set rabbitmq.tls.existingSecret=mine

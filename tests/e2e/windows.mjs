@@ -11,14 +11,15 @@ import { until } from "../lib/wait.mjs";
 /** A browser that resolves every host of the tests' domain to the ingress. */
 export const launchBrowser = () => launch(`--host-resolver-rules=MAP *.${DOMAIN} ${ADDRESS}`);
 
-/** Tests of the page of the room `name`, which `make(name, spec)` describes. */
-export const windowsTalk = (title, name, make, options = {}) =>
+/** Tests of the page of the room `name`, which `make(name, spec)` describes, at this path. */
+export const windowsTalk = (title, name, make, { path = "/", ...options } = {}) =>
   describe(title, options, () => {
+    const url = urlOf(name) + path;
     let browser;
     before(async () => {
       await create(make(name, { title: "Sala de teste" }));
       browser = await launchBrowser();
-      await until("the page answers", () => answers(browser, urlOf(name)), 60);
+      await until("the page answers", () => answers(browser, url), 60);
     });
     after(async () => {
       await browser?.close();
@@ -26,7 +27,7 @@ export const windowsTalk = (title, name, make, options = {}) =>
     });
 
     test("two browser windows talk", async (t) => {
-      const [ana, rui] = await Promise.all([ChatWindow.open(t, urlOf(name), { browser, name: "Ana" }), ChatWindow.open(t, urlOf(name), { browser, name: "Rui" })]);
+      const [ana, rui] = await Promise.all([ChatWindow.open(t, url, { browser, name: "Ana" }), ChatWindow.open(t, url, { browser, name: "Rui" })]);
       await ana.say("bom dia, Rui");
       await Promise.all([rui.sees("bom dia, Rui"), ana.sees("bom dia, Rui")]);
       await rui.say("bom dia, Ana 👋");
@@ -36,14 +37,14 @@ export const windowsTalk = (title, name, make, options = {}) =>
     });
 
     test("a window that opens later shows the history", async (t) => {
-      const late = await ChatWindow.open(t, urlOf(name), { browser, name: "Eva" });
+      const late = await ChatWindow.open(t, url, { browser, name: "Eva" });
       await late.sees("bom dia, Rui");
       await late.sees("bom dia, Ana 👋");
       await late.screenshot(`${name}-late`);
     });
 
     test("a reloaded page shows every message once", async (t) => {
-      const page = await ChatWindow.open(t, urlOf(name), { browser, name: "Léo" });
+      const page = await ChatWindow.open(t, url, { browser, name: "Léo" });
       await page.sees("bom dia, Rui");
       await page.page.reload();
       await page.sees("bom dia, Rui");

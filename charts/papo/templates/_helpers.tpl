@@ -69,9 +69,18 @@ management: {name: management, port: 15672, protocol: http}
 {{- define "papo.broker.secret" -}}
 {{- if .Values.rabbitmq.enabled -}}
 {{- if .Values.broker.existingSecret }}{{ fail "broker.existingSecret and rabbitmq.enabled exclude each other: set rabbitmq.enabled to false" }}{{ end -}}
-{{- printf "%s-default-user" (include "papo.rabbitmq.fullname" .) -}}
+{{- .Values.rabbitmq.existingSecret | default (printf "%s-default-user" (include "papo.rabbitmq.fullname" .)) -}}
 {{- else -}}
 {{- .Values.broker.existingSecret -}}
+{{- end -}}
+{{- end }}
+
+{{/*
+Fails if Helm does not talk to a cluster, where it would keep what it generates: (dict "what" "password" "set" "what to set instead" "context" $).
+*/}}
+{{- define "papo.generated" -}}
+{{- if not (include "papo.cluster" .context) -}}
+{{- fail (printf "Helm renders the chart without a cluster (helm template, --dry-run=client, Argo CD), so it would generate another %s of the broker each time: %s" .what .set) -}}
 {{- end -}}
 {{- end }}
 

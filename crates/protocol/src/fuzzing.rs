@@ -11,8 +11,8 @@ use std::{iter, net::IpAddr};
 use clap::{CommandFactory, Parser};
 
 use crate::{
-    BrokerUrl, Epoch, HostPattern, Launch, MessageId, Origin, RoomName, TrustedProxies, UserName,
-    topology,
+    BasePath, BrokerUrl, Epoch, HostPattern, Launch, MessageId, Origin, RoomName, TrustedProxies,
+    UserName, topology,
 };
 
 /// What separates the parts of an input that has several.
@@ -47,6 +47,10 @@ pub fn names(data: &[u8]) {
         let (_, rest) = shown.split_once("://").expect("a scheme");
         assert!(!rest.contains('@') && text.ends_with(rest));
         assert_eq!(format!("{url:?}"), format!("BrokerUrl({shown})"));
+    }
+    if let Ok(path) = text.parse::<BasePath>() {
+        assert_eq!(path.to_string().parse().as_ref(), Ok(&path));
+        assert_eq!(path.below(&path.page()), Some("/"));
     }
 }
 

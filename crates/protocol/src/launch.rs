@@ -2,7 +2,7 @@
 
 use std::{
     fmt,
-    net::{IpAddr, SocketAddr},
+    net::{IpAddr, Ipv6Addr, SocketAddr},
     path::PathBuf,
     str::FromStr,
     time::Duration,
@@ -10,7 +10,9 @@ use std::{
 
 use clap::{ArgAction, Parser};
 
-use crate::{AllowedOrigin, Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports};
+use crate::{
+    AllowedOrigin, BasePath, Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports,
+};
 
 /// Serves one chat room: its page, and Socket.IO.
 ///
@@ -19,7 +21,7 @@ use crate::{AllowedOrigin, Epoch, HostPattern, Limits, RoomName, TrustedProxies,
 #[derive(Parser, Clone, Debug, PartialEq)]
 #[command(name = "papo-server", version, max_term_width = 100)]
 pub struct Launch {
-    /// Address of the page and Socket.IO
+    /// Address of the page and Socket.IO. `[::]` is every address of the machine, IPv4 and IPv6
     #[arg(long, env = "PAPO_LISTEN", value_name = "ADDR:PORT", default_value_t = Self::default().listen)]
     pub listen: SocketAddr,
     /// Address of probes, metrics and statistics
@@ -34,6 +36,10 @@ pub struct Launch {
     /// Serve the page from this folder instead of the built-in one (to edit the page)
     #[arg(long, env = "PAPO_WEB_ROOT", value_name = "DIR")]
     pub web_root: Option<PathBuf>,
+    /// Path of the page, as in /chat/geral: everything of the room is below it, Socket.IO too. For a proxy that forwards the path of a request as
+    /// it is; the page needs no setting for one that removes this path
+    #[arg(long, env = "PAPO_BASE_PATH", value_name = "PATH", default_value_t = Self::default().base_path)]
+    pub base_path: BasePath,
     /// Accept Socket.IO's long-polling transport, with which clients begin by default
     #[arg(long, env = "PAPO_LONG_POLLING", value_name = "BOOL", action = ArgAction::Set, num_args = 0..=1, require_equals = true, default_value_t = Self::default().long_polling, default_missing_value = "true")]
     pub long_polling: bool,
@@ -150,12 +156,13 @@ pub struct Launch {
 impl Default for Launch {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([0, 0, 0, 0], ports::CHAT)),
+            listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, ports::CHAT)),
             // Whoever reaches it learns about the room: by default only this machine can.
             admin_listen: SocketAddr::from(([127, 0, 0, 1], ports::ADMIN)),
             room: RoomName::new("default", "geral").expect("a constant that is a valid name"),
             title: None,
             web_root: None,
+            base_path: BasePath::default(),
             long_polling: true,
             session_key: None,
             advertise: None,
@@ -201,6 +208,7 @@ impl Launch {
             room,
             title,
             web_root,
+            base_path,
             long_polling,
             session_key,
             advertise,
@@ -231,6 +239,10 @@ impl Launch {
         let optional = [
             ("PAPO_TITLE", title.clone()),
             ("PAPO_WEB_ROOT", path(web_root)),
+            (
+                "PAPO_BASE_PATH",
+                (!base_path.is_root()).then(|| base_path.to_string()),
+            ),
             ("PAPO_SESSION_KEY", path(session_key)),
             (Self::ADVERTISE_VARIABLE, advertise.map(|ip| ip.to_string())),
             ("PAPO_ALLOW_ORIGIN", origins),
@@ -373,6 +385,7 @@ mod tests {
         let launch = Launch {
             title: Some("Sala".to_owned()),
             web_root: Some("/w".into()),
+            base_path: "/chat/geral".parse().expect("valid"),
             long_polling: false,
             session_key: Some("/etc/papo/session-key".into()),
             advertise: Some("fd00::1".parse().expect("valid")),

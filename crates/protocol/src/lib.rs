@@ -3,6 +3,7 @@
 //! Everything here is plain data and pure functions. The dependencies have no async runtime, no broker client and no Kubernetes
 //! client, so that both programs can use each fact, and tests need neither.
 
+mod base_path;
 mod epoch;
 pub mod event;
 #[cfg(any(test, fuzzing))]
@@ -18,6 +19,7 @@ mod record;
 mod room;
 pub mod topology;
 
+pub use base_path::{BasePath, InvalidBasePath};
 pub use epoch::{Epoch, InvalidEpoch};
 pub use host::{HostPattern, InvalidHostPattern, is_host_of};
 pub use launch::{BrokerUrl, InvalidBrokerUrl, Launch};

@@ -76,6 +76,13 @@ pub const MAX_RETENTION_BYTES: u64 = 1 << 50;
 /// The retention of a log if none is given, in bytes.
 pub const DEFAULT_RETENTION_BYTES: u64 = 100_000_000;
 
+/// Origins that a room may allow besides its own.
+pub const ALLOWED_ORIGINS_MAX: usize = 32;
+/// Longest origin, in characters: a scheme, a host of 253 and a port.
+pub const ORIGIN_LENGTH_MAX: usize = 300;
+/// Longest log filter of a room, in characters.
+pub const LOG_FILTER_LENGTH_MAX: usize = 1_024;
+
 impl Bounds {
     const fn new(min: u32, max: u32, default: u32) -> Self {
         Self { min, max, default }

@@ -16,7 +16,7 @@ mod traces;
 use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
 pub use admin::admin_router;
-pub use logs::{LogFormat, UnknownLogFormat};
+pub use logs::{LogFormat, UnknownLogFormat, is_log_filter};
 pub use propagation::{extract, inject, set_parent};
 pub use readiness::{Latch, Note, Readiness};
 pub use signals::shutdown_signal;

@@ -53,6 +53,15 @@ pub(crate) fn filter(directives: &str) -> Result<EnvFilter, Error> {
     })
 }
 
+/// Whether a text is a log filter of levels and targets: `info`, or `papo_server=debug,warn`.
+///
+/// The syntax for spans and fields is not part of it: a field can be compared with a regular expression, and who sets the filter could then choose
+/// how much the reader of it computes.
+pub fn is_log_filter(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "_:=,-".contains(c);
+    !text.is_empty() && text.chars().all(is_plain) && filter(text).is_ok()
+}
+
 pub(crate) fn layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'a> LookupSpan<'a>,
@@ -78,6 +87,26 @@ mod tests {
         assert_eq!("text".parse(), Ok(LogFormat::Text));
         assert_eq!("json".parse(), Ok(LogFormat::Json));
         assert_eq!("xml".parse::<LogFormat>(), Err(UnknownLogFormat));
+    }
+
+    #[test]
+    fn plain_filters_have_levels_and_targets_only() {
+        for text in [
+            "info",
+            "papo_server=debug,warn",
+            "papo_server::socket=trace,off",
+        ] {
+            assert!(is_log_filter(text), "{text}");
+        }
+        for text in [
+            "",
+            "papo=loud",
+            "info, warn",
+            "[span]=info",
+            "[s{f=(a+)+}]=info",
+        ] {
+            assert!(!is_log_filter(text), "{text}");
+        }
     }
 
     #[test]

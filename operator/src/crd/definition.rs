@@ -39,10 +39,10 @@ mod tests {
 
     use super::*;
 
-    fn limits_schema() -> Value {
+    fn spec_schema() -> Value {
         let definition = definition().expect("JSON");
-        let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec/properties/limits";
-        definition.pointer(schema).expect("the limits").clone()
+        let schema = "/spec/versions/0/schema/openAPIV3Schema/properties/spec";
+        definition.pointer(schema).expect("the spec").clone()
     }
 
     #[test]
@@ -53,29 +53,35 @@ mod tests {
     }
 
     #[test]
-    fn limits_have_the_bounds_and_defaults_of_the_server() {
-        let schema = limits_schema();
+    fn numbers_have_the_bounds_and_defaults_of_the_server() {
+        let schema = spec_schema();
         for (field, bounds) in [
-            ("messageLength", limits::MESSAGE_LENGTH),
-            ("nameLength", limits::NAME_LENGTH),
-            ("messagesPerSecond", limits::MESSAGES_PER_SECOND),
-            ("messageBurst", limits::MESSAGE_BURST),
-            ("historyPerSecond", limits::HISTORY_PER_SECOND),
-            ("historyBurst", limits::HISTORY_BURST),
-            ("frameSize", limits::FRAME_SIZE),
-            ("connections", limits::CONNECTIONS),
+            ("limits/messageLength", limits::MESSAGE_LENGTH),
+            ("limits/nameLength", limits::NAME_LENGTH),
+            ("limits/messagesPerSecond", limits::MESSAGES_PER_SECOND),
+            ("limits/messageBurst", limits::MESSAGE_BURST),
+            ("limits/historyPerSecond", limits::HISTORY_PER_SECOND),
+            ("limits/historyBurst", limits::HISTORY_BURST),
+            ("limits/frameSize", limits::FRAME_SIZE),
+            ("limits/connections", limits::CONNECTIONS),
+            ("limits/historyPage", limits::HISTORY_PAGE),
+            ("limits/slowReaderTimeout", limits::SLOW_READER_TIMEOUT),
+            ("drainPeriod", limits::DRAIN_PERIOD),
             (
-                "address/messagesPerSecond",
+                "limits/address/messagesPerSecond",
                 limits::ADDRESS_MESSAGES_PER_SECOND,
             ),
-            ("address/messageBurst", limits::ADDRESS_MESSAGE_BURST),
-            ("address/bytesPerSecond", limits::ADDRESS_BYTES_PER_SECOND),
-            ("address/byteBurst", limits::ADDRESS_BYTE_BURST),
+            ("limits/address/messageBurst", limits::ADDRESS_MESSAGE_BURST),
             (
-                "address/connectsPerSecond",
+                "limits/address/bytesPerSecond",
+                limits::ADDRESS_BYTES_PER_SECOND,
+            ),
+            ("limits/address/byteBurst", limits::ADDRESS_BYTE_BURST),
+            (
+                "limits/address/connectsPerSecond",
                 limits::ADDRESS_CONNECTS_PER_SECOND,
             ),
-            ("address/connectBurst", limits::ADDRESS_CONNECT_BURST),
+            ("limits/address/connectBurst", limits::ADDRESS_CONNECT_BURST),
         ] {
             let Bounds { min, max, default } = bounds;
             let property = field

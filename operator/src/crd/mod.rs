@@ -58,6 +58,8 @@ pub const CRD_NAME: &str = "chatrooms.papo.chat";
         .message("the name must be a DNS label (a-z, 0-9, '-') of at most 45 characters, because everything of the room is named after it"),
     validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.epoch) || (has(self.spec.broker) ? self.spec.broker.secretName : '') == (has(oldSelf.spec.broker) ? oldSelf.spec.broker.secretName : '')")
         .message("the broker cannot change once the room has a log, which would stay behind; create another room"),
+    validation = Rule::new("!has(self.spec.ingress) || !has(self.spec.gateway) || (has(self.spec.ingress.path) ? self.spec.ingress.path : '/') == (has(self.spec.gateway.path) ? self.spec.gateway.path : '/')")
+        .message("spec.ingress.path and spec.gateway.path must be the same: the servers of a room serve one path"),
 )]
 #[serde(rename_all = "camelCase")]
 pub struct ChatRoomSpec {
@@ -75,6 +77,30 @@ pub struct ChatRoomSpec {
     /// Bounds on what clients may do. What is left out has the server's default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limits: Option<Limits>,
+    /// Origins of web pages that may connect besides the room's own, such as `https://example.com`; `*` for any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(max = limits::ALLOWED_ORIGINS_MAX),
+        inner(
+            length(min = 1, max = limits::ORIGIN_LENGTH_MAX),
+            regex(pattern = r"^(\*|null|[A-Za-z][A-Za-z0-9+.-]*://[^\s,/]*/?)$")
+        )
+    )]
+    pub allowed_origins: Option<Vec<String>>,
+    /// Accept Socket.IO's long-polling transport, with which clients begin by default; `true` if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub long_polling: Option<bool>,
+    /// How long a server that is stopped takes to close its connections, one after another, in seconds; 10 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::DRAIN_PERIOD.min, max = limits::DRAIN_PERIOD.max))]
+    pub drain_period: Option<u32>,
+    /// What the servers log: a level, or levels of targets, such as `info` or `papo_server=debug,warn`. The operator's default if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = limits::LOG_FILTER_LENGTH_MAX),
+        regex(pattern = r"^[A-Za-z0-9_:=,-]+$")
+    )]
+    pub log_filter: Option<String>,
     /// RabbitMQ that keeps the log. The operator's default broker if not given. Fixed once the room has a log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker: Option<Broker>,
@@ -164,6 +190,14 @@ pub struct Limits {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = limits::CONNECTIONS.min, max = limits::CONNECTIONS.max))]
     pub connections: Option<u32>,
+    /// Messages in a page of history whose request names no number, and in the first one that a client gets; 50 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::HISTORY_PAGE.min, max = limits::HISTORY_PAGE.max))]
+    pub history_page: Option<u32>,
+    /// How long a connection that reads nothing is kept before the server closes it, in seconds; 15 if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::SLOW_READER_TIMEOUT.min, max = limits::SLOW_READER_TIMEOUT.max))]
+    pub slow_reader_timeout: Option<u32>,
     /// Bounds on what all clients of one address may do together, on each server. Many people may share an address (NAT).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address: Option<AddressLimits>,

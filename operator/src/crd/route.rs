@@ -11,13 +11,18 @@ use super::schema;
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Ingress {
-    /// Host name of the room. `NAME-NAMESPACE.DOMAIN` if not given and the operator has a default domain. A host that another room has is refused.
+    /// Host name of the room. `NAME-NAMESPACE.DOMAIN` if not given and the operator has a default domain. A host that a room of another namespace has is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
     )]
     pub host: Option<String>,
+    /// Path of the page on the host, such as `/chat/geral`; `/` if not given. Rooms of one namespace may share a host, each with a path of its own.
+    /// Must be the same as `gateway.path` if both are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::path")]
+    pub path: Option<String>,
     /// Class of the Ingress. The operator's default, or else the cluster's, if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
@@ -42,7 +47,7 @@ pub struct Gateway {
     #[schemars(length(min = 1, max = 8))]
     pub parent_refs: Option<Vec<ParentRef>>,
     /// Host names of the room. `NAME-NAMESPACE.DOMAIN` if not given and the operator has a default domain; else all hosts of the listener. A host
-    /// that another room has is refused.
+    /// that a room of another namespace has is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 8),
@@ -52,6 +57,11 @@ pub struct Gateway {
         )
     )]
     pub hostnames: Option<Vec<String>>,
+    /// Path of the page on the hosts, such as `/chat/geral`; `/` if not given. Rooms of one namespace may share a host, each with a path of its own.
+    /// Must be the same as `ingress.path` if both are given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::path")]
+    pub path: Option<String>,
 }
 
 /// A Gateway, or one listener of it.

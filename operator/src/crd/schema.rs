@@ -1,5 +1,6 @@
 //! Pieces of schema that cannot be derived.
 
+use papo_protocol::BasePath;
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,21 @@ pub(super) fn byte_quantity(_: &mut SchemaGenerator) -> Schema {
         "x-kubernetes-validations": [{
             "rule": "quantity(string(self)).compareTo(quantity('1M')) >= 0 && quantity(string(self)).compareTo(quantity('1Pi')) <= 0",
             "message": "must be between 1M and 1Pi"
+        }]
+    })
+}
+
+/// A path that [`BasePath`] accepts.
+pub(super) fn path(_: &mut SchemaGenerator) -> Schema {
+    let reserved = BasePath::RESERVED.join("|").replace('.', r"\\.");
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": BasePath::MAX_LENGTH,
+        "pattern": r"^/([A-Za-z0-9._~-]+(/[A-Za-z0-9._~-]+)*/?)?$",
+        "x-kubernetes-validations": [{
+            "rule": format!(r"!self.matches('/(\\.|\\.\\.|{reserved})(/|$)')"),
+            "message": format!("no segment may be {}, . or ..", BasePath::RESERVED.join(", "))
         }]
     })
 }

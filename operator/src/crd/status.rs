@@ -1,6 +1,7 @@
 //! A room's status.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use papo_protocol::BasePath;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -38,9 +39,9 @@ pub struct ChatRoomStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 512))]
     pub url: Option<String>,
-    /// Hosts that the room has. No other room gets them as long as this one asks for them.
+    /// Hosts that the room has, each with the room's path if it is not `/`. No other room gets them as long as this one asks for them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    #[schemars(length(max = 9), inner(length(max = 253)))]
+    #[schemars(length(max = 9), inner(length(max = 253 + BasePath::MAX_LENGTH)))]
     pub hosts: Vec<String>,
     /// Servers that exist, ready or not.
     #[serde(default, skip_serializing_if = "Option::is_none")]

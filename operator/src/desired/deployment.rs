@@ -1,6 +1,10 @@
 //! The servers of a room.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeMap,
+    net::{Ipv6Addr, SocketAddr},
+    path::Path,
+};
 
 use k8s_openapi::{
     api::{
@@ -30,7 +34,7 @@ use super::{
 use crate::{
     crd::{ImagePullPolicy, IntOrText},
     names,
-    validate::{Ingress, Room},
+    validate::{Ingress, Room, Serving},
 };
 
 /// Where the room's Secret is mounted.
@@ -69,9 +73,23 @@ pub fn deployment(room: &Room, log: &Log) -> Deployment {
 /// How the servers are started.
 fn launch(room: &Room, log: &Log) -> Launch {
     let credentials = Path::new(CREDENTIALS);
+    let Serving {
+        base_path,
+        allowed_origins,
+        long_polling,
+        history_page,
+        slow_reader_timeout,
+        drain_period,
+    } = room.serving.clone();
     Launch {
-        // The kubelet and Prometheus reach it from outside the pod.
-        admin_listen: SocketAddr::from(([0, 0, 0, 0], ports::ADMIN)),
+        // The kubelet and Prometheus reach it from outside the pod, which may have addresses of either family.
+        admin_listen: SocketAddr::from((Ipv6Addr::UNSPECIFIED, ports::ADMIN)),
+        base_path,
+        allow_origin: allowed_origins,
+        long_polling,
+        history_page,
+        slow_reader_timeout,
+        drain_period,
         allow_host: hosts(room),
         room: room.name.clone(),
         title: room.title.clone(),

@@ -17,10 +17,11 @@ pub fn resource() -> ApiResource {
 
 /// The HTTPRoute of a room.
 pub fn http_route(room: &validate::Room, spec: &validate::Route) -> DynamicObject {
+    let path = room.serving.base_path.to_string();
     let mut data = json!({
         "parentRefs": spec.parents,
         "rules": [{
-            "matches": [{"path": {"type": "PathPrefix", "value": "/"}}],
+            "matches": [{"path": {"type": "PathPrefix", "value": path}}],
             "backendRefs": [{"name": names::child(&room.name), "port": CHAT_SERVICE_PORT}],
         }],
     });

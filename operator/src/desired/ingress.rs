@@ -11,7 +11,7 @@ use crate::{names, validate};
 
 /// The Ingress of a room.
 ///
-/// Socket.IO has a path of its own beside `/`: some controllers (Contour) allow WebSockets by path.
+/// Socket.IO has a path of its own beside the page's: some controllers (Contour) allow WebSockets by path.
 pub fn ingress(room: &validate::Room, spec: &validate::Ingress) -> Ingress {
     let path = |path: &str| HTTPIngressPath {
         path: Some(path.to_owned()),
@@ -27,6 +27,8 @@ pub fn ingress(room: &validate::Room, spec: &validate::Ingress) -> Ingress {
             ..IngressBackend::default()
         },
     };
+    let base = &room.serving.base_path;
+    let socket_io = format!("{}{}/", base.prefix(), ports::SOCKET_IO_PATH);
     let mut metadata = metadata(room);
     if !spec.annotations.is_empty() {
         metadata.annotations = Some(spec.annotations.clone());
@@ -44,7 +46,7 @@ pub fn ingress(room: &validate::Room, spec: &validate::Ingress) -> Ingress {
             rules: Some(vec![IngressRule {
                 host: Some(spec.host.clone()),
                 http: Some(HTTPIngressRuleValue {
-                    paths: vec![path(&format!("{}/", ports::SOCKET_IO_PATH)), path("/")],
+                    paths: vec![path(&socket_io), path(&base.to_string())],
                 }),
             }]),
             ..IngressSpec::default()

@@ -85,13 +85,14 @@ pub fn children(room: &Room, log: Option<&Log>) -> Children {
 
 /// The URL to open. An address outside the cluster is preferred to the one within.
 pub fn url(room: &Room) -> String {
+    let path = room.serving.base_path.page();
     if let Some(ingress) = &room.ingress {
         let scheme = if ingress.tls_secret_name.is_some() {
             "https"
         } else {
             "http"
         };
-        return format!("{scheme}://{}/", ingress.host);
+        return format!("{scheme}://{}{path}", ingress.host);
     }
     let host = room
         .route
@@ -104,10 +105,10 @@ pub fn url(room: &Room) -> String {
             .iter()
             .flat_map(|route| &route.parents)
             .any(|parent| parent.port == Some(443));
-        return format!("{}://{host}/", if tls { "https" } else { "http" });
+        return format!("{}://{host}{path}", if tls { "https" } else { "http" });
     }
     format!(
-        "http://{}.{}.svc/",
+        "http://{}.{}.svc{path}",
         names::child(&room.name),
         room.name.namespace()
     )

@@ -61,7 +61,7 @@ pub fn status(
         observed_generation: generation,
         conditions: conditions(&states, generation, last, now),
         url: Some(desired::url(room)),
-        hosts: room.hosts(),
+        hosts: room.addresses().iter().map(ToString::to_string).collect(),
         replicas: Some(servers.and_then(|servers| servers.replicas).unwrap_or(0)),
         ready_replicas: Some(
             servers

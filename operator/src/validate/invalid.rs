@@ -1,6 +1,6 @@
 //! Why a room is not valid.
 
-use papo_protocol::InvalidRoomName;
+use papo_protocol::{BasePath, InvalidBasePath, InvalidOrigin, InvalidRoomName, limits};
 
 /// Why a room is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -27,8 +27,8 @@ pub enum Invalid {
         "spec.retention.maxBytes is {0:?}; it is a number of bytes between 1M and 1Pi, such as 500M or 2Gi"
     )]
     MaxBytes(String),
-    /// A limit with which the server would not start.
-    #[error("spec.limits.{field} is {value}; it must be between {min} and {max}")]
+    /// A number with which the server would not start.
+    #[error("spec.{field} is {value}; it must be between {min} and {max}")]
     Limit {
         /// The field.
         field: &'static str,
@@ -39,6 +39,35 @@ pub enum Invalid {
         /// The largest value.
         max: u32,
     },
+    /// Not a path that a room can have.
+    #[error("spec.{field}: {problem}")]
+    Path {
+        /// The field.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: InvalidBasePath,
+    },
+    /// Two routes with different paths.
+    #[error(
+        "spec.ingress.path is {0} and spec.gateway.path is {1}; they must be the same, because the servers of a room serve one path"
+    )]
+    Paths(BasePath, BasePath),
+    /// Too many origins.
+    #[error("spec.allowedOrigins has {0} origins; it may have {max}", max = limits::ALLOWED_ORIGINS_MAX)]
+    Origins(usize),
+    /// Not an origin.
+    #[error("spec.allowedOrigins has {text:?}: {problem}; or * for any")]
+    Origin {
+        /// What it says.
+        text: String,
+        /// What is wrong with it.
+        problem: InvalidOrigin,
+    },
+    /// A log filter with which the server would not start, or one of spans and fields.
+    #[error(
+        "spec.logFilter is {0:?}; it is a level, or levels of targets, such as info or papo_server=debug,warn"
+    )]
+    LogFilter(String),
     /// Neither the room nor the operator names a broker.
     #[error("spec.broker is needed: the operator has no default broker")]
     NoBroker,

@@ -19,9 +19,16 @@ pub(super) fn limits(spec: Option<&crd::Limits>) -> Result<Limits, Invalid> {
         history_burst,
         frame_size,
         connections,
+        // How the servers serve, not what their clients may do.
+        history_page: _,
+        slow_reader_timeout: _,
         address,
     } = spec.cloned().unwrap_or_default();
-    let message_length = within("messageLength", message_length, bounds::MESSAGE_LENGTH)?;
+    let message_length = within(
+        "limits.messageLength",
+        message_length,
+        bounds::MESSAGE_LENGTH,
+    )?;
     // A character takes up to four bytes: a smaller frame could not hold the longest message.
     let frame_bounds = Bounds {
         min: bounds::FRAME_SIZE.min.max(4 * message_length),
@@ -29,21 +36,21 @@ pub(super) fn limits(spec: Option<&crd::Limits>) -> Result<Limits, Invalid> {
     };
     Ok(Limits {
         message_length,
-        name_length: within("nameLength", name_length, bounds::NAME_LENGTH)?,
+        name_length: within("limits.nameLength", name_length, bounds::NAME_LENGTH)?,
         messages_per_second: within(
-            "messagesPerSecond",
+            "limits.messagesPerSecond",
             messages_per_second,
             bounds::MESSAGES_PER_SECOND,
         )?,
-        message_burst: within("messageBurst", message_burst, bounds::MESSAGE_BURST)?,
+        message_burst: within("limits.messageBurst", message_burst, bounds::MESSAGE_BURST)?,
         history_per_second: within(
-            "historyPerSecond",
+            "limits.historyPerSecond",
             history_per_second,
             bounds::HISTORY_PER_SECOND,
         )?,
-        history_burst: within("historyBurst", history_burst, bounds::HISTORY_BURST)?,
-        frame_size: within("frameSize", frame_size, frame_bounds)?,
-        connections: within("connections", connections, bounds::CONNECTIONS)?,
+        history_burst: within("limits.historyBurst", history_burst, bounds::HISTORY_BURST)?,
+        frame_size: within("limits.frameSize", frame_size, frame_bounds)?,
+        connections: within("limits.connections", connections, bounds::CONNECTIONS)?,
         address: address_limits(address.unwrap_or_default())?,
     })
 }
@@ -60,44 +67,53 @@ fn address_limits(spec: crd::AddressLimits) -> Result<AddressLimits, Invalid> {
     } = spec;
     Ok(AddressLimits {
         messages_per_second: within(
-            "address.messagesPerSecond",
+            "limits.address.messagesPerSecond",
             messages_per_second,
             bounds::ADDRESS_MESSAGES_PER_SECOND,
         )?,
         message_burst: within(
-            "address.messageBurst",
+            "limits.address.messageBurst",
             message_burst,
             bounds::ADDRESS_MESSAGE_BURST,
         )?,
         bytes_per_second: within(
-            "address.bytesPerSecond",
+            "limits.address.bytesPerSecond",
             bytes_per_second,
             bounds::ADDRESS_BYTES_PER_SECOND,
         )?,
-        byte_burst: within("address.byteBurst", byte_burst, bounds::ADDRESS_BYTE_BURST)?,
+        byte_burst: within(
+            "limits.address.byteBurst",
+            byte_burst,
+            bounds::ADDRESS_BYTE_BURST,
+        )?,
         connections: connections
             .map(|count| {
                 within(
-                    "address.connections",
+                    "limits.address.connections",
                     Some(count),
                     bounds::ADDRESS_CONNECTIONS,
                 )
             })
             .transpose()?,
         connects_per_second: within(
-            "address.connectsPerSecond",
+            "limits.address.connectsPerSecond",
             connects_per_second,
             bounds::ADDRESS_CONNECTS_PER_SECOND,
         )?,
         connect_burst: within(
-            "address.connectBurst",
+            "limits.address.connectBurst",
             connect_burst,
             bounds::ADDRESS_CONNECT_BURST,
         )?,
     })
 }
 
-fn within(field: &'static str, value: Option<u32>, bounds: Bounds) -> Result<u32, Invalid> {
+/// A number of the spec, if it is within its bounds; the default if there is none.
+pub(super) fn within(
+    field: &'static str,
+    value: Option<u32>,
+    bounds: Bounds,
+) -> Result<u32, Invalid> {
     let value = value.unwrap_or(bounds.default);
     if bounds.range().contains(&value) {
         return Ok(value);

@@ -3,16 +3,20 @@
 //! The API server's schema has rejected most mistakes already. These checks also hold for rooms that were stored while an older schema was
 //! installed.
 
+mod host_path;
 mod invalid;
 mod limits;
 mod room;
+mod serving;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use kube::{Resource, ResourceExt};
 use papo_protocol::{
     RoomName,
-    limits::{DEFAULT_RETENTION_BYTES, MAX_RETENTION_BYTES, MIN_RETENTION_BYTES},
+    limits::{
+        DEFAULT_RETENTION_BYTES, LOG_FILTER_LENGTH_MAX, MAX_RETENTION_BYTES, MIN_RETENTION_BYTES,
+    },
 };
 
 use crate::{
@@ -21,9 +25,11 @@ use crate::{
     quantity,
 };
 
+pub use host_path::HostPath;
 pub use invalid::Invalid;
 use limits::limits;
-pub use room::{Ingress, Network, Pods, Retention, Room, Route};
+pub use room::{Ingress, Network, Pods, Retention, Room, Route, Serving};
+use serving::serving;
 
 /// The longest label of a host name (RFC 1035, section 2.3.4), in bytes.
 const LABEL_MAX: usize = 63;
@@ -50,6 +56,7 @@ pub fn validate(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Room, Inval
         replicas: spec.replicas,
         retention: retention(spec.retention.as_ref())?,
         limits: limits(spec.limits.as_ref())?,
+        serving: serving(spec)?,
         broker: broker(chat_room, defaults).ok_or(Invalid::NoBroker)?,
         pods: pods(chat_room, defaults)?,
         network: network(&defaults.network),
@@ -129,8 +136,20 @@ fn pods(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Pods, Invalid> {
         placement,
         trusted_proxies: defaults.server_trusted_proxies.clone(),
         hsts_max_age: defaults.server_hsts_max_age,
-        log_filter: defaults.server_log_filter.clone(),
+        log_filter: log_filter(spec.log_filter.as_deref())?
+            .unwrap_or(&defaults.server_log_filter)
+            .to_owned(),
     })
+}
+
+/// The filter of a spec, if the servers would start with it.
+fn log_filter(spec: Option<&str>) -> Result<Option<&str>, Invalid> {
+    let is_valid =
+        |text: &str| text.len() <= LOG_FILTER_LENGTH_MAX && papo_telemetry::is_log_filter(text);
+    match spec {
+        Some(text) if !is_valid(text) => Err(Invalid::LogFilter(text.to_owned())),
+        valid => Ok(valid),
+    }
 }
 
 fn network(settings: &config::Network) -> Network {
@@ -154,28 +173,36 @@ fn default_host(name: &RoomName, defaults: &Defaults) -> Result<Option<String>, 
     Ok(Some(format!("{label}.{domain}")))
 }
 
-/// The hosts that a room's spec asks for, whether the rest of it is valid or not.
-pub fn hosts_of(chat_room: &ChatRoom, defaults: &Defaults) -> BTreeSet<String> {
+/// The hosts and paths that a room's spec asks for, whether the rest of it is valid or not.
+pub fn addresses_of(chat_room: &ChatRoom, defaults: &Defaults) -> BTreeSet<HostPath> {
     let namespace = chat_room.namespace().unwrap_or_default();
     let name = RoomName::new(&namespace, &chat_room.name_any());
     let default = name
         .ok()
         .and_then(|name| default_host(&name, defaults).ok()?);
     let spec = &chat_room.spec;
-    let by_ingress = spec.ingress.as_ref().map(|it| it.host.as_ref());
-    let by_gateway = spec.gateway.as_ref().map(|it| it.hostnames.as_ref());
-    let mut hosts = BTreeSet::new();
-    hosts.extend(
-        by_ingress
-            .and_then(|host| host.or(default.as_ref()))
-            .cloned(),
-    );
-    match by_gateway {
-        Some(Some(named)) => hosts.extend(named.iter().cloned()),
-        Some(None) => hosts.extend(default),
-        None => {}
+    let mut addresses = BTreeSet::new();
+    let mut add = |path: Option<&str>, hosts: &mut dyn Iterator<Item = &String>| {
+        // A path that is invalid is one that nobody has.
+        if let Ok(path) = serving::path("path", path) {
+            addresses.extend(hosts.map(|host| HostPath {
+                host: host.clone(),
+                path: path.clone(),
+            }));
+        }
+    };
+    if let Some(ingress) = &spec.ingress {
+        let host = ingress.host.as_ref().or(default.as_ref());
+        add(ingress.path.as_deref(), &mut host.into_iter());
     }
-    hosts
+    if let Some(gateway) = &spec.gateway {
+        let path = gateway.path.as_deref();
+        match &gateway.hostnames {
+            Some(named) => add(path, &mut named.iter()),
+            None => add(path, &mut default.iter()),
+        }
+    }
+    addresses
 }
 
 fn ingress(spec: &crd::Ingress, name: &RoomName, defaults: &Defaults) -> Result<Ingress, Invalid> {

@@ -6,8 +6,9 @@ use k8s_openapi::{
     api::networking::v1::{NetworkPolicyEgressRule, NetworkPolicyPeer},
     apimachinery::pkg::apis::meta::v1::OwnerReference,
 };
-use papo_protocol::{Limits, RoomName, TrustedProxies};
+use papo_protocol::{AllowedOrigin, BasePath, Limits, RoomName, TrustedProxies};
 
+use super::HostPath;
 use crate::{
     config::SecretRef,
     crd::{DeletionPolicy, ImagePullPolicy, ParentRef, Placement, Resources},
@@ -31,6 +32,8 @@ pub struct Room {
     pub retention: Retention,
     /// Limits of its clients.
     pub limits: Limits,
+    /// How its servers serve.
+    pub serving: Serving,
     /// Secret with the broker's administrator.
     pub broker: SecretRef,
     /// What its pods are made of.
@@ -41,19 +44,27 @@ pub struct Room {
     pub ingress: Option<Ingress>,
     /// Its HTTPRoute, if it has one.
     pub route: Option<Route>,
-    /// A host that it asks for and another room has; then it has no Ingress or HTTPRoute with this host.
+    /// A host and path that it asks for and another room has; then it has no Ingress or HTTPRoute with this host.
     pub host_conflict: Option<HostConflict>,
     /// What happens to its log when the room is deleted.
     pub deletion_policy: DeletionPolicy,
 }
 
 impl Room {
-    /// The hosts of its routes, each once.
-    pub fn hosts(&self) -> Vec<String> {
+    /// The hosts of its routes, each once, with its path.
+    pub fn addresses(&self) -> BTreeSet<HostPath> {
         let of_ingress = self.ingress.iter().map(|ingress| &ingress.host);
         let of_route = self.route.iter().flat_map(|route| &route.hostnames);
-        let hosts: BTreeSet<&String> = of_ingress.chain(of_route).collect();
-        hosts.into_iter().cloned().collect()
+        let hosts = of_ingress.chain(of_route);
+        hosts.map(|host| self.address(host)).collect()
+    }
+
+    /// The room on this host.
+    pub fn address(&self, host: &str) -> HostPath {
+        HostPath {
+            host: host.to_owned(),
+            path: self.serving.base_path.clone(),
+        }
     }
 }
 
@@ -64,6 +75,23 @@ pub struct Retention {
     pub max_age: Option<String>,
     /// RabbitMQ's `max-length-bytes`.
     pub max_bytes: u64,
+}
+
+/// How a room's servers serve.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Serving {
+    /// Below which path of its hosts.
+    pub base_path: BasePath,
+    /// Origins that may connect besides its own.
+    pub allowed_origins: Vec<AllowedOrigin>,
+    /// Whether clients may poll.
+    pub long_polling: bool,
+    /// Messages in a page of history.
+    pub history_page: u32,
+    /// How long a connection that reads nothing is kept, in seconds.
+    pub slow_reader_timeout: u32,
+    /// How long a server that is stopped takes to close its connections, in seconds.
+    pub drain_period: u32,
 }
 
 /// What a room's pods are made of.

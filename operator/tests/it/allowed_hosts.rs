@@ -19,7 +19,7 @@ fn allowed(spec: &Value) -> Option<String> {
     let variables = variables.as_array().expect("a list");
     let variable = |name: &str| variables.iter().find(|one| one["name"] == name);
     let admin = variable("PAPO_ADMIN_LISTEN").expect("given");
-    assert_eq!(admin["value"], "0.0.0.0:5001", "the kubelet probes it");
+    assert_eq!(admin["value"], "[::]:5001", "the kubelet probes it");
     let value = variable("PAPO_ALLOW_HOST")?["value"].as_str()?;
     Some(value.to_owned())
 }

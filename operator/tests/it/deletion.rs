@@ -121,6 +121,27 @@ async fn deleted_room_leaves_an_exchange_of_another_owner() {
 }
 
 #[tokio::test]
+async fn operator_is_installed_while_its_deployment_stays() {
+    const OPERATOR: &str = "/apis/apps/v1/namespaces/papo-system/deployments/papo-operator";
+    let fixture = Fixture::new(room(json!({}))).await;
+    let deployment = "papo-system/papo-operator".parse().expect("valid");
+    let is_installed = async || {
+        let client = fixture.cluster.client();
+        papo_operator::remove_finalizers::is_installed(&client, &deployment)
+            .await
+            .expect("an answer")
+    };
+    assert!(!is_installed().await);
+    let object = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "papo-operator", "namespace": "papo-system", "resourceVersion": "1", "generation": 1}});
+    fixture.cluster.put(OPERATOR, object);
+    assert!(is_installed().await);
+    fixture.cluster.edit(OPERATOR, |deployment| {
+        deployment["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+    });
+    assert!(!is_installed().await, "it is being deleted");
+}
+
+#[tokio::test]
 async fn remove_finalizers_keeps_finalizers_of_others() {
     let mut fixture = Fixture::new(room(json!({}))).await;
     fixture.reconcile().await.expect("a reconcile");

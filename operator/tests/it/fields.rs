@@ -42,6 +42,12 @@ fn table() -> Vec<(&'static str, Value, Value)> {
         ("limits.address.connections", json!(9), none()),
         ("limits.address.connectsPerSecond", json!(10), none()),
         ("limits.address.connectBurst", json!(11), none()),
+        ("limits.historyPage", json!(20), none()),
+        ("limits.slowReaderTimeout", json!(30), none()),
+        ("allowedOrigins", json!(["https://a.example"]), none()),
+        ("longPolling", json!(false), none()),
+        ("drainPeriod", json!(20), none()),
+        ("logFilter", json!("papo_server=debug,warn"), none()),
         ("image", json!("mine"), none()),
         ("imagePullPolicy", json!("Always"), none()),
         ("resources.requests", json!({"cpu": "50m"}), none()),
@@ -57,6 +63,7 @@ fn table() -> Vec<(&'static str, Value, Value)> {
         ("placement.priorityClassName", json!("chat"), none()),
         ("ingress", json!({}), none()),
         ("ingress.host", json!("sala.example"), ingress()),
+        ("ingress.path", json!("/chat/geral"), ingress()),
         ("ingress.className", json!("nginx"), ingress()),
         (
             "ingress.annotations",
@@ -71,6 +78,7 @@ fn table() -> Vec<(&'static str, Value, Value)> {
             json!({"gateway": {}}),
         ),
         ("gateway.hostnames", json!(["sala.example"]), gateway()),
+        ("gateway.path", json!("/chat/geral"), gateway()),
         // A room has one broker for life: another one is refused, and so is none.
         ("broker.secretName", json!("mine"), none()),
         ("deletionPolicy", json!("Retain"), none()),

@@ -1,4 +1,4 @@
-//! A host belongs to one room: another room that asks for it is told so, and has no Ingress or HTTPRoute with it.
+//! A host, or a path of it, belongs to one room: another room that asks for it is told so, and has no Ingress or HTTPRoute with it.
 
 use serde_json::{Value, json};
 
@@ -117,4 +117,80 @@ async fn invalid_room_without_a_route_keeps_no_host_from_others() {
     fixture.reconcile().await.expect("a reconcile");
     fixture.reconcile_room(OTHER).await.expect("a reconcile");
     assert!(fixture.cluster.get(&ingress("other", "sala")).is_some());
+}
+
+fn at(path: &str) -> Value {
+    json!({"ingress": {"host": "sala.example", "path": path}})
+}
+
+/// Adds a room to the namespace of `geral`, younger than that by so many days.
+fn add(fixture: &Fixture, name: &str, days: u32, spec: Value) -> String {
+    let mut another = room(spec);
+    another["metadata"]["name"] = json!(name);
+    another["metadata"]["uid"] = json!(format!("u-{name}"));
+    another["metadata"]["creationTimestamp"] = json!(format!("2026-01-{:02}T00:00:00Z", 1 + days));
+    let path = ROOM.replace("geral", name);
+    fixture.cluster.put(&path, another);
+    path
+}
+
+#[tokio::test]
+async fn rooms_of_one_namespace_share_a_host_by_path() {
+    let mut fixture = two_rooms(at("/"), json!({})).await;
+    let below = add(&fixture, "below", 2, at("/a"));
+    let beside = add(&fixture, "beside", 3, at("/a/b"));
+    let same = add(&fixture, "same", 4, at("/a/"));
+    for room in [&*same, &beside, &below, ROOM] {
+        fixture.reconcile_room(room).await.expect("a reconcile");
+    }
+    for name in ["geral", "below", "beside"] {
+        assert!(
+            fixture.cluster.get(&ingress("team", name)).is_some(),
+            "{name}"
+        );
+    }
+    assert!(fixture.cluster.get(&ingress("team", "same")).is_none());
+    let (_, reason, message) = fixture.cluster.condition_of(&same, "RouteAccepted");
+    assert_eq!(reason, "HostConflict");
+    assert!(
+        message.contains("sala.example/a belongs to the ChatRoom team/below")
+            && message.contains("spec.ingress.path"),
+        "{message}"
+    );
+    let has = |room: &str| fixture.cluster.get(room).expect("a room")["status"]["hosts"].clone();
+    assert_eq!(has(ROOM), json!(["sala.example"]));
+    assert_eq!(has(&beside), json!(["sala.example/a/b"]));
+    assert_eq!(has(&same), Value::Null);
+}
+
+#[tokio::test]
+async fn rooms_of_two_namespaces_share_no_host() {
+    let mut fixture = two_rooms(at("/"), at("/evil")).await;
+    fixture.reconcile_room(OTHER).await.expect("a reconcile");
+    fixture.reconcile().await.expect("a reconcile");
+    let (_, reason, message) = fixture.cluster.condition_of(OTHER, "RouteAccepted");
+    assert_eq!(reason, "HostConflict");
+    assert!(
+        message.contains(
+            "the host sala.example belongs to the ChatRoom team/geral of another namespace"
+        ),
+        "{message}"
+    );
+    assert!(fixture.cluster.get(&ingress("other", "sala")).is_none());
+    assert!(fixture.cluster.get(&ingress("team", "geral")).is_some());
+}
+
+#[tokio::test]
+async fn path_is_not_taken_from_the_room_that_has_it() {
+    let mut fixture = two_rooms(at("/"), json!({})).await;
+    let younger = add(&fixture, "younger", 2, at("/a"));
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.reconcile_room(&younger).await.expect("a reconcile");
+    fixture
+        .cluster
+        .edit(ROOM, |room| room["spec"]["ingress"]["path"] = json!("/a"));
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.reconcile_room(&younger).await.expect("a reconcile");
+    assert_eq!(fixture.cluster.condition("RouteAccepted").1, "HostConflict");
+    assert!(fixture.cluster.get(&ingress("team", "younger")).is_some());
 }

@@ -13,4 +13,5 @@ mod hosts;
 mod process;
 mod rabbitmq;
 mod reconcile;
+mod serving;
 mod unreadable;

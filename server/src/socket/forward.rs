@@ -15,7 +15,7 @@ use std::{
 
 use axum::{
     body::Body,
-    extract::Request,
+    extract::{OriginalUri, Request},
     http::{
         HeaderMap, HeaderName, HeaderValue, StatusCode, Uri,
         header::{
@@ -275,7 +275,9 @@ fn copy_of(request: Request, code: &str) -> Request {
     let (parts, body) = request.into_parts();
     let mut copy = Request::new(body);
     *copy.method_mut() = parts.method;
-    let path_and_query = parts.uri.path_and_query().cloned();
+    let original = parts.extensions.get::<OriginalUri>();
+    let uri = original.map_or(&parts.uri, |OriginalUri(uri)| uri);
+    let path_and_query = uri.path_and_query().cloned();
     *copy.uri_mut() = path_and_query.map_or_else(Uri::default, Uri::from);
     *copy.headers_mut() = only(&parts.headers, &OF_REQUEST);
     if copy.headers().contains_key(UPGRADE) {

@@ -1,5 +1,6 @@
 //! The public HTTP router: the page, and Socket.IO beside it. A browser loads nothing from anywhere else.
 
+mod below;
 mod cors;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
@@ -28,6 +29,7 @@ use crate::{
     broker::Broker,
     socket::{SocketServer, admit, poll, upgrade},
 };
+use below::below;
 use host::known_host;
 use hsts::{Hsts, with_hsts};
 use origin::same_origin;
@@ -43,7 +45,7 @@ const PERMISSIONS_POLICY: &str = "accelerometer=(), autoplay=(), camera=(), disp
      geolocation=(), gyroscope=(), hid=(), idle-detection=(), magnetometer=(), microphone=(), midi=(), payment=(), \
      picture-in-picture=(), publickey-credentials-get=(), screen-wake-lock=(), serial=(), usb=(), xr-spatial-tracking=()";
 
-/// The page from `--web-root`, or the one built in, and Socket.IO.
+/// The page from `--web-root`, or the one built in, and Socket.IO: below `--base-path`.
 pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch) -> Router {
     let socket_io = Router::new()
         .fallback(poll::<B>)
@@ -68,11 +70,11 @@ pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch)
     let router = Router::new()
         .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
         .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))
-        .merge(page)
-        .layer(middleware::from_fn_with_state(
-            sockets.clone(),
-            known_host::<B>,
-        ));
+        .merge(page);
+    let router = below(&launch.base_path, router).layer(middleware::from_fn_with_state(
+        sockets.clone(),
+        known_host::<B>,
+    ));
     match Hsts::new(launch) {
         Some(header) => router.layer(middleware::from_fn_with_state(Arc::new(header), with_hsts)),
         None => router,

@@ -1,10 +1,10 @@
 //! The page's files as they are built into the program.
 //!
-//! - A file is compressed once, when the server starts, and only if that makes it smaller.
+//! - A file is compressed when the program is built (`build.rs`), and only if that makes it smaller.
 //! - Every representation has a strong entity tag of its own (RFC 9110, 8.8.3), made from its content. A browser asks each
 //!   time and gets 304 for what it has, so a new server's page is never mixed with an old one's script.
 
-use std::{collections::HashMap, io::Write};
+use std::collections::HashMap;
 
 use axum::{
     body::Body,
@@ -18,15 +18,20 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
-use rust_embed::{EmbeddedFile, RustEmbed};
 
-#[derive(RustEmbed)]
-#[folder = "../web"]
-struct Files;
+/// A file that `build.rs` has built in.
+struct BuiltIn {
+    path: &'static str,
+    /// Of the content.
+    digest: &'static str,
+    plain: &'static [u8],
+    gzip: Option<&'static [u8]>,
+}
+
+static FILES: &[BuiltIn] = &include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 /// All files of the page, by path.
-pub(super) struct Page(HashMap<String, File>);
+pub(super) struct Page(HashMap<&'static str, File>);
 
 struct File {
     content_type: HeaderValue,
@@ -44,10 +49,7 @@ struct Representation {
 impl Page {
     /// The page that is built in.
     pub(super) fn built_in() -> Self {
-        let files = Files::iter().filter_map(|path| {
-            let file = File::new(&path, Files::get(&path)?);
-            Some((path.into_owned(), file))
-        });
+        let files = FILES.iter().map(|file| (file.path, File::new(file)));
         Self(files.collect())
     }
 
@@ -61,20 +63,18 @@ impl Page {
 }
 
 impl File {
-    fn new(path: &str, file: EmbeddedFile) -> Self {
-        let digest = hex::encode(&file.metadata.sha256_hash()[..8]);
-        let content = Bytes::from(file.data.into_owned());
-        let gzip = gzip(&content).filter(|compressed| compressed.len() < content.len());
+    fn new(file: &BuiltIn) -> Self {
+        let digest = file.digest;
         Self {
-            content_type: content_type(path),
-            gzip: gzip.map(|compressed| Representation {
-                content: compressed.into(),
+            content_type: content_type(file.path),
+            gzip: file.gzip.map(|compressed| Representation {
+                content: Bytes::from_static(compressed),
                 entity_tag: entity_tag(&format!("{digest}-gzip")),
                 encoding: Some("gzip"),
             }),
             plain: Representation {
-                content,
-                entity_tag: entity_tag(&digest),
+                content: Bytes::from_static(file.plain),
+                entity_tag: entity_tag(digest),
                 encoding: None,
             },
         }
@@ -105,17 +105,17 @@ impl File {
 }
 
 /// Whether `If-None-Match` names the entity tag: by weak comparison, in a list, or as `*` (RFC 9110, 13.1.2). The tags of the page have
-/// no commas.
+/// no commas; those of others may have any bytes beyond ASCII (8.8.3).
 pub(super) fn is_known(request: &HeaderMap, entity_tag: &HeaderValue) -> bool {
     let lines = request.get_all(IF_NONE_MATCH).into_iter();
     lines
-        .filter_map(|line| line.to_str().ok())
-        .flat_map(|line| line.split(','))
-        .map(str::trim)
-        .any(|tag| tag == "*" || tag.strip_prefix("W/").unwrap_or(tag) == entity_tag)
+        .flat_map(|line| line.as_bytes().split(|byte| *byte == b','))
+        .map(<[u8]>::trim_ascii)
+        .any(|tag| tag == b"*" || tag.strip_prefix(b"W/").unwrap_or(tag) == entity_tag.as_bytes())
 }
 
-/// Whether `Accept-Encoding` takes gzip, by its name or by `*`, with a weight above zero (RFC 9110, 12.5.3).
+/// Whether `Accept-Encoding` takes gzip, by its name or by `*`, with a weight above zero and not below that of the plain content (RFC 9110,
+/// 12.5.3).
 fn accepts_gzip(request: &HeaderMap) -> bool {
     let lines = request.get_all(ACCEPT_ENCODING).into_iter();
     let codings = lines
@@ -123,28 +123,23 @@ fn accepts_gzip(request: &HeaderMap) -> bool {
         .flat_map(|line| line.split(','))
         .map(|coding| {
             let (name, weight) = coding.split_once(';').unwrap_or((coding, ""));
-            (name.trim().to_ascii_lowercase(), !is_zero(weight))
+            (name.trim().to_ascii_lowercase(), weight_of(weight))
         });
-    let accepted: HashMap<String, bool> = codings.collect();
-    ["gzip", "x-gzip", "*"]
-        .into_iter()
-        .find_map(|name| accepted.get(name).copied())
-        .unwrap_or(false)
+    let weights: HashMap<String, f32> = codings.collect();
+    let weight = |name: &str| weights.get(name).copied();
+    let gzip = ["gzip", "x-gzip", "*"].into_iter().find_map(weight);
+    let plain = weight("identity").unwrap_or(0.0);
+    gzip.is_some_and(|gzip| gzip > 0.0 && gzip >= plain)
 }
 
-/// Whether a weight, `q=` and a number, is zero: what has this weight is not acceptable.
-fn is_zero(weight: &str) -> bool {
-    let weight = weight.trim();
-    let number = weight
+/// The weight of a coding, `q=` and a number; 1 if there is none, or none that can be read.
+fn weight_of(parameter: &str) -> f32 {
+    let parameter = parameter.trim();
+    let number = parameter
         .strip_prefix("q=")
-        .or_else(|| weight.strip_prefix("Q="));
-    number.is_some_and(|number| number.trim().parse() == Ok(0.0_f32))
-}
-
-fn gzip(content: &[u8]) -> Option<Vec<u8>> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(content).ok()?;
-    encoder.finish().ok()
+        .or_else(|| parameter.strip_prefix("Q="));
+    let weight = number.and_then(|number| number.trim().parse().ok());
+    weight.unwrap_or(1.0)
 }
 
 fn content_type(path: &str) -> HeaderValue {
@@ -165,6 +160,8 @@ pub(super) fn entity_tag(digest: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read;
+
     use super::*;
 
     const SCRIPT: &str = "static/js/chat.js";
@@ -221,8 +218,8 @@ mod tests {
         let file = &page.0[SCRIPT];
         let gzip = file.gzip.as_ref().expect("compressible");
         let mut decoded = Vec::new();
-        flate2::write::GzDecoder::new(&mut decoded)
-            .write_all(&gzip.content)
+        flate2::read::GzDecoder::new(&*gzip.content)
+            .read_to_end(&mut decoded)
             .expect("gzip");
         assert!(decoded == file.plain.content && gzip.content.len() < decoded.len());
     }
@@ -236,6 +233,7 @@ mod tests {
             format!("\"other\", {tag}"),
             "*".to_owned(),
             format!("\"with a space\",{tag}"),
+            format!("\"café\" , W/{tag}"),
         ] {
             let response = get(&[(IF_NONE_MATCH, &known)]);
             assert_eq!(response.status(), StatusCode::NOT_MODIFIED, "{known}");
@@ -261,6 +259,9 @@ mod tests {
             ("gzip; q=0.000, *", false),
             ("*;q=0", false),
             ("gzipped", false),
+            ("gzip;q=0.5, identity", false),
+            ("gzip, identity;q=0.5", true),
+            ("identity, *", true),
         ] {
             let request = request(&[(ACCEPT_ENCODING, accepted)]);
             assert_eq!(accepts_gzip(&request), expected, "{accepted}");

@@ -76,6 +76,8 @@ async fn balancer(servers: &[Server]) -> SocketAddr {
 struct Client {
     http: reqwest::Client,
     at: SocketAddr,
+    /// The path of the room.
+    base: &'static str,
     sid: String,
     /// Everything that it has got.
     seen: String,
@@ -83,10 +85,15 @@ struct Client {
 
 impl Client {
     async fn open(at: SocketAddr) -> Self {
+        Self::open_below(at, "").await
+    }
+
+    async fn open_below(at: SocketAddr, base: &'static str) -> Self {
         let http = reqwest::Client::builder().pool_max_idle_per_host(0);
         let mut client = Self {
             http: http.build().expect("a client"),
             at,
+            base,
             sid: String::new(),
             seen: String::new(),
         };
@@ -103,8 +110,8 @@ impl Client {
 
     fn url(&self) -> String {
         let session = if self.sid.is_empty() { "" } else { "&sid=" };
-        let (at, sid) = (self.at, &self.sid);
-        format!("http://{at}/socket.io/?EIO=4&transport=polling{session}{sid}")
+        let (at, base, sid) = (self.at, self.base, &self.sid);
+        format!("http://{at}{base}/socket.io/?EIO=4&transport=polling{session}{sid}")
     }
 
     async fn get(&self) -> (u16, String) {
@@ -129,7 +136,11 @@ impl Client {
 
     /// Joins the room.
     async fn join(at: SocketAddr) -> Self {
-        let mut client = Self::open(at).await;
+        Self::join_below(at, "").await
+    }
+
+    async fn join_below(at: SocketAddr, base: &'static str) -> Self {
+        let mut client = Self::open_below(at, base).await;
         let answer = client.post(r#"40{"name":"Ana"}"#).await;
         assert_eq!(answer, (200, "ok".to_owned()));
         client.sees(r#"42["history""#).await;
@@ -139,8 +150,8 @@ impl Client {
 
     /// Upgrades at a server.
     async fn upgrade(&self, server: &Server) -> Wire {
-        let (at, sid) = (server.address, &self.sid);
-        let url = format!("ws://{at}/socket.io/?EIO=4&transport=websocket&sid={sid}");
+        let (at, base, sid) = (server.address, self.base, &self.sid);
+        let url = format!("ws://{at}{base}/socket.io/?EIO=4&transport=websocket&sid={sid}");
         let (socket, _) = in_time(Box::pin(connect_async(url)))
             .await
             .expect("upgraded");
@@ -196,6 +207,20 @@ async fn client_that_polls_joins_through_a_balancer_and_upgrades() {
         (connections + forwarded == 0).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn request_of_a_room_below_a_path_is_forwarded_to_its_path() {
+    let pair = Pair::start(&["--base-path=/chat/geral"]).await;
+    let [own, other] = &pair.servers;
+    let mut ana = Client::join_below(own.address, "/chat/geral").await;
+    ana.at = other.address;
+    ana.post(r#"421["message","by the other server"]"#).await;
+    ana.sees("by the other server").await;
+    let mut wire = ana.upgrade(other).await;
+    let sent = wire.ask(2, &json!(["message", "oi"])).await;
+    assert_eq!(sent["ok"], json!(true));
+    assert_eq!(metric(other, &forwarded("upgraded")).await, 1);
 }
 
 #[tokio::test]
@@ -278,6 +303,7 @@ async fn long_polling_can_be_switched_off() {
     let client = Client {
         http: reqwest::Client::new(),
         at: server.address,
+        base: "",
         sid: String::new(),
         seen: String::new(),
     };

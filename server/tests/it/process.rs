@@ -42,7 +42,7 @@ fn help_lists_the_settings() {
         "--declare",
         "Limits",
         "PAPO_LISTEN",
-        "[default: 0.0.0.0:5000]",
+        "[default: [::]:5000]",
         "[default: 127.0.0.1:5001]",
     ] {
         assert!(help.contains(part), "{part:?} in {help}");
@@ -57,6 +57,7 @@ fn error_about_a_flag_names_the_valid_values() {
         (["--room", "Geral!"], "DNS label"),
         (["--max-message-length", "0"], "1..=65536"),
         (["--allow-host", "https://a.example"], "without scheme"),
+        (["--base-path", "chat"], "begins with /"),
     ] {
         let output = run(&arguments);
         let text = String::from_utf8_lossy(&output.stderr);
@@ -155,6 +156,36 @@ async fn public_listener_serves_only_the_page_with_a_strict_policy() {
             .expect("an answer");
         assert_eq!(answer.status().as_u16(), 404, "{missing}");
     }
+}
+
+#[tokio::test]
+async fn room_below_a_path_is_served_there_only() {
+    let server = Server::start(&["--base-path=/chat/geral"], &[]).await;
+    let get = async |path: &str| {
+        let answer = reqwest::get(format!("http://{}{path}", server.address)).await;
+        answer.expect("an answer")
+    };
+    for (path, status) in [
+        ("/chat/geral/", 200),
+        ("/chat/geral/static/js/chat.js", 200),
+        ("/chat/geral/nothing", 404),
+        ("/chat/geralissimo/", 404),
+        ("/chat/", 404),
+        ("/static/js/chat.js", 404),
+        ("/", 404),
+    ] {
+        assert_eq!(get(path).await.status().as_u16(), status, "{path}");
+    }
+    let page = get("/chat/geral?a=b").await;
+    assert_eq!(
+        (page.url().path(), page.url().query()),
+        ("/chat/geral/", Some("a=b"))
+    );
+    assert!(page.headers().contains_key("content-security-policy"));
+    assert_eq!(
+        server.get("/livez").await.map(|(status, _)| status),
+        Some(200)
+    );
 }
 
 /// `Strict-Transport-Security` of an answer, if the request came with this `X-Forwarded-Proto`.

@@ -46,6 +46,16 @@ async fn said_message_is_acknowledged_and_reaches_members() {
 }
 
 #[tokio::test]
+async fn room_below_a_path_is_reached_by_the_address_of_its_page() {
+    let server = Server::start(&["--base-path=/chat/geral"], &[]).await;
+    let room = format!("{}/chat/geral/", url(&server));
+    let said = say(&["--url", &room, "oi"]).await;
+    assert!(said.status.success(), "{}", text(&said.stderr));
+    let said = say(&["--url", &url(&server), "--timeout=1", "oi"]).await;
+    assert!(!said.status.success(), "there is no room beside the path");
+}
+
+#[tokio::test]
 async fn rejection_of_the_server_is_an_error_with_its_code() {
     let server = Server::start(&["--max-message-length", "5"], &[]).await;
     for (arguments, code) in [

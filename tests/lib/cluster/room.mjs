@@ -31,6 +31,16 @@ export const roomWithIngress = (name, spec = {}) =>
     },
   });
 
+/** Makes ChatRooms with an Ingress below a path. Contour allows WebSockets by path, so its annotation has the room's. */
+export const roomBelow = (path) => (name, spec) => {
+  const chatRoom = roomWithIngress(name, spec);
+  const { ingress } = chatRoom.spec;
+  const routes = "projectcontour.io/websocket-routes";
+  ingress.path = path;
+  if (ingress.annotations?.[routes]) ingress.annotations = { ...ingress.annotations, [routes]: `${path}/socket.io/` };
+  return chatRoom;
+};
+
 /** A ChatRoom with an HTTPRoute of the Gateway. */
 export function roomWithGateway(name, spec = {}) {
   const [namespace, gateway] = GATEWAY.split("/");

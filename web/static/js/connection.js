@@ -3,6 +3,8 @@
 // The page decides when to reconnect, not socket.io-client: after a rejection, when a server drains and when the browser is online
 // again, each after a time of its own.
 
+import { SOCKET_PATH } from "./place.js";
+
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 10_000;
 const CONNECT_TIMEOUT = 10_000;
@@ -21,6 +23,7 @@ export class Connection {
   constructor(auth, handlers) {
     this.#handlers = handlers;
     this.#socket = window.io({
+      path: SOCKET_PATH,
       transports: ["websocket"],
       auth: (give) => give(auth()),
       autoConnect: false,

@@ -2,6 +2,7 @@
 //
 // The browser stores the identity. A window can have an identity of its own until it is closed.
 
+import { ofRoom } from "./place.js";
 import { randomId } from "./random.js";
 import { Stored } from "./store.js";
 
@@ -30,7 +31,7 @@ export class Identity {
 
 /** Other windows of this browser that are in the room with the same token. */
 export class Twins {
-  #channel = "BroadcastChannel" in window ? new BroadcastChannel("papo.identity") : null;
+  #channel = "BroadcastChannel" in window ? new BroadcastChannel(ofRoom("identity")) : null;
   #identity;
 
   /** Calls `found` when there is such a window. */

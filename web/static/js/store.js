@@ -1,13 +1,15 @@
 // Values that the browser stores. If storage is forbidden or full, the page works without it.
 
-/** One value in `localStorage` or `sessionStorage`, as JSON. */
+import { ofRoom } from "./place.js";
+
+/** One value of this room in `localStorage` or `sessionStorage`, as JSON. */
 export class Stored {
   #area;
   #key;
 
   constructor(area, key) {
     this.#area = area;
-    this.#key = `papo.${key}`;
+    this.#key = ofRoom(key);
   }
 
   get() {

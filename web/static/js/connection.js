@@ -3,6 +3,8 @@
 // The page decides when to reconnect, not socket.io-client: after a rejection, when a server drains and when the browser is online
 // again, each after a time of its own.
 
+import { messageFrom, messagesFrom } from "./message.js";
+
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 10_000;
 const CONNECT_TIMEOUT = 10_000;
@@ -47,6 +49,12 @@ export class Connection {
     return this.#socket.timeout(timeout).emitWithAck(event, argument);
   }
 
+  /** Requests a page of history, as `request` does. */
+  async page(argument, timeout) {
+    const answer = await this.request("history", argument, timeout);
+    return { ...answer, messages: messagesFrom(answer.messages) };
+  }
+
   /** Sends an event that may be lost. */
   signal(event) {
     if (this.connected) this.#socket.volatile.emit(event);
@@ -56,16 +64,19 @@ export class Connection {
     const { state, history, message, presence, typing } = this.#handlers;
     this.#socket.on("history", (page) => {
       this.#failures = 0;
-      history(page);
+      history({ ...page, messages: messagesFrom(page.messages) });
       state("connected");
     });
-    this.#socket.on("message", (text, about) => message({ text, ...about }));
+    this.#socket.on("message", (text, about) => {
+      const received = messageFrom({ ...about, text });
+      if (received) message(received);
+    });
     this.#socket.on("presence", presence);
     this.#socket.on("typing", typing);
-    this.#socket.on("draining", ({ after }) => {
+    this.#socket.on("draining", (signal) => {
       state("draining");
       // Each client leaves at a random moment, so that they do not all reach the next server at once.
-      this.#later(Math.random() * after);
+      this.#later(Math.random() * (signal?.after ?? 0));
     });
     this.#socket.on("disconnect", (reason) => {
       state("reconnecting");

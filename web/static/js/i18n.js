@@ -1,5 +1,7 @@
 // The page's texts: Portuguese, or English when the browser's language is English.
 
+import { language } from "./browser.js";
+
 const pt = {
   connecting: "Conectando…",
   connected: "Conectado",
@@ -33,6 +35,7 @@ const pt = {
   empty: "Ninguém disse nada ainda. Diga oi!",
   restarted: "A conversa recomeçou: o histórico de antes não existe mais.",
   gap: "Algumas mensagens deste período já foram apagadas pela retenção da sala.",
+  unreadable: "Esta mensagem não pode ser mostrada.",
   reloaded: "Você ficou fora por muito tempo; a conversa foi recarregada.",
   twin: (name) => `Você também está aqui em outra janela, como ${name}.`,
   dismiss: "Fechar",
@@ -98,6 +101,7 @@ const en = {
   empty: "Nobody has said anything yet. Say hi!",
   restarted: "The conversation has started anew: its earlier history is gone.",
   gap: "Some messages from this time were already removed by the room's retention.",
+  unreadable: "This message cannot be shown.",
   reloaded: "You were away for long; the conversation was loaded again.",
   twin: (name) => `You are also here in another window, as ${name}.`,
   dismiss: "Dismiss",
@@ -130,11 +134,12 @@ const en = {
   },
 };
 
-const english = /^en\b/i.test(navigator.language);
-const words = english ? en : pt;
+const browser = language();
+const isEnglish = /^en\b/i.test(browser);
+const words = isEnglish ? en : pt;
 
 /** The locale for Intl: the browser's variant of the page's language. */
-export const locale = english || /^pt\b/i.test(navigator.language) ? navigator.language : "pt-BR";
+export const locale = isEnglish || /^pt\b/i.test(browser) ? browser : "pt-BR";
 
 /** The text for `key`, with its values filled in. */
 export function t(key, ...values) {

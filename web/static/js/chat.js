@@ -84,12 +84,12 @@ function send(text) {
   goToEnd();
 }
 
-function onState(kind, code) {
+function onState(kind, code, reason) {
   connected = kind === "connected" || kind === "draining";
   showConnection(kind, code);
   outbox.open(connected);
   if (!connected) typing.nobody();
-  if (code === "invalid_name") nameDialog.ask({ name: identity.name ?? "", limit: nameLimit, code });
+  if (code === "invalid_name") nameDialog.ask({ name: identity.name ?? "", limit: nameLimit, code, reason });
 }
 
 function onHistory(page) {

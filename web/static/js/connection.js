@@ -17,7 +17,7 @@ export class Connection {
   #enabled = false;
 
   /**
-   * `auth` returns the current name, token and position for each connect; `handlers` are `state(kind, code)`, `history`,
+   * `auth` returns the current name, token and position for each connect; `handlers` are `state(kind, code, reason)`, `history`,
    * `message`, `presence` and `typing`.
    */
   constructor(auth, handlers) {
@@ -82,7 +82,7 @@ export class Connection {
       state("reconnecting");
       if (reason !== "io client disconnect") this.#backOff();
     });
-    this.#socket.on("connect_error", ({ data }) => this.#rejected(data?.code));
+    this.#socket.on("connect_error", ({ data }) => this.#rejected(data ?? {}));
     window.addEventListener("online", () => this.#wake());
     document.addEventListener("visibilitychange", () => document.hidden || this.#wake());
   }
@@ -92,8 +92,8 @@ export class Connection {
     if (this.#enabled && !this.connected) this.renew();
   }
 
-  #rejected(code) {
-    this.#handlers.state(code ? "rejected" : "reconnecting", code);
+  #rejected({ code, message }) {
+    this.#handlers.state(code ? "rejected" : "reconnecting", code, message);
     // Only the person can choose another name.
     if (code !== "invalid_name") this.#backOff();
   }

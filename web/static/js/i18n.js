@@ -1,6 +1,7 @@
 // The page's texts: Portuguese, or English when the browser's language is English.
 
 import { language } from "./browser.js";
+import { inPortuguese } from "./reasons.js";
 
 const pt = {
   connecting: "Conectando…",
@@ -150,6 +151,11 @@ export function t(key, ...values) {
 /** The text for a rejection's code. */
 export function codeInWords(code) {
   return words.code[code] ?? words.code.unknown;
+}
+
+/** The server's own sentence about a rejection, which is English, in the page's language. */
+export function reasonInWords(sentence = "") {
+  return isEnglish ? sentence : inPortuguese(sentence);
 }
 
 /** Sets the texts of elements that name them in `data-i18n` (text), `data-i18n-placeholder` or `data-i18n-label`. */

@@ -23,6 +23,7 @@ const pt = {
   retry: "Tentar de novo",
   discard: "Descartar",
   you: "você",
+  peopleTitle: "Pessoas",
   people: (n) => (n === 1 ? "1 pessoa aqui" : `${n} pessoas aqui`),
   rest: (n) => (n === 1 ? "e mais 1" : `e mais ${n}`),
   typingOne: (a) => `${a} está digitando…`,
@@ -66,6 +67,8 @@ const pt = {
     timeout: "a sala não confirmou a tempo",
     unavailable: "a sala está fora do ar",
     unknown: "o servidor recusou o pedido",
+    origin_rejected: () => `o servidor não aceita conexões da origem ${location.origin}. Quem administra a sala precisa permitir essa origem.`,
+    host_rejected: () => `o servidor não atende pelo endereço ${location.host}. Quem administra a sala precisa permitir esse endereço.`,
   },
 };
 
@@ -89,6 +92,7 @@ const en = {
   retry: "Try again",
   discard: "Discard",
   you: "you",
+  peopleTitle: "People",
   people: (n) => (n === 1 ? "1 person here" : `${n} people here`),
   rest: (n) => `and ${n} more`,
   typingOne: (a) => `${a} is typing…`,
@@ -132,6 +136,8 @@ const en = {
     timeout: "the room did not confirm in time",
     unavailable: "the room is out of service",
     unknown: "the server rejected the request",
+    origin_rejected: () => `the server accepts no connections from the origin ${location.origin}. The room's administrator must allow this origin.`,
+    host_rejected: () => `the server is not reached as ${location.host}. The room's administrator must allow this host.`,
   },
 };
 
@@ -150,7 +156,8 @@ export function t(key, ...values) {
 
 /** The text for a rejection's code. */
 export function codeInWords(code) {
-  return words.code[code] ?? words.code.unknown;
+  const entry = words.code[code] ?? words.code.unknown;
+  return typeof entry === "function" ? entry() : entry;
 }
 
 /** The server's own sentence about a rejection, which is English, in the page's language. */

@@ -31,7 +31,7 @@ test("Enter that ends a composition does not send", async (t) => {
   assert.deepEqual(await ana.texts(), ["にほん"]);
 });
 
-test("an input method composes a word in the browser, and Enter then sends it", async (t) => {
+test("Enter after a composition sends the composed word", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const browser = await ana.context.newCDPSession(ana.page);
@@ -45,7 +45,7 @@ test("an input method composes a word in the browser, and Enter then sends it", 
   assert.deepEqual(await ana.texts(), ["日"]);
 });
 
-test("a key after 10,000 pasted lines is as fast as in a bare textarea", async (t) => {
+test("after 10,000 pasted lines typing is as fast as in a textarea", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });
   const { bare, page } = await ana.page.evaluate(async () => {

@@ -70,7 +70,7 @@ test("packets prolong a question, and do not answer it", (t) => {
   assert.equal(state.lost, 1);
 });
 
-test("a jump of the clock is a reason to ask at once", (t) => {
+test("a jump of the clock asks at once", (t) => {
   const { liveness, state, pass } = watched(t);
   for (const jump of [2 * HOUR, -2 * HOUR]) {
     pass(2_000);
@@ -130,16 +130,16 @@ test("a frozen server is left within 15 seconds", async (t) => {
 
 /** What happens in the browser when a laptop wakes up. */
 const WAKES = {
-  "the window becomes visible": () => document.dispatchEvent(new Event("visibilitychange")),
-  "the browser is online again": () => window.dispatchEvent(new Event("online")),
-  "the clock jumps": () => {
+  "visible again": () => document.dispatchEvent(new Event("visibilitychange")),
+  "online again": () => window.dispatchEvent(new Event("online")),
+  "the clock has jumped": () => {
     const { now } = Date;
     Date.now = () => now() + 20_000;
   },
 };
 
 for (const [what, wake] of Object.entries(WAKES)) {
-  test(`a laptop that wakes gets its missing messages: ${what}`, async (t) => {
+  test(`a woken page gets its missing messages: ${what}`, async (t) => {
     const server = await PapoServer.start(t);
     const proxy = await Proxy.to(server.port, { test: t });
     const sent = [];
@@ -165,7 +165,7 @@ for (const [what, wake] of Object.entries(WAKES)) {
   });
 }
 
-test("a page that wakes on a connection that has survived keeps it", async (t) => {
+test("a connection that has survived is kept", async (t) => {
   const server = await PapoServer.start(t);
   const sockets = [];
   const ana = await ChatWindow.open(t, server.url, { name: "Ana", prepare: (page) => page.on("websocket", (socket) => sockets.push(socket)) });

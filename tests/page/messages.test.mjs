@@ -53,7 +53,7 @@ test("presence ignores what is no name", () => {
   assert.deepEqual([[...presence.names], presence.count], [["Ana", "Bia"], 2]);
 });
 
-test("long addresses and texts are parsed in time that grows with their length", () => {
+test("long addresses are parsed in linear time", () => {
   const hostile = [`https://a${")".repeat(30_000)}`, `https://a${"(".repeat(15_000)}${")".repeat(15_000)}`, `https://a${".)".repeat(15_000)}`, "https://".repeat(4_000)];
   for (const text of hostile) {
     const begun = performance.now();
@@ -115,7 +115,7 @@ test("a history that holds anything is shown", async (t) => {
   assert.deepEqual(ana.errors, []);
 });
 
-test("a message that cannot be drawn does not hide the others", async (t) => {
+test("a message that cannot be drawn hides no others", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, {
     name: "Ana",

@@ -221,7 +221,7 @@ test("unread messages count until the window is visible", () => {
   assert.equal(unread.marker, null);
 });
 
-test("each reason why the server rejects a name is in Portuguese", () => {
+test("each reason for a rejected name is in Portuguese", () => {
   const source = readFileSync(new URL("../../server/src/chat/name.rs", import.meta.url), "utf8");
   const errors = /enum InvalidName \{(.*?)^\}/ms.exec(source)[1];
   const sentences = [...errors.matchAll(/#\[error\(\s*"([^"]+)"/g)].map(([, sentence]) => sentence);

@@ -42,7 +42,7 @@ async function enter(window) {
   return states;
 }
 
-test("a page with a rejected origin says so, and connects when it is allowed", async (t) => {
+test("the page names a rejected origin, and connects once allowed", async (t) => {
   const server = await PapoServer.start(t);
   const proxy = await forgetful(t, server.port);
   const ana = await ChatWindow.open(t, proxy.url);

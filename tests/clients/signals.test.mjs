@@ -37,6 +37,15 @@ for (const [where, start] of rooms) {
       assert.deepEqual(ana.typing, []);
     });
 
+    test("each check is answered", async (t) => {
+      const { here } = await start(t);
+      const ana = await join(t, here);
+      const answers = await Promise.all(Array.from({ length: 20 }, () => ana.ask("check")));
+      assert.deepEqual(new Set(answers.map(({ ok }) => ok)), new Set([true]));
+      ana.socket.emit("check");
+      assert.equal((await ana.ask("message", "oi")).ok, true, "a check without an acknowledgement is no error");
+    });
+
     test("members of a draining server resume at another", async (t) => {
       const { servers, here, there } = await start(t, "--drain-period", "1");
       const ana = await join(t, here, {}, { reconnection: false });

@@ -31,9 +31,10 @@ export class ChatWindow {
 
   /**
    * Opens `url` for the test `t`. The window shares no storage with others, unless they have the same `context`. With a `name`, it
-   * answers the dialog and waits until the person is in the room. Without a `browser`, it uses the file's own.
+   * answers the dialog and waits until the person is in the room. Without a `browser`, it uses the file's own. `prepare(page)` is called
+   * before the page is loaded.
    */
-  static async open(t, url, { name, context, browser, ...options } = {}) {
+  static async open(t, url, { name, context, browser, prepare, ...options } = {}) {
     const window = new ChatWindow();
     window.context = context ?? (await (await (browser ?? ours())).newContext({ viewport: DESKTOP, locale: "pt-BR", timezoneId: "America/Sao_Paulo", ...options }));
     t.after(() => window.context.close());
@@ -41,6 +42,7 @@ export class ChatWindow {
     window.page.setDefaultTimeout(LIMIT_MS);
     window.page.on("console", (message) => message.type() === "error" && window.errors.push(message.text()));
     window.page.on("pageerror", (error) => window.errors.push(String(error)));
+    await prepare?.(window.page);
     await window.page.goto(url);
     if (name) await window.enter(name);
     return window;

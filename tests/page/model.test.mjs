@@ -13,6 +13,7 @@ const { Outbox } = await load("outbox");
 const { Presence } = await load("presence");
 const { Unread } = await load("unread");
 const { dayInWords } = await load("dates");
+const { inPortuguese } = await load("reasons");
 
 const message = (offset, id = `m${offset}`) => ({ offset, id, sender: "s", user: "S", text: "t", at: offset });
 const page = (from, to) => Array.from({ length: to - from + 1 }, (_, n) => message(from + n));
@@ -50,43 +51,6 @@ test("senders have many hues", () => {
   const hues = senders.map(hue);
   assert.ok(hues.every((degrees) => degrees >= 0 && degrees < 360));
   assert.ok(new Set(hues).size > 300, `${new Set(hues).size} hues`);
-});
-
-/** The relative luminance of a colour in OKLCH, with channels outside sRGB cut off as browsers do (CSS Color 4, WCAG 2.2). */
-function luminance(lightness, chroma, degrees) {
-  const [a, b] = [Math.cos, Math.sin].map((of) => chroma * of((degrees * Math.PI) / 180));
-  const [l, m, s] = [[0.3963377774, 0.2158037573], [-0.1055613458, -0.0638541728], [-0.0894841775, -1.291485548]].map(([x, y]) => (lightness + x * a + y * b) ** 3);
-  const linear = [
-    4.0767416621 * l - 3.3077115913 * m + 0.2309699292 * s,
-    -1.2684380046 * l + 2.6097574011 * m - 0.3413193965 * s,
-    -0.0041960863 * l - 0.7034186147 * m + 1.707614701 * s,
-  ].map((channel) => Math.min(1, Math.max(0, channel)));
-  return luminanceOf(linear);
-}
-
-const luminanceOf = ([red, green, blue]) => 0.2126 * red + 0.7152 * green + 0.0722 * blue;
-
-function luminanceOfHex(colour) {
-  const channels = [1, 3, 5].map((at) => parseInt(colour.slice(at, at + 2), 16) / 255);
-  return luminanceOf(channels.map((channel) => (channel <= 0.04045 ? channel / 12.92 : ((channel + 0.055) / 1.055) ** 2.4)));
-}
-
-test("avatars and authors of every hue have the contrast of WCAG AA in both themes", () => {
-  const style = readFileSync(new URL("../../web/static/style.css", import.meta.url), "utf8");
-  const [light, dark] = style.split("@media (prefers-color-scheme: dark)");
-  const variable = (name, theme) => new RegExp(`--${name}: ([^;]+);`).exec(theme)?.[1];
-  const chroma = (rule) => Number(new RegExp(`oklch\\(var\\(--${rule}\\) ([0-9.]+) `).exec(style)[1]);
-  const contrast = (one, other) => (Math.max(one, other) + 0.05) / (Math.min(one, other) + 0.05);
-  for (const [name, theme] of Object.entries({ light, dark })) {
-    const value = (key) => variable(key, theme) ?? variable(key, light);
-    for (let degrees = 0; degrees < 360; degrees += 1) {
-      const avatar = luminance(Number(value("hue-light")), chroma("hue-light"), degrees);
-      assert.ok(contrast(avatar, 1) >= 4.5, `${name}: white on the avatar of hue ${degrees}: ${contrast(avatar, 1)}`);
-      const author = luminance(Number(value("author-light")), chroma("author-light"), degrees);
-      const bubble = contrast(author, luminanceOfHex(value("raised")));
-      assert.ok(bubble >= 4.5, `${name}: author of hue ${degrees}: ${bubble}`);
-    }
-  }
 });
 
 test("a mark is split from its name", () => {
@@ -255,4 +219,17 @@ test("unread messages count until the window is visible", () => {
   assert.deepEqual([unread.count, unread.marker], [0, 2]);
   unread.look(false);
   assert.equal(unread.marker, null);
+});
+
+test("each reason for a rejected name is in Portuguese", () => {
+  const source = readFileSync(new URL("../../server/src/chat/name.rs", import.meta.url), "utf8");
+  const errors = /enum InvalidName \{(.*?)^\}/ms.exec(source)[1];
+  const sentences = [...errors.matchAll(/#\[error\(\s*"([^"]+)"/g)].map(([, sentence]) => sentence);
+  assert.ok(sentences.length >= 8, `${sentences.length} reasons in name.rs`);
+  for (const sentence of sentences) {
+    const said = sentence.replace(/\{[^}]*\}/g, (_, at) => (/ (at most|or) $/.test(sentence.slice(0, at)) ? "5" : "U+2800"));
+    assert.match(inPortuguese(said), /^um nome /, said);
+    for (const value of said.match(/U\+2800|5/g) ?? []) assert.ok(inPortuguese(said).includes(value), said);
+  }
+  assert.equal(inPortuguese("a new reason"), "a new reason");
 });

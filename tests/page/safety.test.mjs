@@ -33,6 +33,47 @@ test("markup in messages and names is shown as text", async (t) => {
   assert.equal(await ana.page.locator(".author").first().textContent(), name);
 });
 
+test("stacked marks cover nothing but their own message", async (t) => {
+  const server = await PapoServer.start(t);
+  const marks = (count) => "Z" + Array.from({ length: count }, (_, n) => String.fromCodePoint(0x300 + (n % 0x30))).join("");
+  const text = Array(8).fill(marks(120)).join(" ");
+  const user = Array(4).fill(marks(60)).join(" ");
+  const page = (packet) => {
+    if (!packet.startsWith('42["history"')) return packet;
+    const [event, history] = JSON.parse(packet.slice(2));
+    const about = { sender: "b".repeat(24), user: "Bia", at: Date.now() };
+    // A name like this can be in the log of an older server, or come from another program.
+    const messages = [{ text: "em cima" }, { text, user, sender: "c".repeat(24) }, { text: "embaixo" }].map((message, offset) => ({ ...about, id: `m${offset}`, offset, ...message }));
+    return `42${JSON.stringify([event, { ...history, messages }])}`;
+  };
+  const prepare = (browser) =>
+    browser.routeWebSocket(/socket\.io/, (link) => {
+      const real = link.connectToServer();
+      real.onMessage((packet) => link.send(page(packet)));
+    });
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana", prepare, reducedMotion: "reduce" });
+  await ana.sees("embaixo");
+  await ana.page.locator("#message-input").blur();
+  const picture = async (selector) => {
+    const clip = await ana.page.locator(selector).first().boundingBox();
+    return (await ana.page.screenshot({ clip, animations: "disabled", caret: "hide" })).toString("base64");
+  };
+  const hide = (selector, hidden) => ana.page.locator(selector).first().evaluate((element, hidden) => (element.style.visibility = hidden ? "hidden" : ""), hidden);
+  const marked = ".message[data-id=m1]";
+  for (const [source, others] of [
+    [`${marked} .text`, [".message[data-id=m0]", ".message[data-id=m2]", "#composer", `${marked} .author`, `${marked} time`]],
+    [`${marked} .author`, [".message[data-id=m0]", ".message[data-id=m2]", `${marked} .text`]],
+  ]) {
+    for (const other of others) {
+      const covered = await picture(other);
+      await hide(source, true);
+      const bare = await picture(other);
+      await hide(source, false);
+      assert.equal(covered, bare, `${source} covers ${other}`);
+    }
+  }
+});
+
 test("links are clickable and safe", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url, { name: "Ana" });

@@ -81,10 +81,16 @@ test("the page remembers a name, which can be changed", async (t) => {
 
 test("a rejected name is asked for again with the reason", async (t) => {
   const server = await PapoServer.start(t, "--max-name-length", "5");
+  const reads = async (window, name, words) => {
+    await window.page.fill("#name-input", name);
+    await window.page.press("#name-input", "Enter");
+    await window.until((words) => document.getElementById("name-error").textContent === words, words);
+  };
   const ana = await ChatWindow.open(t, server.url);
-  await ana.page.fill("#name-input", "Anastácia");
-  await ana.page.press("#name-input", "Enter");
-  await ana.until(() => document.getElementById("name-error").textContent.includes("não pode ser usado"));
+  await reads(ana, "Anastácia", "Este nome não pode ser usado aqui: um nome tem no máximo 5 caracteres.");
+  await reads(ana, "An\u2800a", "Este nome não pode ser usado aqui: um nome não pode ter U+2800, que é invisível.");
+  const bob = await ChatWindow.open(t, server.url, { locale: "en-GB" });
+  await reads(bob, "Bo\u2800b", "This name cannot be used here: a name cannot contain U+2800, which is invisible.");
   await ana.enter("Ana");
   await ana.say("pronto");
   await ana.sees("pronto", "sent");

@@ -8,6 +8,8 @@ pub const HISTORY: &str = "history";
 pub const PRESENCE: &str = "presence";
 /// Somebody is typing.
 pub const TYPING: &str = "typing";
+/// A client asks whether the server still answers.
+pub const CHECK: &str = "check";
 /// This server shuts down.
 pub const DRAINING: &str = "draining";
 

@@ -45,9 +45,13 @@ pub(super) fn handle<B: Broker>(
             typing(server, session, connection);
             Ok(())
         }
+        event::CHECK => {
+            answer(server, session, ack, &json!({ "ok": true }), connection);
+            Ok(())
+        }
         other => Err(Rejection::new(
             Code::UnknownEvent,
-            format!("unknown event {other:?}; this server handles message, history and typing"),
+            format!("unknown event {other:?}; this server handles message, history, typing and check"),
         )),
     };
     if let Err(rejection) = handled {

@@ -1,6 +1,7 @@
 // The page's entry: connects the modules. Events of the connection and of the person change the timeline and the outbox, and
 // everything that the page shows follows from those two.
 
+import { Stored } from "./browser.js";
 import { Connection } from "./connection.js";
 import { everyMidnight } from "./dates.js";
 import { translate } from "./i18n.js";
@@ -10,7 +11,6 @@ import { Presence } from "./presence.js";
 import { randomId } from "./random.js";
 import { rows } from "./rows.js";
 import { Scrollback } from "./scrollback.js";
-import { Stored } from "./store.js";
 import { Timeline } from "./timeline.js";
 import { Typing, typingSignal } from "./typing.js";
 import { Unread } from "./unread.js";
@@ -50,7 +50,7 @@ const outbox = new Outbox({
   send: (id, text) => connection.request("message", { id, text }, SEND_TIMEOUT),
   changed: draw,
 });
-const scrollback = new Scrollback(timeline, (page, timeout) => connection.request("history", page, timeout), draw);
+const scrollback = new Scrollback(timeline, (page, timeout) => connection.page(page, timeout), draw);
 const typing = new Typing(showTyping);
 const ownTyping = typingSignal(() => connection.signal("typing"));
 const log = new LogView(byId("messages"), { retry: (id) => outbox.retry(id), discard: (id) => outbox.discard(id), scrolled: onScrolled });
@@ -84,12 +84,12 @@ function send(text) {
   goToEnd();
 }
 
-function onState(kind, code) {
+function onState(kind, code, reason) {
   connected = kind === "connected" || kind === "draining";
   showConnection(kind, code);
   outbox.open(connected);
   if (!connected) typing.nobody();
-  if (code === "invalid_name") nameDialog.ask({ name: identity.name ?? "", limit: nameLimit, code });
+  if (code === "invalid_name") nameDialog.ask({ name: identity.name ?? "", limit: nameLimit, code, reason });
 }
 
 function onHistory(page) {

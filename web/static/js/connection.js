@@ -1,7 +1,11 @@
 // The connection: one Socket.IO socket that reconnects by itself and reports its state.
 //
-// The page decides when to reconnect, not socket.io-client: after a rejection, when a server drains and when the browser is online
-// again, each after a time of its own.
+// The page decides when to reconnect, not socket.io-client: after a rejection, when a server drains, when the browser is online again and
+// when the server does not answer, each after a time of its own.
+
+import { Liveness } from "./liveness.js";
+import { messageFrom, messagesFrom } from "./message.js";
+import { rejectionCode } from "./rejection.js";
 
 import { SOCKET_PATH } from "./place.js";
 
@@ -12,12 +16,15 @@ const CONNECT_TIMEOUT = 10_000;
 export class Connection {
   #socket;
   #handlers;
+  #liveness;
   #failures = 0;
+  #attempts = 0;
+  #isRejected = false;
   #timer;
   #enabled = false;
 
   /**
-   * `auth` returns the current name, token and position for each connect; `handlers` are `state(kind, code)`, `history`,
+   * `auth` returns the current name, token and position for each connect; `handlers` are `state(kind, code, reason)`, `history`,
    * `message`, `presence` and `typing`.
    */
   constructor(auth, handlers) {
@@ -30,12 +37,18 @@ export class Connection {
       reconnection: false,
       timeout: CONNECT_TIMEOUT,
     });
+    this.#liveness = new Liveness({
+      ask: (answered) => this.#socket.emit("check", answered),
+      lost: () => this.renew(),
+      isHidden: () => document.hidden,
+    });
     this.#listen();
   }
 
   /** Connects, or reconnects, with the current `auth`. */
   renew() {
     this.#enabled = true;
+    this.#attempts += 1;
     clearTimeout(this.#timer);
     this.#socket.disconnect();
     this.#socket.connect();
@@ -50,6 +63,12 @@ export class Connection {
     return this.#socket.timeout(timeout).emitWithAck(event, argument);
   }
 
+  /** Requests a page of history, as `request` does. */
+  async page(argument, timeout) {
+    const answer = await this.request("history", argument, timeout);
+    return { ...answer, messages: messagesFrom(answer.messages) };
+  }
+
   /** Sends an event that may be lost. */
   signal(event) {
     if (this.connected) this.#socket.volatile.emit(event);
@@ -59,35 +78,57 @@ export class Connection {
     const { state, history, message, presence, typing } = this.#handlers;
     this.#socket.on("history", (page) => {
       this.#failures = 0;
-      history(page);
+      this.#isRejected = false;
+      this.#liveness.opened();
+      history({ ...page, messages: messagesFrom(page.messages) });
       state("connected");
     });
-    this.#socket.on("message", (text, about) => message({ text, ...about }));
+    this.#socket.on("message", (text, about) => {
+      const received = messageFrom({ ...about, text });
+      if (received) message(received);
+    });
     this.#socket.on("presence", presence);
     this.#socket.on("typing", typing);
-    this.#socket.on("draining", ({ after }) => {
+    this.#socket.on("draining", (signal) => {
       state("draining");
       // Each client leaves at a random moment, so that they do not all reach the next server at once.
-      this.#later(Math.random() * after);
+      this.#later(Math.random() * (signal?.after ?? 0));
     });
     this.#socket.on("disconnect", (reason) => {
+      this.#liveness.closed();
       state("reconnecting");
       if (reason !== "io client disconnect") this.#backOff();
     });
-    this.#socket.on("connect_error", ({ data }) => this.#rejected(data?.code));
+    this.#socket.on("connect_error", ({ data }) => (data?.code ? this.#rejected(data) : this.#failed()));
+    // Whatever comes from the server is a sign of life, its pings too.
+    const manager = this.#socket.io;
+    manager.on("open", () => manager.engine.on("packet", () => this.#liveness.heard()));
     window.addEventListener("online", () => this.#wake());
     document.addEventListener("visibilitychange", () => document.hidden || this.#wake());
   }
 
-  /** Reconnects now: the browser is online or the person is back, so there is no reason to wait for the timer. */
+  /** The browser is online or the person is back: reconnects now, or checks whether the connection has survived. */
   #wake() {
-    if (this.#enabled && !this.connected) this.renew();
+    if (this.connected) this.#liveness.check();
+    else if (this.#enabled) this.renew();
   }
 
-  #rejected(code) {
-    this.#handlers.state(code ? "rejected" : "reconnecting", code);
+  #rejected({ code, message }) {
+    this.#handlers.state("rejected", code, message);
     // Only the person can choose another name.
     if (code !== "invalid_name") this.#backOff();
+  }
+
+  /** No connection was opened. The page goes on trying, because whoever runs the server can allow it. */
+  async #failed() {
+    if (!this.#isRejected) this.#handlers.state("reconnecting");
+    this.#backOff();
+    const attempt = this.#attempts;
+    const code = await rejectionCode(this.#socket.io.opts.path);
+    // The next attempt finds out for itself.
+    if (attempt !== this.#attempts) return;
+    this.#isRejected = code !== undefined;
+    this.#handlers.state(code ? "rejected" : "reconnecting", code);
   }
 
   #backOff() {

@@ -1,5 +1,8 @@
 // The page's texts: Portuguese, or English when the browser's language is English.
 
+import { language } from "./browser.js";
+import { inPortuguese } from "./reasons.js";
+
 const pt = {
   connecting: "Conectando…",
   connected: "Conectado",
@@ -20,6 +23,7 @@ const pt = {
   retry: "Tentar de novo",
   discard: "Descartar",
   you: "você",
+  peopleTitle: "Pessoas",
   people: (n) => (n === 1 ? "1 pessoa aqui" : `${n} pessoas aqui`),
   rest: (n) => (n === 1 ? "e mais 1" : `e mais ${n}`),
   typingOne: (a) => `${a} está digitando…`,
@@ -33,6 +37,7 @@ const pt = {
   empty: "Ninguém disse nada ainda. Diga oi!",
   restarted: "A conversa recomeçou: o histórico de antes não existe mais.",
   gap: "Algumas mensagens deste período já foram apagadas pela retenção da sala.",
+  unreadable: "Esta mensagem não pode ser mostrada.",
   reloaded: "Você ficou fora por muito tempo; a conversa foi recarregada.",
   twin: (name) => `Você também está aqui em outra janela, como ${name}.`,
   dismiss: "Fechar",
@@ -63,6 +68,8 @@ const pt = {
     unavailable: "a sala está fora do ar",
     not_accepted: "o broker da sala não aceita esta mensagem",
     unknown: "o servidor recusou o pedido",
+    origin_rejected: () => `o servidor não aceita conexões da origem ${location.origin}. Quem administra a sala precisa permitir essa origem.`,
+    host_rejected: () => `o servidor não atende pelo endereço ${location.host}. Quem administra a sala precisa permitir esse endereço.`,
   },
 };
 
@@ -86,6 +93,7 @@ const en = {
   retry: "Try again",
   discard: "Discard",
   you: "you",
+  peopleTitle: "People",
   people: (n) => (n === 1 ? "1 person here" : `${n} people here`),
   rest: (n) => `and ${n} more`,
   typingOne: (a) => `${a} is typing…`,
@@ -99,6 +107,7 @@ const en = {
   empty: "Nobody has said anything yet. Say hi!",
   restarted: "The conversation has started anew: its earlier history is gone.",
   gap: "Some messages from this time were already removed by the room's retention.",
+  unreadable: "This message cannot be shown.",
   reloaded: "You were away for long; the conversation was loaded again.",
   twin: (name) => `You are also here in another window, as ${name}.`,
   dismiss: "Dismiss",
@@ -129,14 +138,17 @@ const en = {
     unavailable: "the room is out of service",
     not_accepted: "the broker of the room does not accept this message",
     unknown: "the server rejected the request",
+    origin_rejected: () => `the server accepts no connections from the origin ${location.origin}. The room's administrator must allow this origin.`,
+    host_rejected: () => `the server is not reached as ${location.host}. The room's administrator must allow this host.`,
   },
 };
 
-const english = /^en\b/i.test(navigator.language);
-const words = english ? en : pt;
+const browser = language();
+const isEnglish = /^en\b/i.test(browser);
+const words = isEnglish ? en : pt;
 
 /** The locale for Intl: the browser's variant of the page's language. */
-export const locale = english || /^pt\b/i.test(navigator.language) ? navigator.language : "pt-BR";
+export const locale = isEnglish || /^pt\b/i.test(browser) ? browser : "pt-BR";
 
 /** The text for `key`, with its values filled in. */
 export function t(key, ...values) {
@@ -146,7 +158,13 @@ export function t(key, ...values) {
 
 /** The text for a rejection's code. */
 export function codeInWords(code) {
-  return words.code[code] ?? words.code.unknown;
+  const entry = words.code[code] ?? words.code.unknown;
+  return typeof entry === "function" ? entry() : entry;
+}
+
+/** The server's own sentence about a rejection, which is English, in the page's language. */
+export function reasonInWords(sentence = "") {
+  return isEnglish ? sentence : inPortuguese(sentence);
 }
 
 /** Sets the texts of elements that name them in `data-i18n` (text), `data-i18n-placeholder` or `data-i18n-label`. */

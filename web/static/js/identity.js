@@ -2,15 +2,17 @@
 //
 // The browser stores the identity. A window can have an identity of its own until it is closed.
 
-import { ofRoom } from "./place.js";
+import { Channel, Stored } from "./browser.js";
 import { randomId } from "./random.js";
-import { Stored } from "./store.js";
+
+/** Characters of the shortest token that the server accepts. */
+const LEAST_TOKEN = 16;
 
 const browser = new Stored("localStorage", "identity");
 const thisWindow = new Stored("sessionStorage", "identity");
 
 export class Identity {
-  #current = thisWindow.get() ?? browser.get() ?? { token: randomId() };
+  #current = stored(thisWindow) ?? stored(browser) ?? { token: randomId() };
 
   /** `undefined` until the person was asked for a name; `null` if the person gave none. */
   get name() {
@@ -23,26 +25,32 @@ export class Identity {
 
   /** Takes a name (or `null`); with `somebodyElse`, also a new token, for this window only. */
   become(name, somebodyElse) {
-    const own = somebodyElse || thisWindow.get() !== null;
+    const own = somebodyElse || stored(thisWindow) !== null;
     this.#current = { name, token: somebodyElse ? randomId() : this.token };
     (own ? thisWindow : browser).set(this.#current);
   }
 }
 
+/** A stored identity that the server can accept, or `null`. */
+function stored(place) {
+  const { name, token } = place.get() ?? {};
+  const hasName = name === undefined || name === null || typeof name === "string";
+  return typeof token === "string" && token.length >= LEAST_TOKEN && hasName ? { name, token } : null;
+}
+
 /** Other windows of this browser that are in the room with the same token. */
 export class Twins {
-  #channel = "BroadcastChannel" in window ? new BroadcastChannel(ofRoom("identity")) : null;
+  #channel;
   #identity;
 
   /** Calls `found` when there is such a window. */
   constructor(identity, found) {
     this.#identity = identity;
-    if (!this.#channel) return;
-    this.#channel.onmessage = ({ data: { token, question } }) => {
-      if (token !== identity.token) return;
-      if (question) this.#post(false);
+    this.#channel = new Channel("identity", (heard) => {
+      if (heard?.token !== identity.token) return;
+      if (heard.question) this.#post(false);
       else found();
-    };
+    });
   }
 
   /** Asks the other windows; only the newest window shows the notice. */
@@ -51,6 +59,6 @@ export class Twins {
   }
 
   #post(question) {
-    this.#channel?.postMessage({ token: this.#identity.token, question });
+    this.#channel.post({ token: this.#identity.token, question });
   }
 }

@@ -3,8 +3,11 @@
 // One message is sent at a time, so that retries keep the order. A retry has the same id, so the room shows the message once. The
 // outbox is kept in the window's storage and survives a reload.
 
+import { timeFrom } from "./message.js";
+
 /** Rejections after which the page sends the message again: it was not stored, or the server does not know whether it was. */
 const RETRY = new Set(["rate_limited", "draining", "unavailable", "timeout"]);
+const STATES = new Set(["pending", "sent", "failed"]);
 const FIRST_RETRY = 500;
 const LONGEST_RETRY = 10_000;
 /** Maximum of tries, about half a minute in total; then the person decides. After `rate_limited` the number of tries is not limited. */
@@ -23,7 +26,7 @@ export class Outbox {
 
   /** `send(id, text)` resolves to the acknowledgement and rejects if there was none; `changed()` is called after every change. */
   constructor({ store, send, changed }) {
-    this.entries = store.get() ?? [];
+    this.entries = entriesFrom(store.get());
     this.#store = store;
     this.#send = send;
     this.#changed = changed;
@@ -97,4 +100,11 @@ export class Outbox {
     this.#tries = 0;
     this.#update();
   }
+}
+
+/** The stored messages that can be sent. Anybody with the browser can have written them. */
+function entriesFrom(stored) {
+  const isWhole = (entry) => typeof entry?.id === "string" && typeof entry.text === "string" && STATES.has(entry.state);
+  const list = Array.isArray(stored) ? stored.filter(isWhole) : [];
+  return list.map((entry) => ({ ...entry, at: timeFrom(entry.at) ?? Date.now() }));
 }

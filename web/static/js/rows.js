@@ -14,12 +14,17 @@ export function rows({ timeline, outbox, me, marker, loading }) {
   const list = [{ kind: "edge", key: "edge", edge: edge(timeline, outbox, loading) }];
   const notices = [...timeline.notices];
   let previous = null;
+  let day = null;
   for (const message of [...shown(timeline, me), ...(timeline.detached ? [] : written(outbox, me))]) {
     const breaks = [];
     while (notices.length && message.offset >= notices[0].before) breaks.push(notice(notices.shift()));
     if (message.offset === marker && marker !== null) breaks.push({ kind: "marker", key: "marker" });
-    if (!previous || dayOf(previous.at) !== dayOf(message.at)) breaks.push({ kind: "day", key: `day ${message.key}`, at: message.at });
-    const first = breaks.length > 0 || previous.sender !== message.sender || previous.user !== message.user || message.at - previous.at > GROUP_WITHIN;
+    // A message without a time belongs to the day of the one before it.
+    if (message.at !== null && dayOf(message.at) !== day) {
+      day = dayOf(message.at);
+      breaks.push({ kind: "day", key: `day ${message.key}`, at: message.at });
+    }
+    const first = breaks.length > 0 || previous?.sender !== message.sender || previous.user !== message.user || message.at - previous.at > GROUP_WITHIN;
     list.push(...breaks, { kind: "message", message, key: message.key, first });
     previous = message;
   }

@@ -2,7 +2,7 @@
 
 const LINK = /\bhttps?:\/\/[^\s<>"'`\u00ab\u00bb\u201c\u201d\u2018\u2019]+/giu;
 /** Characters that end a sentence, not an address. */
-const TRAILING = /[.,;:!?…*_~]+$/u;
+const TRAILING = ".,;:!?…*_~";
 const BRACKETS = { ")": "(", "]": "[", "}": "{" };
 
 /** Splits text into `{ text }` and `{ text, href }`; joined, the texts are the original. Only http and https become links. */
@@ -11,7 +11,7 @@ export function segments(text) {
   let end = 0;
   for (const { 0: found, index } of text.matchAll(LINK)) {
     const shown = address(found);
-    const href = URL.canParse(shown) ? new URL(shown).href : null;
+    const href = hrefOf(shown);
     if (!href) continue;
     if (index > end) parts.push({ text: text.slice(end, index) });
     parts.push({ text: shown, href });
@@ -21,15 +21,26 @@ export function segments(text) {
   return parts;
 }
 
-/** The address without the punctuation around it, but with its own brackets, as in .../Papo_(chat) */
+function hrefOf(shown) {
+  try {
+    return new URL(shown).href;
+  } catch {
+    return null;
+  }
+}
+
+/**
+ * The address without the punctuation around it, but with its own brackets, as in .../Papo_(chat). It takes time in proportion to its
+ * length: a message can be one address with thousands of brackets.
+ */
 function address(found) {
-  for (let shown = found; ; ) {
-    const bare = shown.replace(TRAILING, "");
-    const open = BRACKETS[bare.at(-1)];
-    const unbalanced = open && bare.split(bare.at(-1)).length > bare.split(open).length;
-    const next = unbalanced ? bare.slice(0, -1) : bare;
-    if (next === shown) return shown;
-    shown = next;
+  const count = (character) => found.split(character).length;
+  const unbalanced = {};
+  for (const [close, open] of Object.entries(BRACKETS)) unbalanced[close] = count(close) - count(open);
+  for (let end = found.length; ; end -= 1) {
+    const last = found[end - 1];
+    if (unbalanced[last] > 0) unbalanced[last] -= 1;
+    else if (!TRAILING.includes(last)) return found.slice(0, end);
   }
 }
 
@@ -56,5 +67,10 @@ export function splitMark(user) {
 
 /** The length as the server counts it, in Unicode characters. */
 export function length(text) {
-  return [...text].length;
+  let count = text.length;
+  for (let at = 1; at < text.length; at += 1) {
+    const isPair = (text.charCodeAt(at) & 0xfc00) === 0xdc00 && (text.charCodeAt(at - 1) & 0xfc00) === 0xd800;
+    if (isPair) count -= 1;
+  }
+  return count;
 }

@@ -13,7 +13,9 @@ export class Typing {
     this.#changed = changed;
   }
 
-  heard({ user, sender }) {
+  heard(signal) {
+    const { user, sender } = signal ?? {};
+    if (typeof user !== "string" || typeof sender !== "string") return;
     clearTimeout(this.#timers.get(sender));
     this.#timers.set(sender, setTimeout(() => this.stopped(sender), BELIEVED));
     this.#names.set(sender, user);

@@ -2,10 +2,12 @@
 
 import { t } from "../i18n.js";
 import { length } from "../text.js";
-import { byId } from "./dom.js";
+import { byId, isComposing, say } from "./dom.js";
 
 /** At this many characters left, the composer shows how many are left. */
 const WARN_AT = 200;
+/** With more characters or lines than these the field has its full height, whatever its width. */
+const FULL_AT = { characters: 2_000, lines: 10 };
 
 export class Composer {
   limit = Infinity;
@@ -22,7 +24,7 @@ export class Composer {
     });
     this.#input.addEventListener("keydown", (event) => {
       // While an input method composes, Enter chooses a word.
-      if (event.key !== "Enter" || event.shiftKey || event.isComposing) return;
+      if (event.key !== "Enter" || event.shiftKey || isComposing(event)) return;
       event.preventDefault();
       this.#send();
     });
@@ -46,12 +48,25 @@ export class Composer {
   }
 
   #resize() {
-    const left = this.limit - length(this.#input.value.trim());
-    this.#hint.textContent = left < 0 ? t("tooMany", -left) : left < WARN_AT ? t("left", left) : t("hint");
+    const text = this.#input.value;
+    const left = this.limit - length(text.trim());
+    say(this.#hint, left < 0 ? t("tooMany", -left) : left < WARN_AT ? t("left", left) : t("hint"));
     this.#hint.classList.toggle("warn", left < WARN_AT);
     this.#input.ariaInvalid = String(left < 0);
     byId("send-btn").disabled = left < 0;
-    this.#input.style.height = "auto";
-    this.#input.style.height = `${this.#input.scrollHeight}px`;
+    // Measuring lays out the whole text twice: with each key, and 10,000 pasted lines take half a second.
+    const isFull = text.length > FULL_AT.characters || hasMoreLines(text, FULL_AT.lines);
+    this.#input.classList.toggle("full", isFull);
+    this.#input.style.height = isFull ? "" : "auto";
+    if (!isFull) this.#input.style.height = `${this.#input.scrollHeight}px`;
   }
+}
+
+function hasMoreLines(text, most) {
+  let end = -1;
+  for (let line = 0; line < most; line += 1) {
+    end = text.indexOf("\n", end + 1);
+    if (end < 0) return false;
+  }
+  return true;
 }

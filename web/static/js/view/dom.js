@@ -25,6 +25,9 @@ export function nameNodes(user) {
 /** The page's element of this id. */
 export const byId = (id) => document.getElementById(id);
 
+/** Whether a key belongs to an input method. In Safari only the key code says so of the key that ends a composition. */
+export const isComposing = (event) => event.isComposing || event.keyCode === 229;
+
 /** Sets an element's text if it differs: setting the same text would cost a layout. */
 export function say(element, words) {
   if (element.textContent !== words) element.textContent = words;

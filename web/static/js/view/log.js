@@ -2,6 +2,7 @@
 //
 // The style sheet turns off the browser's scroll anchoring, because it does not work at the top, and not every browser has it.
 
+import { onResize } from "../browser.js";
 import { dayInWords } from "../dates.js";
 import { t } from "../i18n.js";
 import { make } from "./dom.js";
@@ -27,7 +28,7 @@ export class LogView {
     this.#list = list;
     this.#actions = actions;
     list.addEventListener("scroll", () => this.#scrolled(), { passive: true });
-    new ResizeObserver(() => this.#resized()).observe(list);
+    onResize(list, () => this.#resized());
   }
 
   /** Whether the end of the loaded messages is visible. */
@@ -85,11 +86,25 @@ export class LogView {
     const says = [first, edge, message?.state, message?.code, message?.at, connected || message?.state !== "pending", kind === "day" && dayInWords(row.at)].join();
     const known = this.#elements.get(key);
     if (known?.says === says) return known.element;
-    const element = known?.element ?? (kind === "message" ? messageElement(row) : make("div"));
-    if (kind === "message") updateMessage(element, row, connected, this.#actions);
-    else fill(element, row);
+    const element = this.#drawn(row, known?.element, connected);
     this.#elements.set(key, { element, says });
     return element;
+  }
+
+  /** Draws a row. A row that cannot be drawn says so, and the others are not affected. */
+  #drawn(row, known, connected) {
+    try {
+      const element = known ?? (row.kind === "message" ? messageElement(row) : make("div"));
+      if (row.kind === "message") updateMessage(element, row, connected, this.#actions);
+      else fill(element, row);
+      return element;
+    } catch (error) {
+      console.error(`cannot show ${row.key}`, error);
+      const element = known ?? make("div");
+      element.className = "notice";
+      element.replaceChildren(make("span", {}, t("unreadable")));
+      return element;
+    }
   }
 
   /** Ignores scroll events of a list that only became lower, as when a keyboard opens. */

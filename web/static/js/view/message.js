@@ -20,12 +20,15 @@ export function messageElement({ message }) {
 export function updateMessage(element, { message, first }, connected, actions) {
   element.className = ["message", message.own && "own", first && "first", message.state === "failed" && "failed"].filter(Boolean).join(" ");
   element.dataset.state = message.state ?? "received";
-  const time = make("time", { dateTime: new Date(message.at).toISOString(), title: fullDate(message.at) }, timeOfDay(message.at));
-  element.querySelector(".meta").replaceChildren(time, ...state(message, connected, actions));
+  element.querySelector(".meta").replaceChildren(...time(message.at), ...state(message, connected, actions));
 }
 
 function segment({ text, href }) {
   return href ? make("a", { href, target: "_blank", rel: "noopener noreferrer nofollow" }, text) : text;
+}
+
+function time(at) {
+  return at === null ? [] : [make("time", { dateTime: new Date(at).toISOString(), title: fullDate(at) }, timeOfDay(at))];
 }
 
 function state({ state, id, code }, connected, actions) {

@@ -1,6 +1,6 @@
 // The dialog that asks for a name: at the first visit, on request, and when the server rejects the name.
 
-import { codeInWords, t } from "../i18n.js";
+import { codeInWords, reasonInWords, t } from "../i18n.js";
 import { length } from "../text.js";
 import { byId } from "./dom.js";
 
@@ -18,8 +18,8 @@ export class NameDialog {
     this.#input.addEventListener("input", () => this.#complain(""));
   }
 
-  /** `name` is `undefined` at the first visit; `code` is why the server rejected the last one. */
-  ask({ name, limit, code, somebodyElse = false }) {
+  /** `name` is `undefined` at the first visit; `code` and `reason` are why the server rejected the last one. */
+  ask({ name, limit, code, reason, somebodyElse = false }) {
     const first = name === undefined;
     this.first = first;
     this.limit = limit;
@@ -28,7 +28,7 @@ export class NameDialog {
     byId("name-cancel").textContent = first ? t("noName") : t("cancel");
     byId("name-ok").textContent = first ? t("enter") : t("save");
     this.#input.value = somebodyElse ? "" : (name ?? "");
-    const words = code ? codeInWords(code) : "";
+    const words = code ? [codeInWords(code), reasonInWords(reason)].filter(Boolean).join(": ") : "";
     this.#complain(words && words[0].toLocaleUpperCase() + words.slice(1) + ".");
     if (!this.#dialog.open) this.#dialog.showModal();
     this.#input.focus();

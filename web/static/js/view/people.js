@@ -2,7 +2,7 @@
 
 import { locale, t } from "../i18n.js";
 import { initials } from "../text.js";
-import { byId, make, nameNodes, tint } from "./dom.js";
+import { byId, isComposing, make, nameNodes, tint } from "./dom.js";
 
 const collator = new Intl.Collator(locale);
 
@@ -14,7 +14,7 @@ export class PeopleView {
       button.ariaExpanded = String(open);
     };
     button.addEventListener("click", () => open(button.ariaExpanded !== "true"));
-    document.addEventListener("keydown", ({ key }) => key === "Escape" && open(false));
+    document.addEventListener("keydown", (event) => event.key === "Escape" && !isComposing(event) && open(false));
     document.addEventListener("click", ({ target }) => target.closest("#people, #people-btn") || open(false));
   }
 

@@ -1,8 +1,8 @@
 // The notice that this person is also in the room in another window. It offers a second identity, for a person who tries the chat in
 // two windows.
 
+import { Stored } from "../browser.js";
 import { t } from "../i18n.js";
-import { Stored } from "../store.js";
 import { byId } from "./dom.js";
 
 export class TwinNotice {

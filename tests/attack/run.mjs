@@ -15,6 +15,7 @@ const USAGE = `usage: make attack [ARGS="..."]
   --alone SECONDS     how long the honest members are measured alone (10; 4 with --quick)
   --beside SECONDS    how long an attack lasts (20; 6 with --quick)
   --records N         records in the long log of 42 and all (300000; 60000 with --quick)
+  --elsewhere         attack another server on this machine: what the honest members notice then is the machine's doing, not the attack's
   --server-flag FLAG  a flag for the server, such as --server-flag=--address-byte-burst=1073741824; may be repeated.
                       An attack whose limit is raised so must fail
   --out DIR           folder for the table (target/attack)
@@ -31,6 +32,7 @@ const options = {
   alone: { type: "string" },
   beside: { type: "string" },
   records: { type: "string" },
+  elsewhere: { type: "boolean", default: false },
   "server-flag": { type: "string", multiple: true, default: [] },
   out: { type: "string", default: "target/attack" },
   help: { type: "boolean", short: "h", default: false },
@@ -45,6 +47,7 @@ const settings = {
   alone: number("alone", values.quick ? 4 : 10),
   beside: number("beside", values.quick ? 6 : 20),
   records: number("records", values.quick ? 60_000 : 300_000),
+  elsewhere: values.elsewhere,
   flags: values["server-flag"],
 };
 await runTrials(chosen, await (values.cluster ? cluster() : loopback()), settings, line);

@@ -22,18 +22,21 @@ export async function trial(attack, settings, broker, room) {
   const faults = [];
   const expect = (holds, otherwise) => holds || faults.push(otherwise);
   const row = { number: attack.number, title: attack.title };
-  let place, honest;
+  let place, honest, elsewhere;
   let attackers = [];
   try {
     row.bound = typeof attack.bound === "function" ? attack.bound() : attack.bound;
-    place = await Place.start(broker, { ...room, descriptors: attack.descriptors, flags: [...(attack.flags ?? []), ...settings.flags] });
+    const server = { descriptors: attack.descriptors, flags: [...(attack.flags ?? []), ...settings.flags] };
+    place = await Place.start(broker, { ...room, ...server });
+    if (settings.elsewhere) elsewhere = await Place.start(broker, { ...room, ...server });
     honest = await Honest.join(place);
     const first = usage(place);
     row.alone = await honest.measure(settings.alone);
     const before = usage(place);
     place.forgetPeak();
-    const context = { place, honest, settings, epoch: honest.epoch, port: place.port, adminPort: place.adminPort };
-    attackers = (attack.attackers?.(context) ?? []).map((options) => new Attackers({ port: place.port, adminPort: place.adminPort, ...options }));
+    const { port, adminPort } = elsewhere ?? place;
+    const context = { place, honest, settings, epoch: honest.epoch, port, adminPort };
+    attackers = (attack.attackers?.(context) ?? []).map((options) => new Attackers({ port, adminPort, ...options }));
     const [counted, beside] = await Promise.all([attack.run?.(context), honest.measure(attack.seconds?.(settings) ?? settings.beside)]);
     row.beside = beside;
     row.counts = [...(counted ? [counted] : []), ...(await Promise.all(attackers.map((attacker) => attacker.stop())))];
@@ -41,7 +44,7 @@ export async function trial(attack, settings, broker, room) {
     const processor = { alone: share(first, before), beside: share(before, after) };
     row.server = { resident: before.resident, peak: place.peak(), processor };
     row.rejections = await place.rejections();
-    row.measured = await attack.judge({ ...context, row, expect });
+    row.measured = elsewhere ? "attacks another server" : await attack.judge({ ...context, row, expect });
     notice(row, attack, expect);
     await until("a new member enters after the attack", async () => (await honest.measure(0)).enter < Infinity, ENTERS_AFTER);
     await honest.traffic.stop();
@@ -54,7 +57,7 @@ export async function trial(attack, settings, broker, room) {
   } finally {
     await Promise.all(attackers.map((attacker) => attacker.kill()));
     honest?.leave();
-    await place?.stop();
+    await Promise.all([place?.stop(), elsewhere?.stop()]);
   }
   return { ...row, faults, ok: faults.length === 0, seconds: Math.round((Date.now() - begun) / 1000) };
 }

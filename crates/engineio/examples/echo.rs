@@ -140,17 +140,14 @@ impl Server {
         self.polling.lock().insert(sid.clone(), session.clone());
         let sessions = self.polling.clone();
         tokio::spawn(async move {
-            match session.run().await {
-                Ok(mut incoming) => {
-                    sessions.lock().remove(&sid);
-                    let code = echo(&mut incoming, |message| send_polling(&session, &message));
-                    let code = code.await;
-                    incoming.close(code).await;
-                }
-                Err(_) => {
-                    session.finish().await;
-                    sessions.lock().remove(&sid);
-                }
+            if let Ok(mut incoming) = session.run().await {
+                sessions.lock().remove(&sid);
+                let code = echo(&mut incoming, |message| send_polling(&session, &message));
+                let code = code.await;
+                incoming.close(code).await;
+            } else {
+                session.finish().await;
+                sessions.lock().remove(&sid);
             }
         });
         open.into_response()

@@ -76,7 +76,6 @@ struct State {
     /// The WebSocket that the client has upgraded to, until [`Polling::run`] returns it.
     incoming: Option<Incoming>,
     end: Option<End>,
-    is_finished: bool,
 }
 
 #[derive(Debug)]
@@ -96,6 +95,8 @@ struct End {
     code: CloseCode,
     /// The last packet to the client.
     packet: &'static str,
+    /// The client has got it, or will not ask for it.
+    is_over: bool,
 }
 
 /// Why a GET gets no packets.
@@ -207,8 +208,9 @@ impl Polling {
             return;
         }
         self.end(&mut state, code, packet);
-        if !state.is_polled {
-            state.is_finished = true;
+        let is_polled = state.is_polled;
+        if let Some(end) = state.end.as_mut().filter(|_| !is_polled) {
+            end.is_over = true;
             self.finished.notify_one();
         }
     }
@@ -217,7 +219,11 @@ impl Polling {
         if let Some(socket) = self.websocket.get() {
             socket.close(code);
         } else if state.end.is_none() {
-            state.end = Some(End { code, packet });
+            state.end = Some(End {
+                code,
+                packet,
+                is_over: false,
+            });
             self.changed.notify_one();
             self.left.notify_one();
         }
@@ -283,7 +289,7 @@ impl Polling {
 
     fn begin_poll(&self) -> Result<Turn<'_>, PollError> {
         let mut state = self.state.lock();
-        if self.websocket.get().is_some() || state.is_finished {
+        if self.websocket.get().is_some() || state.end.is_some_and(|end| end.is_over) {
             return Err(PollError::Gone);
         }
         if mem::replace(&mut state.is_polled, true) {
@@ -313,9 +319,9 @@ impl Polling {
         if mem::take(is_pinged) {
             payload::add(&mut body.text, PING);
         }
-        if let Some(End { packet, .. }) = *end {
-            payload::add(&mut body.text, packet);
-            state.is_finished = true;
+        if let Some(end) = end {
+            payload::add(&mut body.text, end.packet);
+            end.is_over = true;
             self.finished.notify_one();
         }
         // A GET that waits while the client upgrades.

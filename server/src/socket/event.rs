@@ -51,7 +51,9 @@ pub(super) fn handle<B: Broker>(
         }
         other => Err(Rejection::new(
             Code::UnknownEvent,
-            format!("unknown event {other:?}; this server handles message, history, typing and check"),
+            format!(
+                "unknown event {other:?}; this server handles message, history, typing and check"
+            ),
         )),
     };
     if let Err(rejection) = handled {

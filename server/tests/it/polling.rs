@@ -189,7 +189,7 @@ async fn client_that_polls_joins_through_a_balancer_and_upgrades() {
     let mut ana = Client::join(balancer(&pair.servers).await).await;
     ana.post(r#"421["message","while it polls"]"#).await;
     ana.sees("while it polls").await;
-    ana.sees(r#"431[{"#).await;
+    ana.sees("431[{").await;
     assert!(metric(other, &forwarded("answered")).await > 0);
     let mut wire = ana.upgrade(other).await;
     let sent = wire.ask(2, &json!(["message", "after the upgrade"])).await;

@@ -41,7 +41,10 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
 };
-use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{AbortOnDropHandle, TaskTracker},
+};
 use tracing::debug;
 
 use super::{polling::BadRequest, sid::Sids};
@@ -89,6 +92,7 @@ pub(super) struct Forwarder {
     /// Cancelled when this server drains, which takes at most so long.
     draining: CancellationToken,
     drain_period: Duration,
+    websockets: TaskTracker,
     metrics: Arc<Metrics>,
 }
 
@@ -129,6 +133,7 @@ impl Forwarder {
             servers: Mutex::default(),
             draining: CancellationToken::new(),
             drain_period,
+            websockets: TaskTracker::new(),
             metrics,
         }
     }
@@ -152,9 +157,11 @@ impl Forwarder {
             .is_some_and(|seen| seen.elapsed() < KNOWN_FOR)
     }
 
-    /// Closes the WebSockets that are forwarded, one after the other.
-    pub(super) fn drain(&self) {
+    /// Closes the WebSockets that are forwarded, one after the other, and waits for the last one.
+    pub(super) async fn drain(&self) {
         self.draining.cancel();
+        self.websockets.close();
+        self.websockets.wait().await;
     }
 
     /// Asks another server, and returns its answer.
@@ -234,7 +241,7 @@ impl Forwarder {
     fn splice<H: Send + 'static>(&self, ours: OnUpgrade, theirs: OnUpgrade, held: H) {
         let (draining, period) = (self.draining.clone(), self.drain_period);
         let open = self.metrics.forwarded_websockets.clone();
-        tokio::spawn(async move {
+        self.websockets.spawn(async move {
             let (Ok(ours), Ok(theirs)) = tokio::join!(ours, theirs) else {
                 return;
             };

@@ -138,8 +138,10 @@ impl<B: Broker> SocketServer<B> {
     /// sent are stored.
     pub(crate) async fn drain(&self, period: Duration) {
         self.draining.store(true, Ordering::SeqCst);
-        self.forwarder.drain();
-        self.room.drain(packet::draining(period), period).await;
+        tokio::join!(
+            self.forwarder.drain(),
+            self.room.drain(packet::draining(period), period),
+        );
         self.tasks.close();
         self.tasks.wait().await;
     }

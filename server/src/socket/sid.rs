@@ -192,6 +192,21 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn key_has_at_least_32_bytes_without_white_space() {
+        let file = std::env::temp_dir().join(format!("papo-key-{:016x}", rand::random::<u64>()));
+        for (length, expected) in [(0, Some(0)), (31, Some(31)), (32, None), (1_000, None)] {
+            fs::write(&file, format!(" {}\n", "k".repeat(length))).expect("written");
+            let short = match Sids::shared(&file, None) {
+                Err(KeyError::Short(length)) => Some(length),
+                read => read.map(|_| None).expect("read"),
+            };
+            assert_eq!(short, expected);
+        }
+        fs::remove_file(&file).expect("removed");
+        assert!(matches!(Sids::shared(&file, None), Err(KeyError::Read(_))));
+    }
+
     fn sids(secret: u8, own: Option<&str>) -> Sids {
         Sids {
             key: key(&[secret; SHORTEST_KEY]),

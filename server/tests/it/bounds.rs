@@ -472,7 +472,50 @@ async fn memory_for_clients_of_one_address_is_bounded() {
             .expect("in time");
         halves.push(wire);
     }
-    let kept = until("frames are kept", async || {
+    others_are_served_within(8_000_000, &server).await;
+    let (_, metrics) = server.get("/metrics").await.expect("an answer");
+    assert!(
+        metrics.contains("papo_rejections_total{reason=\"unavailable\"}"),
+        "{metrics}"
+    );
+    drop(halves);
+    nothing_is_kept(&server).await;
+}
+
+#[tokio::test]
+async fn memory_for_bodies_of_one_address_is_bounded() {
+    let server = server(&[
+        "--max-connections=100",
+        "--address-connections=50",
+        "--max-frame-size=1000000",
+    ])
+    .await;
+    let mut halves = Vec::new();
+    for _ in 0..40 {
+        let open = poll(&server, "203.0.113.1", "", None).await;
+        let open: serde_json::Value = serde_json::from_str(&open[1..]).expect("an open packet");
+        let sid = open["sid"].as_str().expect("text");
+        let mut stream = TcpStream::connect(server.address).await.expect("connected");
+        let request = format!(
+            "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: {}\r\nX-Forwarded-For: 203.0.113.1\r\n\
+             Content-Length: 900000\r\n\r\n{}",
+            server.address,
+            "4".repeat(800_000)
+        );
+        // The server does not read the rest of what is beyond the bound.
+        let _ = timeout(LIMIT, stream.write_all(request.as_bytes()))
+            .await
+            .expect("in time");
+        halves.push(stream);
+    }
+    others_are_served_within(8_000_000, &server).await;
+    drop(halves);
+    nothing_is_kept(&server).await;
+}
+
+/// The server keeps at most so many bytes for its clients, and a member of another address notices nothing.
+async fn others_are_served_within(bytes: u64, server: &Server) {
+    let kept = until("something is kept", async || {
         let (_, metrics) = server.get("/metrics").await?;
         let line = metrics
             .lines()
@@ -484,16 +527,13 @@ async fn memory_for_clients_of_one_address_is_bounded() {
             .filter(|bytes| *bytes > 1_000_000)
     })
     .await;
-    assert!(kept <= 8_000_000, "{kept} bytes");
-    let mut ana = join(&server, "203.0.113.2", "ana, at another address").await;
+    assert!(kept <= bytes, "{kept} bytes");
+    let mut ana = join(server, "203.0.113.2", "ana, at another address").await;
     let answer = ana.ask(1, &json!(["message", "x".repeat(4_000)])).await;
     assert_eq!(answer["ok"], json!(true));
-    let (_, metrics) = server.get("/metrics").await.expect("an answer");
-    assert!(
-        metrics.contains("papo_rejections_total{reason=\"unavailable\"}"),
-        "{metrics}"
-    );
-    drop(halves);
+}
+
+async fn nothing_is_kept(server: &Server) {
     until("nothing is kept", async || {
         let (_, metrics) = server.get("/metrics").await?;
         metrics.contains("papo_client_memory_bytes 0").then_some(())

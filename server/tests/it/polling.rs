@@ -5,16 +5,18 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
+use futures::SinkExt;
 use serde_json::{Value, json};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
+    task::JoinSet,
 };
-use tokio_tungstenite::connect_async;
+use tokio_tungstenite::{connect_async, tungstenite::Message};
 
 use crate::{
     fixture::{Server, in_time, until},
@@ -278,14 +280,53 @@ async fn session_of_a_server_that_has_gone_is_unknown() {
 }
 
 #[tokio::test]
-async fn draining_server_closes_the_websockets_that_it_forwards() {
-    let pair = Pair::start(&["--drain-period=1"]).await;
+async fn draining_server_closes_the_websockets_that_it_forwards_one_after_the_other() {
+    let pair = Pair::start(&["--drain-period=5"]).await;
     let [own, other] = &pair.servers;
-    let mut wire = Client::join(own.address).await.upgrade(other).await;
-    let sent = wire.ask(1, &json!(["message", "oi"])).await;
-    assert_eq!(sent["ok"], json!(true));
+    let one_has_ended = Arc::new(AtomicBool::new(false));
+    let mut members = JoinSet::new();
+    for _ in 0..8 {
+        let mut wire = Client::join(own.address).await.upgrade(other).await;
+        let sent = wire.ask(1, &json!(["message", "oi"])).await;
+        assert_eq!(sent["ok"], json!(true));
+        let one_has_ended = one_has_ended.clone();
+        members.spawn(async move {
+            // Answers that came after another member had lost its connection.
+            let mut after = 0;
+            let mut number = 1;
+            loop {
+                number += 1;
+                let event = Message::text(format!("42{number}[\"message\",\"oi\"]"));
+                if wire.0.send(event).await.is_err() {
+                    return after;
+                }
+                let answer = format!("43{number}[");
+                loop {
+                    let Some(packet) = wire.receive().await else {
+                        one_has_ended.store(true, Ordering::SeqCst);
+                        return after;
+                    };
+                    if packet.starts_with(&answer) {
+                        break;
+                    }
+                }
+                after += u32::from(one_has_ended.load(Ordering::SeqCst));
+            }
+        });
+    }
     other.terminate();
-    while wire.receive().await.is_some() {}
+    let answered = members.join_all().await;
+    assert!(answered.iter().any(|after| *after > 0), "{answered:?}");
+}
+
+#[tokio::test]
+async fn polling_client_that_does_not_join_is_closed() {
+    let server = Server::start(&[], &[]).await;
+    let client = Client::open(server.address).await;
+    let (status, body) = client.get().await;
+    assert_eq!((status, body.as_str()), (200, "1"));
+    let bound = "papo_bounds_exceeded_total{bound=\"connect_time\"}";
+    assert_eq!(metric(&server, bound).await, 1);
 }
 
 #[tokio::test]

@@ -15,6 +15,11 @@ import { launchBrowser } from "./windows.mjs";
 
 const NAME = "entrega";
 const MEMBERS = 9;
+/** The transports that the client has if none are given, which the ingress may bring to a different server with each request. */
+const DEFAULT = { transports: ["polling", "websocket"] };
+
+/** The options of the member with this number: every second one begins with long-polling. */
+const optionsOf = (number) => (number % 2 === 0 ? DEFAULT : {});
 
 describe("a room on three servers", () => {
   let members = [];
@@ -25,13 +30,19 @@ describe("a room on three servers", () => {
     await podsReady(NAME, 3);
     // The ingress chooses the server of a connection, so members join until every server has one.
     await until("members are on all three servers", async () => {
-      if (members.length < 4 * MEMBERS) members.push(await join(NAME, `membro ${members.length + 1}`));
+      if (members.length < 4 * MEMBERS) members.push(await join(NAME, `membro ${members.length + 1}`, optionsOf(members.length)));
       return members.length >= MEMBERS && (await busyServers()) === 3;
     });
   });
   after(async () => {
     for (const member of members) member.leave();
     await remove(NAME);
+  });
+
+  test("clients that begin with long-polling upgrade and stay", async () => {
+    const begunWithPolling = members.filter((_, number) => optionsOf(number) === DEFAULT);
+    await until("they have upgraded", () => begunWithPolling.every(({ socket }) => socket.io.engine.transport.name === "websocket"));
+    assert.deepEqual(begunWithPolling.flatMap(({ closes }) => closes), []);
   });
 
   test("members on different servers see the same messages in order", async () => {

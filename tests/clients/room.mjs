@@ -18,10 +18,12 @@ const fast = (flags) => (flags.includes("--message-burst") ? flags : ["--message
 
 async function startAlone(t, ...flags) {
   const server = await PapoServer.start(t, ...fast(flags));
-  return { servers: [server], here: server.url, there: server.url, balanced: server.url };
+  const balancer = await Proxy.to(server.port, { test: t });
+  return { servers: [server], here: server.url, there: server.url, balanced: server.url, balancer };
 }
 
-async function startTwo(t, ...flags) {
+/** Two servers that share a RabbitMQ. */
+export async function startTwo(t, ...flags) {
   const room = `default/clients-${randomBytes(6).toString("hex")}`;
   return startShared(t, "--broker", process.env.PAPO_TEST_AMQP, "--declare", "--room", room, ...fast(flags));
 }
@@ -38,7 +40,7 @@ export async function startShared(t, ...flags) {
   const servers = [await start(), await start()];
   let next = 0;
   const balancer = await Proxy.to(() => ({ port: servers[next++ % servers.length].port }), { test: t });
-  return { servers, here: servers[0].url, there: servers[1].url, balanced: balancer.url };
+  return { servers, here: servers[0].url, there: servers[1].url, balanced: balancer.url, balancer };
 }
 
 /** Joins for the test `t`. */

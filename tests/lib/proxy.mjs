@@ -3,6 +3,9 @@
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
 
+/** The beginning of a server's answer to the handshake of a WebSocket. */
+const UPGRADED = Buffer.from("HTTP/1.1 101 ");
+
 export class Proxy {
   #links = new Set();
   #server;
@@ -42,13 +45,13 @@ export class Proxy {
       from.setNoDelay(true);
       from.on("error", () => into.destroy());
       from.on("close", () => (this.#links.delete(link), into.destroy()));
-      this.#pipe(from, into, way);
+      this.#pipe(from, into, way, link);
     }
     client.resume();
     if (this.#isHeld) server.pause();
   }
 
-  #pipe(from, into, way) {
+  #pipe(from, into, way, link) {
     // Delayed pieces, each with the time at which it arrives. No piece arrives before an earlier one.
     const delayed = [];
     const arrive = () => {
@@ -56,6 +59,7 @@ export class Proxy {
       if (delayed.length) setTimeout(arrive, delayed[0].at - Date.now());
     };
     from.on("data", (bytes) => {
+      if (way === "down" && bytes.subarray(0, UPGRADED.length).equals(UPGRADED)) link.isUpgraded = true;
       if (this.#silence[way]) return;
       const delay = this.#delay();
       if (delay === 0 && delayed.length === 0) return void write(from, into, bytes);
@@ -123,6 +127,11 @@ export class Proxy {
 
   get connections() {
     return this.#links.size;
+  }
+
+  /** Connections that are WebSockets. */
+  get upgraded() {
+    return [...this.#links].filter(({ isUpgraded }) => isUpgraded).length;
   }
 
   close() {

@@ -72,7 +72,7 @@ export class PapoServer {
     const isNew = this.port === undefined;
     const end = performance.now() + PORT_WITHIN_MS;
     for (;;) {
-      if (isNew) [this.port, this.adminPort] = [port(), port()];
+      if (isNew) [this.port, this.adminPort] = [unusedPort(), unusedPort()];
       this.#spawn(flags);
       const state = await until(`${this.name} is ready`, async () => (this.#hasClosed ? "ended" : (await this.isReady()) && "ready"));
       if (state === "ready") return;
@@ -158,7 +158,7 @@ export class PapoServer {
 
 const taken = new Set();
 /** A port that no other server of this process has. */
-function port() {
+export function unusedPort() {
   let port;
   do port = PORTS.first + Math.floor(Math.random() * PORTS.count);
   while (taken.has(port));

@@ -13,15 +13,34 @@ set_up() {
     has make && has cc || packages+=(build-essential)
     has valgrind || packages+=(valgrind)
     has cmake || packages+=(cmake)
+    has javac || packages+=(default-jdk-headless)
+    has mvn || packages+=(maven)
+    has pkg-config || packages+=(pkg-config)
+    pkg-config --exists openssl 2> /dev/null || packages+=(libssl-dev)
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
     if [ ${#packages[@]} != 0 ]; then
         echo "installing ${packages[*]}"
         as_root apt-get update -qq && as_root apt-get install -yqq --no-install-recommends "${packages[@]}" || return
     fi
+    unpack_proxies || return
     # Older Debians have an older Node than the suites need; npm has newer ones.
     node_is_new_enough || npm install --silent --no-audit --no-fund --prefix "$PAPO_TOOLS/node" node@20
 }
 node_is_new_enough() { node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'; }
+
+# nginx and HAProxy are unpacked and not installed, because their packages start services.
+unpack_proxies() {
+    local to=$PAPO_TOOLS/proxies program
+    has nginx && has haproxy && return
+    mkdir -p "$to/packages/partial" "$PAPO_TOOLS/bin"
+    as_root apt-get update -qq && as_root apt-get install -yqq --no-install-recommends --download-only \
+        -o Dir::Cache::archives="$to/packages" nginx haproxy || return
+    for program in "$to"/packages/*.deb; do dpkg-deb -x "$program" "$to" || return; done
+    for program in nginx haproxy; do
+        printf '#!/bin/sh\nLD_LIBRARY_PATH=%s exec %s "$@"\n' "$to/usr/lib/$(gcc -print-multiarch)" "$to/usr/sbin/$program" > "$PAPO_TOOLS/bin/$program"
+        chmod +x "$PAPO_TOOLS/bin/$program"
+    done
+}
 
 # Starts RabbitMQ and prints the variables with its addresses.
 start_rabbitmq() { tests/rabbitmq/rabbitmq start; }

@@ -35,6 +35,8 @@ use crate::{
 
 /// Packets that may wait for a client.
 const MOST_WAITING: usize = 64;
+/// Packets in one answer. python-engineio rejects an answer with more, and loses its session.
+const MOST_ANSWERED: usize = 16;
 /// What a waiting packet costs beside its bytes.
 const PACKET: usize = 128;
 /// How long a client may take to upgrade on a WebSocket that it has opened. Engine.IO's own.
@@ -275,7 +277,7 @@ impl Polling {
         let _ = timeout(LINGER, self.finished.notified()).await;
     }
 
-    /// The answer to a GET: the packets that wait, as soon as there is one. To drop the future ends the session.
+    /// The answer to a GET: the packets that wait (at most [`MOST_ANSWERED`]), as soon as there is one. To drop the future ends the session.
     pub async fn poll(&self) -> Result<Bytes, PollError> {
         let mut turn = self.begin_poll()?;
         loop {
@@ -302,7 +304,7 @@ impl Polling {
         })
     }
 
-    /// What there is to answer to a GET.
+    /// What there is to answer to a GET, as far as it may be in one answer.
     fn take(&self) -> Option<Bytes> {
         let mut state = self.state.lock();
         let State {
@@ -312,14 +314,17 @@ impl Polling {
             ..
         } = &mut *state;
         let mut body = Body::default();
-        for Waiting { packet, kept } in mem::take(waiting) {
+        let others = usize::from(*is_pinged) + usize::from(end.is_some());
+        let taken = waiting.len().min(MOST_ANSWERED - others);
+        for Waiting { packet, kept } in waiting.drain(..taken) {
             packet.add_to(&mut body.text);
             body.kept.push(kept);
         }
+        let is_all = waiting.is_empty();
         if mem::take(is_pinged) {
             payload::add(&mut body.text, PING);
         }
-        if let Some(end) = end {
+        if is_all && let Some(end) = end {
             payload::add(&mut body.text, end.packet);
             end.is_over = true;
             self.finished.notify_one();

@@ -59,9 +59,12 @@ async fn waiting_packets_are_bounded_until_they_are_sent() {
     }
     assert_eq!(session.push(&frame), Push::Full);
     let kept = budget.kept();
-    let body = session.poll().await.expect("an answer");
-    assert_eq!(budget.kept(), kept, "the answer is not sent yet");
-    drop(body);
+    let mut bodies = Vec::new();
+    for _ in 0..MOST_WAITING / MOST_ANSWERED {
+        bodies.push(session.poll().await.expect("an answer"));
+    }
+    assert_eq!(budget.kept(), kept, "the answers are not sent yet");
+    drop(bodies);
     assert_eq!(budget.kept(), 0);
     let large = Frame::new(&"x".repeat(BUDGET / 2));
     assert_eq!(session.push(&large), Push::Taken);
@@ -78,6 +81,30 @@ async fn waiting_packets_are_bounded_until_they_are_sent() {
     assert_eq!(
         session.poll().await.map(|body| body.len()),
         Ok(2 * BUDGET + 1)
+    );
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_have_at_most_sixteen_packets() {
+    let (session, _) = session();
+    for n in 0..MOST_WAITING {
+        session.push(&Frame::new(&n.to_string()));
+    }
+    session.state.lock().is_pinged = true;
+    session.close(CloseCode::GoingAway);
+    let mut packets: Vec<String> = Vec::new();
+    while let Ok(body) = session.poll().await {
+        let answered = text(&body).split('\u{1e}').map(str::to_owned);
+        let answered: Vec<_> = answered.collect();
+        assert!(answered.len() <= 16, "{}", answered.len());
+        packets.extend(answered);
+    }
+    assert_eq!(packets.iter().filter(|packet| *packet == PING).count(), 1);
+    packets.retain(|packet| packet != PING);
+    let messages = (0..MOST_WAITING).map(|n| format!("4{n}"));
+    assert_eq!(
+        packets,
+        messages.chain([CLOSE.to_owned()]).collect::<Vec<_>>()
     );
 }
 

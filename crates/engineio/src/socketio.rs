@@ -1,4 +1,4 @@
-//! How Socket.IO spells the packets that a server sends (protocol 5, namespace `/`).
+//! How Socket.IO spells the packets that a server sends (protocol 5). Packets are of the namespace `/` if they name no other.
 //!
 //! Every function gives a [`Frame`]: the packet is encoded once, however many clients get it.
 
@@ -15,6 +15,11 @@ pub fn connect(sid: &str) -> Frame {
 /// `CONNECT_ERROR`: the server has rejected the client. `error` is an object with a `message` and, if it has one, `data`.
 pub fn connect_error(error: &impl Serialize) -> Frame {
     packet("4", error)
+}
+
+/// `CONNECT_ERROR` for a namespace other than `/`, which begins with a slash and has no comma.
+pub fn connect_error_in(namespace: &str, error: &impl Serialize) -> Frame {
+    packet(&format!("4{namespace},"), error)
 }
 
 /// EVENT: `arguments` is a tuple of the event's name and what follows it.
@@ -47,6 +52,10 @@ mod tests {
         for (frame, expected) in [
             (connect("abc"), r#"0{"sid":"abc"}"#),
             (connect_error(&error), r#"4{"message":"full"}"#),
+            (
+                connect_error_in("/other", &error),
+                r#"4/other,{"message":"full"}"#,
+            ),
             (
                 event(&("message", "olá", json!({ "offset": 7 }))),
                 r#"2["message","olá",{"offset":7}]"#,

@@ -250,8 +250,8 @@ impl<B: Broker> SocketServer<B> {
         match packet {
             Ok(None) => {}
             Ok(Some(Incoming::Connect { auth })) => self.connect(auth, connection),
-            Ok(Some(Incoming::OtherNamespace)) => {
-                push::push_or_close(connection, &packet::invalid_namespace());
+            Ok(Some(Incoming::OtherNamespace(namespace))) => {
+                push::push_or_close(connection, &packet::invalid_namespace(&namespace));
             }
             Ok(Some(Incoming::Event { arguments, ack })) => {
                 self.event(Ok(&arguments), ack, connection);

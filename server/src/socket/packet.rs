@@ -41,8 +41,8 @@ pub(super) enum Incoming {
         /// `auth` as JSON.
         auth: Option<Str>,
     },
-    /// CONNECT to a namespace that does not exist.
-    OtherNamespace,
+    /// CONNECT to this namespace, which does not exist.
+    OtherNamespace(Str),
     /// EVENT: the event's name, then its arguments.
     Event {
         /// At least one, a string.
@@ -99,7 +99,7 @@ fn incoming(decoded: Result<Packet, ParseError>) -> Result<Option<Incoming>, Mal
         PacketData::Connect(auth) if root => Ok(Some(Incoming::Connect {
             auth: auth.as_ref().and_then(text_of).cloned(),
         })),
-        PacketData::Connect(_) => Ok(Some(Incoming::OtherNamespace)),
+        PacketData::Connect(_) => Ok(Some(Incoming::OtherNamespace(packet.ns))),
         PacketData::Event(payload, ack) | PacketData::BinaryEvent(payload, ack) if root => {
             event_of(&payload, ack).map(Some)
         }
@@ -147,8 +147,8 @@ pub(super) fn connect_error(rejection: &Rejection) -> Frame {
 }
 
 /// `CONNECT_ERROR` for any namespace but `/`, in Socket.IO's own words.
-pub(super) fn invalid_namespace() -> Frame {
-    socketio::connect_error(&json!({ "message": "Invalid namespace" }))
+pub(super) fn invalid_namespace(namespace: &str) -> Frame {
+    socketio::connect_error_in(namespace, &json!({ "message": "Invalid namespace" }))
 }
 
 /// The answer to a rejected request.
@@ -224,7 +224,10 @@ mod tests {
                 auth: Some(r#"{"name":"Ana"}"#.into())
             }))
         );
-        assert_eq!(text("0/admin,"), Ok(Some(Incoming::OtherNamespace)));
+        for packet in ["0/admin", "0/admin,", r#"0/admin,{"name":"Ana"}"#] {
+            let expected = Incoming::OtherNamespace("/admin".into());
+            assert_eq!(text(packet), Ok(Some(expected)), "{packet}");
+        }
     }
 
     #[test]

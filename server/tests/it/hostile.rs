@@ -113,6 +113,29 @@ async fn half_of_a_surrogate_pair_in_a_name_is_replaced() {
 }
 
 #[tokio::test]
+async fn connect_to_another_namespace_is_rejected_in_its_name() {
+    let server = server(&[]).await;
+    let rejected = r#"44/other,{"message":"Invalid namespace"}"#;
+    let mut wire = Wire::open(&server).await;
+    for packet in ["40/other", "40/other,", r#"40/other,{"name":"Ana"}"#] {
+        wire.send(packet).await;
+        assert_eq!(wire.receive().await.as_deref(), Some(rejected));
+    }
+    wire.send("40").await;
+    let answer = wire.receive().await.expect("an answer");
+    assert!(answer.starts_with("40{"), "{answer}");
+    wire.event("history").await;
+    for packet in [r#"42/other,["message","x"]"#, "41/other", "40/other"] {
+        wire.send(packet).await;
+    }
+    while let Some(packet) = wire.receive().await.filter(|packet| packet != rejected) {
+        assert!(packet.starts_with("42["), "{packet}");
+    }
+    let answer = wire.ask(1, &json!(["message", "olá"])).await;
+    assert_eq!(answer["ok"], json!(true));
+}
+
+#[tokio::test]
 async fn event_before_connect_ends_the_connection() {
     let server = server(&[]).await;
     let mut wire = Wire::open(&server).await;

@@ -1,6 +1,8 @@
 //! An Engine.IO 4 server that sends back every message: for test suites and for trying out the crate.
 //!
 //! `cargo run -p papo-engineio --example echo -- --port 3000 --ping-interval 300 --ping-timeout 200 --max-payload 1000000`
+//!
+//! With `--websocket` it sends back WebSocket messages, and knows nothing of Engine.IO: for suites that test the crate's frames.
 
 use std::{collections::HashMap, net::Ipv4Addr, sync::Arc, time::Duration};
 
@@ -18,8 +20,10 @@ use papo_engineio::{
 use parking_lot::Mutex;
 use tokio::net::TcpListener;
 
-/// Bytes that wait for clients, in all.
-const BUDGET: usize = 64 << 20;
+/// Bytes that wait for clients, in all: some of the longest messages.
+const BUDGET: usize = 256 << 20;
+/// Longer than any client of `--websocket` stays.
+const NO_PING: Duration = Duration::from_hours(24);
 
 #[derive(Clone)]
 struct Server {
@@ -27,11 +31,13 @@ struct Server {
     budget: Arc<Budget>,
     /// The sessions that poll, by their ids.
     polling: Arc<Mutex<HashMap<String, Arc<Polling>>>>,
+    /// There are no sessions.
+    is_websocket_only: bool,
 }
 
 #[derive(Parser)]
 struct Flags {
-    /// TCP port on 127.0.0.1
+    /// TCP port on 127.0.0.1; 0 is a free one
     #[arg(long, default_value_t = 3000)]
     port: u16,
     /// How often the server sends a ping, in milliseconds
@@ -43,13 +49,21 @@ struct Flags {
     /// Longest message that a client may send, in bytes
     #[arg(long, default_value_t = 1_000_000)]
     max_payload: u32,
+    /// Send back WebSocket messages as they are, without Engine.IO
+    #[arg(long)]
+    websocket: bool,
 }
 
 #[tokio::main]
 async fn main() -> std::io::Result<()> {
     let flags = Flags::parse();
+    let ping_interval = Duration::from_millis(flags.ping_interval);
     let settings = Settings {
-        ping_interval: Duration::from_millis(flags.ping_interval),
+        ping_interval: if flags.websocket {
+            NO_PING
+        } else {
+            ping_interval
+        },
         ping_timeout: Duration::from_millis(flags.ping_timeout),
         max_payload: flags.max_payload,
     };
@@ -57,6 +71,7 @@ async fn main() -> std::io::Result<()> {
         settings: settings.into(),
         budget: Budget::new(BUDGET).into(),
         polling: Arc::default(),
+        is_websocket_only: flags.websocket,
     };
     let app = Router::new().fallback(answer).with_state(server);
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, flags.port)).await?;
@@ -69,7 +84,7 @@ async fn main() -> std::io::Result<()> {
 }
 
 async fn answer(State(server): State<Server>, mut request: Request) -> Response {
-    if !papo_engineio::is_session_request(&request) {
+    if !server.is_websocket_only && !papo_engineio::is_session_request(&request) {
         let query = request.uri().query().unwrap_or_default().to_owned();
         let polled = server.poll(Query::parse(&query), request).await;
         return polled.unwrap_or_else(|| StatusCode::BAD_REQUEST.into_response());
@@ -87,12 +102,34 @@ async fn serve(upgrade: Upgrade, server: Server) {
     let Server {
         settings, budget, ..
     } = server;
-    match upgrade.open(&sid(), &settings, &budget).await {
+    let opened = if server.is_websocket_only {
+        upgrade.accept(&settings, &budget).await
+    } else {
+        upgrade.open(&sid(), &settings, &budget).await
+    };
+    match opened {
         Ok((outgoing, mut incoming)) => {
-            let code = echo(&mut incoming, |message| send(&outgoing, &message)).await;
+            let code = if server.is_websocket_only {
+                echo_websocket(&mut incoming, &outgoing).await
+            } else {
+                echo(&mut incoming, |message| send(&outgoing, &message)).await
+            };
             incoming.close(code).await;
         }
-        Err(error) => eprintln!("no session was opened: {error}"),
+        Err(error) => eprintln!("no connection was opened: {error}"),
+    }
+}
+
+async fn echo_websocket(incoming: &mut Incoming, outgoing: &Outgoing) -> CloseCode {
+    loop {
+        let pushed = match incoming.websocket_message().await {
+            Ok(Message::Text(text)) => outgoing.push_text(&text),
+            Ok(Message::Binary(data)) => outgoing.push_binary(&data),
+            Err(code) => return code,
+        };
+        if pushed == Push::Full {
+            return CloseCode::GoingAway;
+        }
     }
 }
 

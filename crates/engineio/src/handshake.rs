@@ -170,8 +170,9 @@ impl Upgrade {
         Ok(open(stream, &already_read, sid, settings, budget))
     }
 
-    /// Waits for the upgraded connection, on which the client will continue a session of another transport.
-    pub(crate) async fn resume(
+    /// Waits for the upgraded connection and opens no session on it: the client continues one of another transport, or has none, as
+    /// with [`Incoming::websocket_message`].
+    pub async fn accept(
         self,
         settings: &Arc<Settings>,
         budget: &Arc<Budget>,

@@ -30,7 +30,7 @@ const UPGRADE: &str = "5";
 /// A message from a client.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Message {
-    /// The payload of Engine.IO's packet `message`.
+    /// The payload of Engine.IO's packet `message`; of [`Incoming::websocket_message`], the whole text.
     Text(String),
     /// A binary message.
     Binary(Bytes),
@@ -116,12 +116,23 @@ impl Incoming {
     /// the future loses nothing.
     pub async fn next(&mut self) -> Result<Message, CloseCode> {
         loop {
-            match self.received().await? {
-                Received::Text(packet) => {
+            match self.websocket_message().await? {
+                Message::Text(packet) => {
                     if let Some(message) = self.packet(packet)? {
                         return Ok(message);
                     }
                 }
+                binary @ Message::Binary(_) => return Ok(binary),
+            }
+        }
+    }
+
+    /// Waits for the next WebSocket message, which need not be a packet of Engine.IO: for servers without sessions. Engine.IO's pings
+    /// are sent nevertheless; [`Settings::ping_interval`] can put them off.
+    pub async fn websocket_message(&mut self) -> Result<Message, CloseCode> {
+        loop {
+            match self.received().await? {
+                Received::Text(text) => return Ok(Message::Text(text)),
                 Received::Binary(data) => return Ok(Message::Binary(data)),
                 Received::Ping(data) => drop(self.socket.push_raw(pong(&data))),
                 Received::Pong => {}
@@ -141,14 +152,9 @@ impl Incoming {
 
     /// Waits for one packet, and takes no other.
     async fn expect(&mut self, packet: &str) -> Result<(), CloseCode> {
-        loop {
-            match self.received().await? {
-                Received::Text(text) if text == packet => return Ok(()),
-                Received::Text(_) | Received::Binary(_) => return Err(CloseCode::ProtocolError),
-                Received::Ping(data) => drop(self.socket.push_raw(pong(&data))),
-                Received::Pong => {}
-                Received::Close => return Err(CloseCode::Normal),
-            }
+        match self.websocket_message().await? {
+            Message::Text(text) if text == packet => Ok(()),
+            Message::Text(_) | Message::Binary(_) => Err(CloseCode::ProtocolError),
         }
     }
 
@@ -311,6 +317,18 @@ mod tests {
         assert_eq!(incoming.next().await, Ok(binary));
         assert_eq!(outgoing.push(&Frame::new("olá")), Push::Taken);
         assert_eq!(text_of(&mut client).await, "4olá");
+    }
+
+    #[tokio::test]
+    async fn websocket_messages_pass_as_they_are() {
+        let (outgoing, mut incoming, mut client) = session(Settings::default()).await;
+        for text in ["", "9", "olá"] {
+            client.send(text.into()).await.expect("sent");
+            let message = incoming.websocket_message().await;
+            assert_eq!(message, Ok(Message::Text(text.to_owned())));
+            assert_eq!(outgoing.push_text(text), Push::Taken);
+            assert_eq!(text_of(&mut client).await, text);
+        }
     }
 
     #[tokio::test]

@@ -89,6 +89,11 @@ impl Outgoing {
         self.push_raw(binary(data))
     }
 
+    /// Sends a text message that is no packet of Engine.IO: for servers without sessions. It waits as in [`push`](Self::push).
+    pub fn push_text(&self, message: &str) -> Push {
+        self.push_raw(text(message))
+    }
+
     pub(crate) fn push_raw(&self, frame: Bytes) -> Push {
         if self.close_code.get().is_some() {
             return Push::Gone;

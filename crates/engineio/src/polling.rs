@@ -373,7 +373,7 @@ impl Polling {
 
     /// Lets the client upgrade on a WebSocket that it has opened, and returns whether it has. If not, it goes on polling.
     pub async fn upgrade(&self, upgrade: Upgrade) -> Result<bool, UpgradeError> {
-        let (socket, incoming) = upgrade.resume(&self.settings, &self.budget).await?;
+        let (socket, incoming) = upgrade.accept(&self.settings, &self.budget).await?;
         Ok(self.upgrade_on(socket, incoming).await)
     }
 

@@ -29,7 +29,7 @@ const NO_PING: Duration = Duration::from_hours(24);
 struct Server {
     settings: Arc<Settings>,
     budget: Arc<Budget>,
-    /// The sessions that poll, by their ids.
+    /// The sessions that have begun with polling, by their ids.
     polling: Arc<Mutex<HashMap<String, Arc<Polling>>>>,
     /// There are no sessions.
     is_websocket_only: bool,
@@ -149,6 +149,9 @@ impl Server {
         match (transport, is_get) {
             ("polling", true) => Some(session.poll().await.ok()?.into_response()),
             ("polling", false) if request.method() == Method::POST => {
+                if !session.is_polling() {
+                    return None;
+                }
                 let Some(_turn) = session.begin_post() else {
                     session.close(CloseCode::ProtocolError);
                     return None;
@@ -178,14 +181,13 @@ impl Server {
         let sessions = self.polling.clone();
         tokio::spawn(async move {
             if let Ok(mut incoming) = session.run().await {
-                sessions.lock().remove(&sid);
                 let code = echo(&mut incoming, |message| send_polling(&session, &message));
                 let code = code.await;
                 incoming.close(code).await;
             } else {
                 session.finish().await;
-                sessions.lock().remove(&sid);
             }
+            sessions.lock().remove(&sid);
         });
         open.into_response()
     }

@@ -371,13 +371,18 @@ impl Polling {
         state.end.is_none() && self.websocket.get().is_none()
     }
 
-    /// Lets the client upgrade on a WebSocket that it has opened, and returns whether it has. If not, it goes on polling.
+    /// Lets the client upgrade on a WebSocket that it has opened, and returns whether it has. If not, the session goes on as before: a
+    /// WebSocket of a session that no longer polls is closed at once.
     pub async fn upgrade(&self, upgrade: Upgrade) -> Result<bool, UpgradeError> {
         let (socket, incoming) = upgrade.accept(&self.settings, &self.budget).await?;
         Ok(self.upgrade_on(socket, incoming).await)
     }
 
     async fn upgrade_on(&self, socket: Arc<Outgoing>, mut incoming: Incoming) -> bool {
+        if !self.is_polling() {
+            incoming.close(CloseCode::GoingAway).await;
+            return false;
+        }
         let probe = incoming.probe(|| self.set_probed(true));
         let probed = timeout(UPGRADE_TIMEOUT, probe).await;
         let (code, incoming) = match probed {

@@ -262,3 +262,16 @@ async fn second_websocket_does_not_take_an_upgraded_session() {
     session.push(&Frame::new("x"));
     assert_eq!(next(&mut first).await, WsMessage::text("4x"));
 }
+
+#[tokio::test]
+async fn websocket_of_an_upgraded_session_is_closed_at_once() {
+    let (session, _) = session();
+    let mut first = websocket(&session).await;
+    for packet in ["2probe", "5"] {
+        first.send(packet.into()).await.expect("sent");
+    }
+    let _incoming = session.run().await.expect("upgraded");
+    let mut second = websocket(&session).await;
+    second.send("2probe".into()).await.expect("sent");
+    assert!(matches!(next(&mut second).await, WsMessage::Close(_)));
+}

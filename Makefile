@@ -5,10 +5,10 @@ DOCKER ?= docker
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench e2e faults soak crowd attack kind image generate docs
+.PHONY: help run test conformance bench e2e faults soak crowd attack kind image generate docs
 
 help: ## List the commands
-	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo "To change a flag, a ChatRoom field, an event or a metric, each in one place: docs/changing.md"
 
@@ -17,6 +17,9 @@ run: ## Build the chat server and run it on port 5000 (ARGS="--broker amqp://...
 
 test: ## Run every test that needs no cluster, after setting this machine up for it (SUITES="unit page" for some)
 	@tests/run $(SUITES)
+
+conformance: ## Run the cases of outside suites: Autobahn, Engine.IO's, Socket.IO's (docs/conformance.md)
+	@tests/conformance/autobahn/install > /dev/null && PAPO_AUTOBAHN=all tests/run conformance
 
 bench: ## Measure Papo beside Node's Socket.IO, Flask-SocketIO and a floor (ARGS="--quick", ARGS=--help)
 	@tests/bench/run $(ARGS)

@@ -12,7 +12,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 
 # Flags in inline code that belong to other programs.
-FOREIGN_FLAGS = {"--no-hooks", "--set", "--take-ownership", "--wait", "--quick", "--cluster", "--only", "--check", "--help", "--build", "--cfg"}
+FOREIGN_FLAGS = {"--no-hooks", "--set", "--take-ownership", "--wait", "--quick", "--cluster", "--only", "--check", "--help", "--build", "--cfg", "--websocket"}
 # Variables that scripts of this repository read; those of the programs come from their `--help`.
 SCRIPTS = ["tests/run", "tests/lib/setup.sh", "tests/lib/suites.sh", "docs/check.sh", "manifests/generate.sh", "Makefile", ".ci/run"]
 CODE = re.compile(r"^(```|~~~).*?^\1\s*$", re.M | re.S)

@@ -58,6 +58,20 @@ test("long words, names and links fit a phone", async (t) => {
   await bia.screenshot("phone-long");
 });
 
+test("the list of people is below a header with a long sentence", async (t) => {
+  const server = await PapoServer.start(t);
+  const ana = await ChatWindow.open(t, server.url, { name: "Ana", viewport: PHONE });
+  await server.kill();
+  await ana.page.route("**/socket.io/**", (route) => route.fulfill({ status: 403 }));
+  await ana.connection("rejected");
+  await ana.page.click("#people-btn");
+  await ana.page.locator("#people-list").waitFor({ state: "visible" });
+  const [header, people] = await Promise.all([".bar", "#people"].map((selector) => ana.page.locator(selector).boundingBox()));
+  assert.ok(people.y >= header.y + header.height, JSON.stringify({ header, people }));
+  assert.equal(await ana.page.evaluate(overflow), 0);
+  await ana.screenshot("phone-rejected");
+});
+
 test("the page shows failed and waiting messages", async (t) => {
   const server = await PapoServer.start(t);
   const ana = await ChatWindow.open(t, server.url);

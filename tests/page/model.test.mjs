@@ -7,6 +7,7 @@ import { test } from "node:test";
 globalThis.navigator ??= { language: "pt-BR" };
 const load = (name) => import(`../../web/static/js/${name}.js`);
 const { initials, hue, length, segments, splitMark } = await load("text");
+const { rows } = await load("rows");
 const { Timeline } = await load("timeline");
 const { Scrollback } = await load("scrollback");
 const { Outbox } = await load("outbox");
@@ -82,6 +83,14 @@ test("a recovery adds messages, a new epoch replaces them", () => {
   assert.deepEqual([missed.length, offsets(timeline), timeline.notices], [2, [1, 2, 3, 4, 5], []]);
   timeline.begin({ epoch: "f", messages: page(0, 1), recovered: false, more: false });
   assert.deepEqual([offsets(timeline), timeline.notices], [[0, 1], [{ kind: "restarted", before: 0 }]]);
+});
+
+test("waiting messages come after the notice of a new epoch", () => {
+  const timeline = begun([message(0)]);
+  timeline.begin({ epoch: "f", messages: [], recovered: false, more: false });
+  const waiting = { id: "w", text: "t", at: 0, state: "pending" };
+  const kinds = rows({ timeline, outbox: [waiting], me: { user: "S", sender: "s" }, marker: null, loading: false }).map(({ kind }) => kind);
+  assert.deepEqual(kinds, ["edge", "notice", "day", "message"]);
 });
 
 test("messages removed by retention leave a notice", () => {

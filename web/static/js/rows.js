@@ -17,7 +17,8 @@ export function rows({ timeline, outbox, me, marker, loading }) {
   let day = null;
   for (const message of [...shown(timeline, me), ...(timeline.detached ? [] : written(outbox, me))]) {
     const breaks = [];
-    while (notices.length && message.offset >= notices[0].before) breaks.push(notice(notices.shift()));
+    // A message that the log does not have yet comes after everything that is said of the log.
+    while (notices.length && (message.offset ?? Infinity) >= notices[0].before) breaks.push(notice(notices.shift()));
     if (message.offset === marker && marker !== null) breaks.push({ kind: "marker", key: "marker" });
     // A message without a time belongs to the day of the one before it.
     if (message.at !== null && dayOf(message.at) !== day) {

@@ -5,6 +5,8 @@ import { after } from "node:test";
 
 import { chromium } from "playwright-core";
 
+import { until } from "./wait.mjs";
+
 const ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"];
 /** Limit for an action on a page. It is long, because a page may take seconds on a busy machine. */
 const LIMIT_MS = 60_000;
@@ -97,6 +99,14 @@ export class ChatWindow {
 
   async scrollTo(top) {
     await this.page.evaluate((top) => document.getElementById("messages").scrollTo({ top, behavior: "instant" }), top);
+  }
+
+  /** Scrolls up until the page shows the beginning of the conversation. */
+  async scrollToBeginning() {
+    await until("the page shows the beginning of the conversation", async () => {
+      await this.scrollTo(0);
+      return this.page.isVisible(".edge.beginning");
+    });
   }
 
   async screenshot(name) {

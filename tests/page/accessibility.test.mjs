@@ -27,28 +27,58 @@ async function accessible(window, state) {
   assert.deepEqual(violations, [], state);
 }
 
+/** A name for each reason for which the server rejects one, and words of the reason. */
+const REJECTED_NAMES = {
+  "\u0085": "ao menos um caractere visível",
+  "A\u0007na": "o caractere de controle U+0007",
+  "An\u2800a": "U+2800, que é invisível",
+  "An\ue000a": "U+E000, que não tem significado",
+  "An\u200da": "U+200D entre letras",
+  "\u0301Ana": "U+0301, que é um sinal combinante",
+  "q\u0301\u0302\u0303": "sinais combinantes seguidos",
+  ["A".repeat(50)]: "No máximo 40 caracteres",
+};
+
+/** Messages in which the layout or the colours differ from others. */
+const MESSAGES = ["segunda linha do mesmo grupo", "W".repeat(300), `https://example.org/${"a/".repeat(80)}`, `${"Z" + "\u0301".repeat(120)} `.repeat(4)];
+
 /** How each state is reached from the one before it. */
 const STATES = {
   "the dialog of the first visit": async ({ window }) => {
     await window.page.waitForSelector("#name-dialog[open]");
   },
-  "a rejected name": async ({ window }) => {
-    await window.page.fill("#name-input", "An\u2800a");
+  "the first connection": async ({ window, proxy }) => {
+    proxy.hold();
+    await window.page.fill("#name-input", "Ana");
     await window.page.press("#name-input", "Enter");
-    await window.until(() => document.getElementById("name-error").textContent.includes("U+2800"));
+    await window.connection("connecting");
   },
-  "an empty room": async ({ window }) => {
-    await window.enter("Ana");
+  "an empty room": async ({ window, proxy }) => {
+    proxy.release();
+    await window.connection("connected");
     await window.page.waitForSelector(".edge.empty");
   },
+  "the dialog of another name": async ({ window }) => {
+    await window.page.click("#name-btn");
+    await window.page.waitForSelector("#name-dialog[open]");
+  },
+  ...Object.fromEntries(Object.entries(REJECTED_NAMES).map(([name, words]) => [`a name that is rejected: ${words}`, (place) => rejects(place, name, words)])),
   "a conversation": async ({ window, bia, rui }) => {
-    await bia.say("Oi! A pauta: https://example.org/pauta", "segunda linha do mesmo grupo");
+    await window.enter("Ana");
+    await bia.say("Oi! A pauta: https://example.org/pauta", ...MESSAGES);
     await rui.say("olá");
+    await window.sees("olá");
     await window.say("Obrigada: https://example.org/resposta");
     await window.sees("Obrigada: https://example.org/resposta", "sent");
-    await window.sees("olá");
   },
-  "somebody types": async ({ window, bia }) => {
+  "a message on its way": async ({ window, proxy }) => {
+    proxy.hold();
+    await window.say("já chegou?");
+    await window.sees("já chegou?", "pending");
+  },
+  "somebody types": async ({ window, proxy, bia }) => {
+    proxy.release();
+    await window.sees("já chegou?", "sent");
     bia.socket.emit("typing");
     await window.until(() => document.getElementById("typing").textContent);
   },
@@ -57,12 +87,7 @@ const STATES = {
     if (await window.page.isVisible("#people-btn")) await window.page.click("#people-btn");
     await window.page.locator("#people-list").waitFor({ state: "visible" });
   },
-  "the dialog of another name": async ({ window }) => {
-    await window.page.click("#name-btn");
-    await window.page.waitForSelector("#name-dialog[open]");
-  },
   "a text near its limit": async ({ window }) => {
-    await window.page.click("#name-cancel");
     await window.page.fill("#message-input", "x".repeat(3_950));
     await window.page.waitForSelector("#composer-hint.warn");
   },
@@ -92,6 +117,16 @@ const STATES = {
     await window.page.waitForSelector("#twin:not([hidden])");
     await other.close();
   },
+  "older messages on their way": async ({ window, proxy }) => {
+    await window.sees("mais uma");
+    proxy.hold();
+    await window.scrollTo(0);
+    await window.page.waitForSelector(".edge.loading");
+  },
+  "the beginning of the conversation": async ({ window, proxy }) => {
+    proxy.release();
+    await window.scrollToBeginning();
+  },
   "cut off, with messages that wait": async ({ window, proxy }) => {
     proxy.cut();
     await window.connection("reconnecting");
@@ -104,21 +139,65 @@ const STATES = {
   },
   "a rejected message, after the room has begun anew": async ({ window, proxy, server }) => {
     await server.kill();
-    await server.start("--max-message-length", "10");
+    await server.start("--max-message-length", "10", "--drain-period", "60");
     await window.context.setOffline(false);
     proxy.mend();
     await window.sees("espera, com https://example.org", "failed");
     await window.page.waitForSelector(".notice");
   },
-  "a room that is full": async ({ window, server, proxy, bia, rui }) => {
-    proxy.cut();
+  "a server that drains": async ({ window, server }) => {
+    // The page leaves after a random part of the period.
+    await window.page.evaluate(() => (Math.random = () => 0.9));
+    process.kill(server.pid, "SIGTERM");
+    await window.connection("draining");
+  },
+  "a rejected host": async ({ window, server }) => {
     await server.kill();
+    await answers(window, 421);
+    await rejected(window, "O servidor não atende pelo endereço");
+  },
+  "a rejected origin": async ({ window }) => {
+    await answers(window, 403);
+    await rejected(window, "O servidor não aceita conexões da origem");
+  },
+  "a room that is full": async ({ window, server, proxy, bia, rui }) => {
+    await window.page.unroute("**/socket.io/**");
+    proxy.cut();
     await server.start("--max-connections", "1");
     await until("another member has the place", () => bia.socket.connected || rui.socket.connected);
     proxy.mend();
-    await window.connection("rejected");
+    await rejected(window, "A sala está cheia");
+  },
+  "an address with too many connections": async ({ window, server, proxy, bia, rui }) => {
+    proxy.cut();
+    await server.kill();
+    await server.start("--address-connections", "1");
+    await until("another member has the place", () => bia.socket.connected || rui.socket.connected);
+    proxy.mend();
+    await rejected(window, "Há conexões demais do seu endereço de rede");
   },
 };
+
+/** Enters a name, and waits for the reason for which it is rejected. */
+async function rejects({ window }, name, words) {
+  await window.page.fill("#name-input", name);
+  await window.page.press("#name-input", "Enter");
+  await window.until((words) => document.getElementById("name-error").textContent.includes(words), words);
+}
+
+/** Answers the page's requests over HTTP with a status, as a server that rejects the host (421) or the origin (403) does. */
+async function answers(window, status) {
+  await window.page.unroute("**/socket.io/**");
+  await window.page.route("**/socket.io/**", (route) => route.fulfill({ status }));
+}
+
+/** Waits until the page says why the server rejects its connections. */
+async function rejected(window, words) {
+  await window.until((words) => {
+    const { dataset, textContent } = document.getElementById("connection");
+    return dataset.state === "rejected" && textContent.startsWith(words);
+  }, words);
+}
 
 for (const colorScheme of ["light", "dark"]) {
   for (const [size, viewport] of Object.entries({ phone: PHONE, desktop: DESKTOP })) {

@@ -20,12 +20,16 @@ set_up() {
     python3 -c 'import ensurepip, venv' 2>/dev/null || packages+=(python3 python3-venv)
     if [ ${#packages[@]} != 0 ]; then
         echo "installing ${packages[*]}"
-        as_root apt-get update -qq && as_root apt-get install -yqq --no-install-recommends "${packages[@]}" || return
+        install_packages "${packages[@]}" || return
     fi
+    # Not every distribution has it, and the other suites do not need it.
+    has firefox-esr || [ -n "${FIREFOX:-}" ] || install_packages firefox-esr ||
+        echo "firefox-esr cannot be installed: the suite page skips its tests in Firefox"
     unpack_proxies || return
     # Older Debians have an older Node than the suites need; npm has newer ones.
     node_is_new_enough || npm install --silent --no-audit --no-fund --prefix "$PAPO_TOOLS/node" node@20
 }
+install_packages() { as_root apt-get update -qq && as_root apt-get install -yqq --no-install-recommends "$@"; }
 node_is_new_enough() { node -e 'process.exit(parseInt(process.versions.node) >= 20 ? 0 : 1)'; }
 
 # nginx and HAProxy are unpacked and not installed, because their packages start services.

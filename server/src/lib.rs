@@ -6,6 +6,7 @@
 
 mod address;
 mod admin;
+mod admin_ui;
 mod backoff;
 pub mod broker;
 pub mod chat;

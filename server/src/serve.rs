@@ -19,6 +19,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     admin::stats_router,
+    admin_ui,
     broker::Broker,
     metrics::{self, Metrics},
     room::Room,
@@ -67,6 +68,7 @@ pub(crate) async fn serve<B: Broker>(broker: B, mut launch: Launch) -> anyhow::R
     let sockets = SocketServer::new(room.clone(), launch.clone(), sharing, metrics);
     let client_memory = sockets.clone();
     metrics::register_client_memory(&mut registry, move || client_memory.client_memory());
+    let admin_ui = admin_ui::router(&launch, &sockets, tasks.shutdown())?;
     greet(&launch, &public, &admin)?;
     let page = web::router(&sockets, &launch);
     let write_timeout = Duration::from_secs(launch.slow_reader_timeout.into()) + STUCK;
@@ -79,12 +81,9 @@ pub(crate) async fn serve<B: Broker>(broker: B, mut launch: Launch) -> anyhow::R
         CancellationToken::new(),
     );
     tasks.spawn("public listener", public);
-    let operators = admin_router(readiness, Arc::new(registry)).merge(stats_router(
-        launch.clone(),
-        sockets.clone(),
-        room,
-        broker,
-    ));
+    let operators = admin_router(readiness, Arc::new(registry))
+        .merge(stats_router(launch.clone(), sockets.clone(), room, broker))
+        .merge(admin_ui);
     let until = tasks.shutdown().clone();
     let admin = papo_listener::serve(admin, operators, papo_listener::Settings::admin(), until);
     tasks.spawn("admin listener", admin);

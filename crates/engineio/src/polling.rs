@@ -314,17 +314,18 @@ impl Polling {
             ..
         } = &mut *state;
         let mut body = Body::default();
-        let others = usize::from(*is_pinged) + usize::from(end.is_some());
-        let taken = waiting.len().min(MOST_ANSWERED - others);
+        let taken = waiting.len().min(MOST_ANSWERED - usize::from(*is_pinged));
         for Waiting { packet, kept } in waiting.drain(..taken) {
             packet.add_to(&mut body.text);
             body.kept.push(kept);
         }
-        let is_all = waiting.is_empty();
         if mem::take(is_pinged) {
             payload::add(&mut body.text, PING);
         }
-        if is_all && let Some(end) = end {
+        // A body of its own: clients handle the close of a body before its messages, which come to the program only afterwards.
+        if body.text.is_empty()
+            && let Some(end) = end
+        {
             payload::add(&mut body.text, end.packet);
             end.is_over = true;
             self.finished.notify_one();

@@ -22,6 +22,11 @@ pub fn connect_error_in(namespace: &str, error: &impl Serialize) -> Frame {
     packet(&format!("4{namespace},"), error)
 }
 
+/// DISCONNECT: the server has taken the client out of the namespace. A client that gets it does not reconnect by itself.
+pub fn disconnect() -> Frame {
+    Frame::new("1")
+}
+
 /// EVENT: `arguments` is a tuple of the event's name and what follows it.
 pub fn event(arguments: &impl Serialize) -> Frame {
     packet("2", arguments)
@@ -52,6 +57,7 @@ mod tests {
         for (frame, expected) in [
             (connect("abc"), r#"0{"sid":"abc"}"#),
             (connect_error(&error), r#"4{"message":"full"}"#),
+            (disconnect(), "1"),
             (
                 connect_error_in("/other", &error),
                 r#"4/other,{"message":"full"}"#,

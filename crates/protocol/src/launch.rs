@@ -11,7 +11,8 @@ use std::{
 use clap::{ArgAction, Parser};
 
 use crate::{
-    AllowedOrigin, BasePath, Epoch, HostPattern, Limits, RoomName, TrustedProxies, limits, ports,
+    AllowedOrigin, BasePath, Epoch, HostPattern, Limits, Origin, RoomName, TrustedProxies, limits,
+    ports,
 };
 
 /// Serves one chat room: its page, and Socket.IO.
@@ -76,6 +77,35 @@ pub struct Launch {
     /// `X-Forwarded-Proto`. Not sent if 0
     #[arg(long, env = "PAPO_HSTS_MAX_AGE", value_name = "SECONDS", default_value_t = limits::HSTS_MAX_AGE.default, value_parser = limits::HSTS_MAX_AGE.parser())]
     pub hsts_max_age: u32,
+
+    /// File with the user of the Socket.IO Admin UI. With --admin-ui-password it switches on the namespace /admin on the admin listener
+    #[arg(
+        long,
+        env = "PAPO_ADMIN_UI_USER",
+        value_name = "FILE",
+        help_heading = "Admin UI",
+        requires = "admin_ui_password"
+    )]
+    pub admin_ui_user: Option<PathBuf>,
+    /// File with the password of the Socket.IO Admin UI. Both files are read at every sign-in (a mounted Secret, so that rotation needs no restart)
+    #[arg(
+        long,
+        env = "PAPO_ADMIN_UI_PASSWORD",
+        value_name = "FILE",
+        help_heading = "Admin UI",
+        requires = "admin_ui_user"
+    )]
+    pub admin_ui_password: Option<PathBuf>,
+    /// Origin of the web page of the Socket.IO Admin UI, as in `http://localhost:8080`; repeat or separate by commas
+    #[arg(
+        long,
+        env = "PAPO_ADMIN_UI_ORIGIN",
+        value_name = "ORIGIN",
+        help_heading = "Admin UI",
+        value_delimiter = ',',
+        requires = "admin_ui_user"
+    )]
+    pub admin_ui_origin: Vec<Origin>,
 
     /// RabbitMQ to keep the log in: `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS
     #[arg(
@@ -170,6 +200,9 @@ impl Default for Launch {
             allow_host: Vec::new(),
             trusted_proxies: TrustedProxies::loopback(),
             hsts_max_age: limits::HSTS_MAX_AGE.default,
+            admin_ui_user: None,
+            admin_ui_password: None,
+            admin_ui_origin: Vec::new(),
             broker: None,
             broker_credentials: None,
             broker_ca: None,
@@ -192,6 +225,11 @@ impl Default for Launch {
 impl Launch {
     /// The environment variable of `--advertise`: the operator does not know the address, and lets the kubelet set it.
     pub const ADVERTISE_VARIABLE: &str = "PAPO_ADVERTISE";
+
+    /// Whether the server serves the Socket.IO Admin UI.
+    pub fn has_admin_ui(&self) -> bool {
+        self.admin_ui_user.is_some() && self.admin_ui_password.is_some()
+    }
 
     /// How long a server may take to end after SIGTERM: it drains, then waits for the confirms of pending publishes.
     ///
@@ -216,6 +254,9 @@ impl Launch {
             allow_host,
             trusted_proxies,
             hsts_max_age,
+            admin_ui_user,
+            admin_ui_password,
+            admin_ui_origin,
             broker,
             broker_credentials,
             broker_ca,
@@ -234,6 +275,8 @@ impl Launch {
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
         let origins: Vec<String> = allow_origin.iter().map(ToString::to_string).collect();
         let origins = (!origins.is_empty()).then(|| origins.join(","));
+        let ui_origins: Vec<String> = admin_ui_origin.iter().map(ToString::to_string).collect();
+        let ui_origins = (!ui_origins.is_empty()).then(|| ui_origins.join(","));
         let hosts: Vec<String> = allow_host.iter().map(ToString::to_string).collect();
         let hosts = (!hosts.is_empty()).then(|| hosts.join(","));
         let optional = [
@@ -251,6 +294,9 @@ impl Launch {
                 "PAPO_HSTS_MAX_AGE",
                 (*hsts_max_age > 0).then(|| hsts_max_age.to_string()),
             ),
+            ("PAPO_ADMIN_UI_USER", path(admin_ui_user)),
+            ("PAPO_ADMIN_UI_PASSWORD", path(admin_ui_password)),
+            ("PAPO_ADMIN_UI_ORIGIN", ui_origins),
             (
                 "PAPO_BROKER",
                 broker.as_ref().map(|url| url.as_str().to_owned()),
@@ -425,6 +471,11 @@ mod tests {
             },
             trusted_proxies: "10.0.0.0/8".parse().expect("valid"),
             hsts_max_age: 600,
+            admin_ui_user: Some("/etc/papo/admin/user".into()),
+            admin_ui_password: Some("/etc/papo/admin/password".into()),
+            admin_ui_origin: ["http://localhost:8080", "https://ui.example"]
+                .map(|origin| origin.parse().expect("valid"))
+                .to_vec(),
             history_page: 13,
             drain_period: 14,
             publish_timeout: 16,
@@ -469,6 +520,21 @@ mod tests {
         };
         assert!(parsed(&[]) && parsed(&["--long-polling"]) && parsed(&["--long-polling=true"]));
         assert!(!parsed(&["--long-polling=false"]));
+    }
+
+    #[test]
+    fn admin_ui_needs_user_and_password() {
+        let parsed = |flags: &[&str]| {
+            let arguments = ["papo-server"].iter().chain(flags);
+            Launch::try_parse_from(arguments).map(|launch| launch.has_admin_ui())
+        };
+        let (user, password) = ("--admin-ui-user=u", "--admin-ui-password=p");
+        assert_eq!(parsed(&[]).ok(), Some(false));
+        assert_eq!(parsed(&[user, password]).ok(), Some(true));
+        for flags in [&[user][..], &[password], &["--admin-ui-origin=http://a"]] {
+            assert!(parsed(flags).is_err(), "{flags:?}");
+        }
+        assert!(parsed(&[user, password, "--admin-ui-origin=*"]).is_err());
     }
 
     #[test]

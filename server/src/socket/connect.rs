@@ -70,11 +70,16 @@ impl<B: Broker> SocketServer<B> {
         let requester = requester(address);
         let entered = self.room.enter(member, resume.as_ref(), requester);
         let (history, membership) = entered.await?;
-        let session = Arc::new(Session::new(membership.member().clone()));
+        // Clients show this id around. That of the transport is a secret: who knows it can speak for the client.
+        let sid = Sid::random();
+        let listed = self
+            .directory
+            .as_ref()
+            .map(|directory| directory.add(sid.as_str(), membership.member(), connection));
+        let session = Arc::new(Session::new(membership.member().clone(), listed));
         let sink = SocketSink::new(connection.clone(), session.member.clone());
         let first = [
-            // Clients show this id around. That of the transport is a secret: who knows it can speak for the client.
-            socketio::connect(Sid::random().as_str()),
+            socketio::connect(sid.as_str()),
             self.history(&history, &session.member),
             self.room.presence(),
         ];
@@ -84,7 +89,8 @@ impl<B: Broker> SocketServer<B> {
         };
         // The messages are in the packet: they must not take memory for as long as the client catches up.
         drop(history);
-        if !connection.join(session, membership) {
+        if !connection.join(session.clone(), membership) {
+            self.unlist(&session, CloseCode::Normal);
             return Ok(());
         }
         for packet in first {

@@ -90,10 +90,22 @@ impl Connection {
     }
 
     /// The connection has ended: its client leaves the room, if it has joined it, and what is done only for the client stops.
-    pub(super) fn end(&self) {
+    /// Returns the member's session.
+    pub(super) fn end(&self) -> Option<Arc<Session>> {
         let before = std::mem::replace(&mut *self.state.lock(), State::Closed);
         self.ended.notify_waiters();
-        drop(before);
+        match before {
+            State::Joined(session, _) => Some(session),
+            State::Opened | State::Connecting | State::Closed => None,
+        }
+    }
+
+    /// The session of a member.
+    pub(super) fn session(&self) -> Option<Arc<Session>> {
+        match &*self.state.lock() {
+            State::Joined(session, _) => Some(session.clone()),
+            State::Opened | State::Connecting | State::Closed => None,
+        }
     }
 
     /// Waits until the client has joined (true), or has had its time to do so.

@@ -7,13 +7,14 @@
 //! Clients that begin with long-polling have sessions that name their server ([`polling`], [`sid`]); a request that reaches another
 //! server of the room is forwarded ([`forward`]).
 //!
-//! It uses socketioxide's parser. It does not use `socketioxide` itself, which cannot send `data` with a `CONNECT_ERROR`, handles each
+//! It uses socketioxide's parser. It does not use `socketioxide` itself for members, which cannot send `data` with a `CONNECT_ERROR`, handles each
 //! event of a socket in a task of its own, so that one sender's messages lose their order, and encodes a packet again for every socket.
 
 mod bounds;
 pub(crate) mod client;
 mod connect;
 mod connection;
+mod directory;
 mod event;
 mod forward;
 #[cfg(any(test, fuzzing))]
@@ -61,13 +62,16 @@ use join_queue::JoinQueue;
 use packet::{Incoming, Malformed};
 use places::Place;
 use polling::Sessions;
+use session::Session;
 
 pub(crate) use connection::{Connection, SocketSink};
+#[cfg(test)]
+pub(crate) use directory::CHANGES;
+pub(crate) use directory::{Change, Directory, Entry, Seen};
 pub(crate) use polling::poll;
+pub(crate) use rates::Rates;
 pub(crate) use sid::Sids;
-#[cfg(any(test, fuzzing))]
-pub(crate) use websocket::has_session;
-pub(crate) use websocket::{admit, upgrade};
+pub(crate) use websocket::{admit, has_session, upgrade};
 
 /// Sockets that one peer may have beyond its connections, to load the page.
 const PAGE_SOCKETS: usize = 64;
@@ -85,6 +89,8 @@ pub(crate) struct SocketServer<B: Broker> {
     sessions: Sessions,
     sids: Sids,
     forwarder: Forwarder,
+    /// The members' sockets, if the Admin UI is on.
+    directory: Option<Arc<Directory>>,
     tasks: TaskTracker,
 }
 
@@ -118,6 +124,7 @@ impl<B: Broker> SocketServer<B> {
             max_payload: limits.frame_size,
             ..Settings::default()
         };
+        let directory = launch.has_admin_ui().then(Arc::default);
         Arc::new(Self {
             room,
             launch,
@@ -130,6 +137,7 @@ impl<B: Broker> SocketServer<B> {
             sessions: Sessions::default(),
             sids: sharing.sids,
             forwarder,
+            directory,
             tasks: TaskTracker::new(),
         })
     }
@@ -215,6 +223,16 @@ impl<B: Broker> SocketServer<B> {
         &self.launch
     }
 
+    /// The members' sockets, if the Admin UI is on.
+    pub(crate) fn directory(&self) -> Option<&Arc<Directory>> {
+        self.directory.as_ref()
+    }
+
+    /// Connections that poll.
+    pub(crate) fn polling(&self) -> usize {
+        self.sessions.len()
+    }
+
     /// Connections that are open.
     pub(crate) fn connections(&self) -> u32 {
         self.connections.load(Ordering::Relaxed)
@@ -233,13 +251,33 @@ impl<B: Broker> SocketServer<B> {
             CloseCode::TooBig => self.metrics.exceeded(Bound::FrameSize),
             _ => {}
         }
-        self.left(connection);
+        self.left(connection, close_code);
     }
 
-    fn left(&self, connection: &Connection) {
+    fn left(&self, connection: &Connection, close_code: CloseCode) {
         self.connections.fetch_sub(1, Ordering::Relaxed);
         self.metrics.connections.dec();
-        connection.end();
+        if let Some(session) = connection.end() {
+            self.unlist(&session, close_code);
+        }
+    }
+
+    /// A member has left: the Admin UI no longer shows its socket.
+    fn unlist(&self, session: &Session, close_code: CloseCode) {
+        if let (Some(directory), Some(id)) = (&self.directory, &session.listed) {
+            directory.remove(id, close_code);
+        }
+    }
+
+    /// A client that polled has upgraded to WebSocket.
+    fn upgraded(&self, connection: &Connection) {
+        let Some(directory) = &self.directory else {
+            return;
+        };
+        let session = connection.session();
+        if let Some(id) = session.as_ref().and_then(|session| session.listed.as_ref()) {
+            directory.upgraded(id);
+        }
     }
 
     fn receive(
@@ -273,11 +311,7 @@ impl<B: Broker> SocketServer<B> {
         ack: Option<i64>,
         connection: &Arc<Connection>,
     ) {
-        let session = match &*connection.state.lock() {
-            State::Joined(session, _) => Some(session.clone()),
-            State::Opened | State::Connecting | State::Closed => None,
-        };
-        match (session, event) {
+        match (connection.session(), event) {
             (Some(session), Ok(arguments)) => {
                 event::handle(self, &session, arguments, ack, connection);
             }

@@ -66,6 +66,10 @@ impl Sessions {
             .insert(session.connection.sid.clone(), session);
     }
 
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().len()
+    }
+
     fn remove(&self, sid: &Sid) {
         self.0.lock().remove(sid);
     }
@@ -106,7 +110,7 @@ async fn answer<B: Broker>(
         return elsewhere(server, sid, request).await;
     };
     match request.method().clone() {
-        Method::GET if is_websocket => Ok(upgrade(session, request)),
+        Method::GET if is_websocket => Ok(upgrade(server.clone(), session, request)),
         Method::GET => {
             let body = session.polling.poll().await;
             Ok(packets(body.map_err(|_| BadRequest::UnknownSession)?))
@@ -250,13 +254,20 @@ fn status_of(code: CloseCode) -> StatusCode {
     }
 }
 
-fn upgrade(session: Arc<Session>, mut request: Request) -> Response {
+fn upgrade<B: Broker>(
+    server: Arc<SocketServer<B>>,
+    session: Arc<Session>,
+    mut request: Request,
+) -> Response {
     match papo_engineio::upgrade(&mut request) {
         Ok((response, upgrade)) => {
             let peer = request.extensions_mut().remove::<Arc<Peer>>();
             tokio::spawn(async move {
                 match session.polling.upgrade(upgrade).await {
-                    Ok(true) => drop(peer.map(|peer| session.peer.set(peer))),
+                    Ok(true) => {
+                        drop(peer.map(|peer| session.peer.set(peer)));
+                        server.upgraded(&session.connection);
+                    }
                     Ok(false) => debug!(sid = %session.connection.sid, "a client has not upgraded"),
                     Err(error) => debug!(%error, "no WebSocket was opened"),
                 }

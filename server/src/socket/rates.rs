@@ -16,7 +16,7 @@ const SWEEP: usize = 1_024;
 const MOST: usize = 131_072;
 
 /// A rate limit for each key. A key that has used nothing costs nothing.
-pub(super) struct Rates<K> {
+pub(crate) struct Rates<K> {
     limit: RateLimit,
     used: Mutex<Swept<K>>,
 }
@@ -29,7 +29,7 @@ struct Swept<K> {
 
 impl<K: Clone + Eq + Hash> Rates<K> {
     /// `per_second` on average, `burst` at once, for each key.
-    pub(super) fn new(per_second: u32, burst: u32) -> Self {
+    pub(crate) fn new(per_second: u32, burst: u32) -> Self {
         Self {
             limit: RateLimit::new(per_second, burst),
             used: Mutex::new(Swept {
@@ -40,7 +40,7 @@ impl<K: Clone + Eq + Hash> Rates<K> {
     }
 
     /// Takes so many for a key, or returns how long to wait for them.
-    pub(super) fn take(&self, key: &K, count: u32, now: Instant) -> Result<(), Duration> {
+    pub(crate) fn take(&self, key: &K, count: u32, now: Instant) -> Result<(), Duration> {
         let mut used = self.used.lock();
         if let Some(used) = used.of.get_mut(key) {
             return self.limit.take(used, count, now);

@@ -16,15 +16,18 @@ const MOST_PENDING: u32 = 4_096;
 pub(super) struct Session {
     /// The member's identity. It is fixed when the client connects, so no event can claim another.
     pub(super) member: Arc<Member>,
+    /// Its socket in the directory, if there is one.
+    pub(super) listed: Option<Arc<str>>,
     /// Held while a history request is answered: one after the other, however many the client sends.
     pub(super) history: tokio::sync::Mutex<()>,
     pending: AtomicU32,
 }
 
 impl Session {
-    pub(super) fn new(member: Arc<Member>) -> Self {
+    pub(super) fn new(member: Arc<Member>, listed: Option<Arc<str>>) -> Self {
         Self {
             member,
+            listed,
             history: tokio::sync::Mutex::default(),
             pending: AtomicU32::new(0),
         }

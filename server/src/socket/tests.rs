@@ -102,7 +102,7 @@ impl Fixture {
     /// Ends connections, and waits for all that is done for them.
     async fn disconnect(self, connections: Vec<Arc<Connection>>) {
         for connection in connections {
-            self.server.left(&connection);
+            self.server.left(&connection, CloseCode::Normal);
         }
         self.server.tasks.close();
         let stopped = timeout(Duration::from_secs(1), self.server.tasks.wait()).await;

@@ -24,7 +24,7 @@ const TRUE: HeaderValue = HeaderValue::from_static("true");
 
 /// Which scripts may read an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Readers {
+pub(crate) enum Readers {
     /// Those of the page's own origin, which need no header.
     Own,
     /// Those of every origin, but not for requests with credentials.
@@ -34,7 +34,7 @@ pub(super) enum Readers {
 }
 
 /// The answer to a preflight request of an origin that is allowed; `None` for other requests.
-pub(super) fn preflight(request: &Request, readers: &Readers) -> Option<Response> {
+pub(crate) fn preflight(request: &Request, readers: &Readers) -> Option<Response> {
     let headers = request.headers();
     let is_preflight = request.method() == Method::OPTIONS
         && headers.contains_key(ACCESS_CONTROL_REQUEST_METHOD)
@@ -56,7 +56,7 @@ pub(super) fn preflight(request: &Request, readers: &Readers) -> Option<Response
 }
 
 /// Says who may read an answer, and that this depends on the request's `Origin`.
-pub(super) fn share(response: &mut Response, readers: &Readers) {
+pub(crate) fn share(response: &mut Response, readers: &Readers) {
     let headers = response.headers_mut();
     headers.append(VARY, HeaderValue::from(ORIGIN));
     let origin = match readers {

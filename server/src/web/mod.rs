@@ -35,6 +35,9 @@ use hsts::{Hsts, with_hsts};
 use origin::same_origin;
 use page::Page;
 
+pub(crate) use cors::{preflight, share};
+pub(crate) use origin::readers;
+
 /// The page runs no inline code, loads nothing from other hosts and cannot be framed. A WebSocket to its own host is `'self'`
 /// (CSP level 3). No text becomes code or markup: the page has no Trusted Types policy, which could make an exception.
 const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \

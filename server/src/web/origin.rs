@@ -48,7 +48,7 @@ pub(super) async fn same_origin<B: Broker>(
 }
 
 /// Who may read the answer, or the origin that may not connect. The authority of an absolute URI replaces `Host` (RFC 9112, 3.2.2).
-pub(super) fn readers(
+pub(crate) fn readers(
     authority: Option<&Authority>,
     headers: &HeaderMap,
     allowed: &[AllowedOrigin],

@@ -1,5 +1,6 @@
 //! Tests of the server from outside: the broker port, the protocol on the wire, the process.
 
+mod admin_ui;
 mod bounds;
 mod conformance;
 mod fixture;

@@ -459,18 +459,18 @@ async fn memory_for_clients_of_one_address_is_bounded() {
     ])
     .await;
     let mut halves = Vec::new();
-    for number in 0..40 {
-        let token = format!("sender number {number} of half frames");
-        let mut wire = join(&server, "203.0.113.1", &token).await;
+    let address = server.address;
+    for _ in 0..40 {
+        let mut half = format!(
+            "GET /socket.io/?EIO=4&transport=websocket HTTP/1.1\r\nHost: {address}\r\nX-Forwarded-For: 203.0.113.1\r\n\
+             Connection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
+             Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        )
+        .into_bytes();
         // The beginning of a text frame of 900,000 bytes, masked with zeros (RFC 6455, 5.2).
-        let mut frame = vec![0x81, 0xff, 0, 0, 0, 0, 0, 13, 0xbb, 0xa0, 0, 0, 0, 0];
-        frame.extend(vec![b'4'; 800_000]);
-        let stream = wire.0.get_mut();
-        // The server closes the connections beyond the bound.
-        let _ = timeout(LIMIT, stream.write_all(&frame))
-            .await
-            .expect("in time");
-        halves.push(wire);
+        half.extend([0x81, 0xff, 0, 0, 0, 0, 0, 13, 0xbb, 0xa0, 0, 0, 0, 0]);
+        half.extend(vec![b'4'; 800_000]);
+        halves.push(sent(&server, &half).await);
     }
     others_are_served_within(8_000_000, &server).await;
     let (_, metrics) = server.get("/metrics").await.expect("an answer");
@@ -495,22 +495,26 @@ async fn memory_for_bodies_of_one_address_is_bounded() {
         let open = poll(&server, "203.0.113.1", "", None).await;
         let open: serde_json::Value = serde_json::from_str(&open[1..]).expect("an open packet");
         let sid = open["sid"].as_str().expect("text");
-        let mut stream = TcpStream::connect(server.address).await.expect("connected");
         let request = format!(
             "POST /socket.io/?EIO=4&transport=polling&sid={sid} HTTP/1.1\r\nHost: {}\r\nX-Forwarded-For: 203.0.113.1\r\n\
              Content-Length: 900000\r\n\r\n{}",
             server.address,
             "4".repeat(800_000)
         );
-        // The server does not read the rest of what is beyond the bound.
-        let _ = timeout(LIMIT, stream.write_all(request.as_bytes()))
-            .await
-            .expect("in time");
-        halves.push(stream);
+        halves.push(sent(&server, request.as_bytes()).await);
     }
     others_are_served_within(8_000_000, &server).await;
     drop(halves);
     nothing_is_kept(&server).await;
+}
+
+/// A connection on which all of this was sent, or as much of it as the server reads.
+async fn sent(server: &Server, bytes: &[u8]) -> TcpStream {
+    let mut stream = TcpStream::connect(server.address).await.expect("connected");
+    let _ = timeout(LIMIT, stream.write_all(bytes))
+        .await
+        .expect("in time");
+    stream
 }
 
 /// The server keeps at most so many bytes for its clients, and a member of another address notices nothing.

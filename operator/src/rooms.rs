@@ -117,16 +117,16 @@ fn conflict(
     others: &[Arc<StoredRoom>],
     defaults: &Defaults,
 ) -> Option<HostConflict> {
-    let ours = claim(asked, stored);
     let rivals = others
         .iter()
         .filter(|other| other.meta().uid != stored.meta().uid);
     let better = rivals.filter_map(|other| {
         let may_share = other.namespace() == stored.namespace();
-        let excludes =
-            |theirs: &HostPath| theirs.host == asked.host && (!may_share || theirs == asked);
-        let theirs = best_claim(other, excludes, defaults)?;
-        (theirs < ours).then_some((theirs, may_share))
+        let is_excluded = |theirs: &HostPath| {
+            theirs.host == asked.host && (!may_share || theirs.path == asked.path)
+        };
+        let theirs = best_claim(other, is_excluded, defaults)?;
+        (theirs < claim(is_excluded, stored)).then_some((theirs, may_share))
     });
     better.min().map(|((.., room), may_share)| HostConflict {
         asked: asked.clone(),
@@ -146,10 +146,12 @@ fn best_claim(
     if !stored.unreadable.is_empty() {
         asked.extend(given(stored).filter_map(HostPath::parse));
     }
-    let selected = asked.iter().filter(|address| selects(address));
-    let best = selected.map(|address| claim(address, stored)).min()?;
-    let (is_new, ..) = best;
-    (!is_new || can_get_more(stored, defaults)).then_some(best)
+    if !asked.iter().any(&selects) {
+        return None;
+    }
+    let claim = claim(selects, stored);
+    let (is_new, ..) = claim;
+    (!is_new || can_get_more(stored, defaults)).then_some(claim)
 }
 
 fn can_get_more(stored: &StoredRoom, defaults: &Defaults) -> bool {
@@ -164,17 +166,17 @@ fn given(stored: &StoredRoom) -> impl Iterator<Item = &str> {
     status.flat_map(|status| status.hosts.iter().map(String::as_str))
 }
 
-fn has(address: &HostPath, stored: &StoredRoom) -> bool {
-    let address = address.to_string();
-    given(stored).any(|given| given == address)
-}
-
-fn claim(address: &HostPath, stored: &StoredRoom) -> Claim {
+/// The claim of a room to what this selects: a host with one of its paths, or with any. Whoever has one path of a host has the host, as far as
+/// rooms of other namespaces are concerned.
+fn claim(selects: impl Fn(&HostPath) -> bool, stored: &StoredRoom) -> Claim {
+    let has = given(stored)
+        .filter_map(HostPath::parse)
+        .any(|given| selects(&given));
     let name = format!(
         "{}/{}",
         stored.namespace().unwrap_or_default(),
         stored.name_any()
     );
     let created = stored.creation_timestamp().map(|time| time.0);
-    (!has(address, stored), created, name)
+    (!has, created, name)
 }

@@ -153,19 +153,28 @@ fn allowed_sockets(launch: &Launch) -> anyhow::Result<Sockets> {
             "cannot serve: the hard limit of file descriptors is {RESERVED} or less, which the server needs for itself; raise it (ulimit -Hn)"
         );
     }
-    if allowed < wanted {
+    let forwards = launch.session_key.is_some() && launch.advertise.is_some();
+    let sockets = share(wanted, allowed, forwards);
+    if sockets.public < wanted {
         warn!(
-            allowed,
+            allowed = sockets.public,
+            forwarded = sockets.forwarded,
             wanted,
             reserved = RESERVED,
             "the limit of file descriptors (ulimit -n) allows fewer sockets than --max-connections needs; raise it, or lower --max-connections"
         );
     }
-    let public = wanted.min(allowed);
-    Ok(Sockets {
-        public,
-        forwarded: (allowed - public).min(public),
-    })
+    Ok(sockets)
+}
+
+/// Sockets for clients and, if the server forwards, for other servers: as many as are left, and at least a quarter.
+fn share(wanted: usize, allowed: usize, forwards: bool) -> Sockets {
+    let left = allowed.saturating_sub(wanted).min(wanted);
+    let forwarded = if forwards { left.max(allowed / 4) } else { 0 };
+    Sockets {
+        public: wanted.min(allowed - forwarded),
+        forwarded,
+    }
 }
 
 fn public_settings<B: Broker>(
@@ -218,4 +227,26 @@ fn greet(launch: &Launch, public: &TcpListener, admin: &TcpListener) -> anyhow::
     // Serving does not depend on somebody reading this.
     let _ = io::stdout().write_all(greeting.as_bytes());
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sockets_are_shared_with_other_servers() {
+        for (wanted, allowed, forwards, public, forwarded) in [
+            (10, 100, false, 10, 0),
+            (10, 5, false, 5, 0),
+            (10, 100, true, 10, 25),
+            (60, 100, true, 60, 40),
+            (100, 100, true, 75, 25),
+            (1_000, 100, true, 75, 25),
+            (1, 1, true, 1, 0),
+        ] {
+            let sockets = share(wanted, allowed, forwards);
+            let shared = (sockets.public, sockets.forwarded);
+            assert_eq!(shared, (public, forwarded), "{wanted} of {allowed}");
+        }
+    }
 }

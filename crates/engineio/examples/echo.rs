@@ -147,7 +147,7 @@ impl Server {
         };
         let session = self.polling.lock().get(sid).cloned()?;
         match (transport, is_get) {
-            ("polling", true) => Some(session.poll().await.ok()?.into_response()),
+            ("polling", true) => Some(session.poll(query.request).await.ok()?.into_response()),
             ("polling", false) if request.method() == Method::POST => {
                 if !session.is_polling() {
                     return None;
@@ -159,7 +159,7 @@ impl Server {
                 let most = self.settings.max_payload as usize;
                 let body = axum::body::to_bytes(request.into_body(), most).await.ok()?;
                 let body = std::str::from_utf8(&body).ok()?;
-                let echoed = session.receive(body, |message| {
+                let echoed = session.receive(query.request, body, |message| {
                     send_polling(&session, &message);
                 });
                 echoed.ok().map(|()| "ok".into_response())

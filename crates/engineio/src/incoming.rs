@@ -213,6 +213,20 @@ impl Incoming {
         }
     }
 
+    /// When it does next what the heartbeat needs.
+    #[cfg(test)]
+    pub(crate) fn next_beat_at(&self) -> Instant {
+        self.clock.deadline()
+    }
+
+    /// Sends the next ping at this time, or now.
+    pub(crate) fn ping_at(&mut self, is_due: bool, next: Option<Instant>) {
+        let now = Instant::now();
+        let next = if is_due { now } else { next.unwrap_or(now) };
+        self.next_beat = Beat::Ping;
+        self.clock.as_mut().reset(next);
+    }
+
     /// Does what is due, and sets the clock for what comes next.
     fn beat(&mut self) -> Result<(), CloseCode> {
         let Settings {

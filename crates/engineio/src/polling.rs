@@ -4,12 +4,15 @@
 //! - What waits for a client is bounded in number ([`MOST_WAITING`]) and in bytes ([`Budget`]), also while it is being sent.
 //! - A client has one GET and one POST at a time. The session ends with a second GET, because nobody could say which of the two has
 //!   which packets, and with a GET whose client has gone.
+//! - A browser or a proxy may send a request again when it has lost the answer (RFC 9110, 9.2.2). Of a GET the packets are lost, so the
+//!   session ends; of a POST the packets have been taken, so it is only answered.
 //! - HTTP is the caller's: it finds the session of a request, and bounds and reads the body.
 
 #[cfg(test)]
 mod tests;
 
 use std::{
+    hash::{DefaultHasher, Hash, Hasher},
     mem,
     sync::{
         Arc, OnceLock,
@@ -22,7 +25,7 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::{
     sync::Notify,
-    time::{sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 use crate::{
@@ -71,6 +74,11 @@ pub struct Polling {
 struct State {
     waiting: Vec<Waiting>,
     is_pinged: bool,
+    /// When the next ping is due; `None` before the first one.
+    next_ping: Option<Instant>,
+    /// The last GET and the last POST that had an identity of their own ([`fingerprint`]).
+    last_get: Option<u64>,
+    last_post: Option<u64>,
     /// A GET waits.
     is_polled: bool,
     /// The client tries a WebSocket: its GET must end, for the client waits for that.
@@ -107,8 +115,8 @@ pub enum PollError {
     /// The session has ended, or has upgraded.
     #[error("the session has ended, or uses another transport")]
     Gone,
-    /// Another GET waits already. Both end, and the session with them.
-    #[error("the session has another request already")]
+    /// Another GET waits already, or this one was answered before. The session ends.
+    #[error("the session has another request already, or had this one before")]
     Twice,
 }
 
@@ -259,17 +267,26 @@ impl Polling {
             ping_timeout,
             ..
         } = *self.settings;
-        sleep(ping_interval).await;
+        let mut due = Instant::now() + ping_interval;
         loop {
+            self.state.lock().next_ping = Some(due);
+            sleep_until(due).await;
             self.is_alive.store(false, Ordering::Relaxed);
-            self.state.lock().is_pinged = true;
-            self.changed.notify_one();
+            due += ping_interval.max(ping_timeout);
+            self.ping(due);
             sleep(ping_timeout).await;
             if !self.is_alive.load(Ordering::Relaxed) {
                 return;
             }
-            sleep(ping_interval.saturating_sub(ping_timeout)).await;
         }
+    }
+
+    /// Sends a ping with the next answer.
+    fn ping(&self, next: Instant) {
+        let mut state = self.state.lock();
+        state.is_pinged = true;
+        state.next_ping = Some(next);
+        self.changed.notify_one();
     }
 
     /// Waits until the client has got the last packets, or does not ask for them in time.
@@ -278,8 +295,9 @@ impl Polling {
     }
 
     /// The answer to a GET: the packets that wait (at most [`MOST_ANSWERED`]), as soon as there is one. To drop the future ends the session.
-    pub async fn poll(&self) -> Result<Bytes, PollError> {
-        let mut turn = self.begin_poll()?;
+    /// `request` tells one GET from the next ([`Query::request`](crate::Query)), if the client says it.
+    pub async fn poll(&self, request: Option<&str>) -> Result<Bytes, PollError> {
+        let mut turn = self.begin_poll(request)?;
         loop {
             if let Some(body) = self.take() {
                 turn.is_answered = true;
@@ -289,15 +307,19 @@ impl Polling {
         }
     }
 
-    fn begin_poll(&self) -> Result<Turn<'_>, PollError> {
+    fn begin_poll(&self, request: Option<&str>) -> Result<Turn<'_>, PollError> {
         let mut state = self.state.lock();
         if self.websocket.get().is_some() || state.end.is_some_and(|end| end.is_over) {
             return Err(PollError::Gone);
         }
-        if mem::replace(&mut state.is_polled, true) {
+        let request = request.map(|request| fingerprint(request, ""));
+        let is_repeated = request.is_some() && request == state.last_get;
+        if is_repeated || state.is_polled {
             self.end(&mut state, CloseCode::ProtocolError, CLOSE);
             return Err(PollError::Twice);
         }
+        state.is_polled = true;
+        state.last_get = request;
         Ok(Turn {
             session: self,
             is_answered: false,
@@ -338,12 +360,20 @@ impl Polling {
         (!body.text.is_empty()).then(|| Bytes::from_owner(body))
     }
 
-    /// Takes the packets of a POST. An error is the reason why the session ends.
+    /// Takes the packets of a POST, unless it was the last one already. An error is the reason why the session ends.
+    /// `request`: as for [`poll`](Self::poll).
     pub fn receive(
         &self,
+        request: Option<&str>,
         body: &str,
         mut on_message: impl FnMut(Message),
     ) -> Result<(), CloseCode> {
+        if let Some(request) = request.map(|request| fingerprint(request, body)) {
+            let last = self.state.lock().last_post.replace(request);
+            if last == Some(request) {
+                return Ok(());
+            }
+        }
         for received in payload::decode(body) {
             match received {
                 Ok(Received::Message(message)) => on_message(message),
@@ -405,7 +435,7 @@ impl Polling {
     }
 
     /// Moves the session, with the packets that wait. Returns the WebSocket if the session has ended, or has another one.
-    fn switch_to(&self, socket: Arc<Outgoing>, incoming: Incoming) -> Option<Incoming> {
+    fn switch_to(&self, socket: Arc<Outgoing>, mut incoming: Incoming) -> Option<Incoming> {
         let mut state = self.state.lock();
         if state.end.is_some() || self.websocket.get().is_some() {
             return Some(incoming);
@@ -417,6 +447,8 @@ impl Polling {
                 break;
             }
         }
+        // The client expects the next ping when it would have come without the upgrade.
+        incoming.ping_at(mem::take(&mut state.is_pinged), state.next_ping);
         // Under the lock, so that nothing is pushed between what has waited and what comes next.
         let _ = self.websocket.set(socket);
         state.incoming = Some(incoming);
@@ -424,6 +456,13 @@ impl Polling {
         self.changed.notify_one();
         None
     }
+}
+
+/// Tells two requests of a client apart. A client can only deceive itself.
+fn fingerprint(request: &str, body: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    (request, body).hash(&mut hasher);
+    hasher.finish()
 }
 
 impl State {

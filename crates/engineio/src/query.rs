@@ -9,6 +9,8 @@ pub struct Query<'a> {
     pub transport: Option<&'a str>,
     /// `sid`: the session, if the request does not open one.
     pub sid: Option<&'a str>,
+    /// `t`: differs with each request of a client, so that no cache answers it.
+    pub request: Option<&'a str>,
 }
 
 impl<'a> Query<'a> {
@@ -23,6 +25,7 @@ impl<'a> Query<'a> {
                 "EIO" => &mut parsed.version,
                 "transport" => &mut parsed.transport,
                 "sid" => &mut parsed.sid,
+                "t" => &mut parsed.request,
                 _ => continue,
             };
             parameter.get_or_insert(value);
@@ -42,6 +45,7 @@ mod tests {
             version: Some("4"),
             transport: Some("polling"),
             sid: Some("a%20b"),
+            request: Some("x"),
         };
         assert_eq!(query, expected);
         assert_eq!(Query::parse(""), Query::default());

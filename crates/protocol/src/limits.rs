@@ -76,6 +76,8 @@ pub const MAX_RETENTION_BYTES: u64 = 1 << 50;
 /// The retention of a log if none is given, in bytes.
 pub const DEFAULT_RETENTION_BYTES: u64 = 100_000_000;
 
+/// Bytes of the shortest key that the servers of a room may share: as many as a code of HMAC-SHA-256 has.
+pub const SESSION_KEY_LENGTH_MIN: usize = 32;
 /// Origins that a room may allow besides its own.
 pub const ALLOWED_ORIGINS_MAX: usize = 32;
 /// Longest origin, in characters: a scheme, a host of 253 and a port.

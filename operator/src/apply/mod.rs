@@ -8,7 +8,7 @@ mod outcome;
 mod pods;
 pub(crate) mod rabbitmq;
 
-use papo_protocol::Epoch;
+use papo_protocol::{Epoch, limits::SESSION_KEY_LENGTH_MIN};
 
 use crate::{
     broker::Broker,
@@ -96,7 +96,9 @@ async fn ensure_secret(
         let text = String::from_utf8(bytes.0.clone()).ok();
         text.filter(|text| !text.is_empty())
     };
-    let (password, session_key) = (stored(PASSWORD_KEY), stored(SESSION_KEY));
+    let password = stored(PASSWORD_KEY);
+    // The servers do not start with a shorter one.
+    let session_key = stored(SESSION_KEY).filter(|key| key.len() >= SESSION_KEY_LENGTH_MIN);
     let is_new = password.is_none();
     let credentials = Credentials {
         password: password.unwrap_or_else(random),

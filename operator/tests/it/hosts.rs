@@ -83,6 +83,27 @@ async fn host_is_not_taken_from_the_room_that_has_it() {
 }
 
 #[tokio::test]
+async fn host_is_kept_with_another_path() {
+    let asks = |path: &str| json!({"ingress": {"host": "sala.example", "path": path}});
+    let mut fixture = two_rooms(json!({}), asks("/chat")).await;
+    fixture.reconcile_room(OTHER).await.expect("a reconcile");
+    // The older room asks for the host, too, and waits.
+    fixture
+        .cluster
+        .edit(ROOM, |room| room["spec"] = asks("/talk"));
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(fixture.cluster.condition("RouteAccepted").1, "HostConflict");
+    fixture
+        .cluster
+        .edit(OTHER, |room| room["spec"] = asks("/talk"));
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.reconcile_room(OTHER).await.expect("a reconcile");
+    assert_eq!(fixture.cluster.condition("RouteAccepted").1, "HostConflict");
+    assert!(fixture.cluster.get(&ingress("other", "sala")).is_some());
+    assert!(fixture.cluster.get(&ingress("team", "geral")).is_none());
+}
+
+#[tokio::test]
 async fn equal_default_hosts_go_to_the_older_room() {
     let mut fixture = two_rooms(json!({"ingress": {}}), json!({"ingress": {}})).await;
     // `geral` of `team`, and `geral-team`s double: `geral` and `team` split elsewhere.

@@ -32,7 +32,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, interval_at},
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::{
     address::Address,
@@ -171,8 +171,15 @@ impl<B: Broker> AdminUi<B> {
     async fn sign_in(&self, socket: &SocketRef, auth: Auth) -> Result<(), Rejected> {
         let address = address(socket);
         let signed_in = self.sign_in.check(&auth, address).await;
-        if let Err(rejected) = &signed_in {
-            warn!(%address, reason = %rejected, "rejected a sign-in to the Admin UI");
+        match &signed_in {
+            Ok(()) => {}
+            // The attempts before it are in the log, and it is at no bounded rate.
+            Err(rejected @ Rejected::Attempts(_)) => {
+                debug!(%address, reason = %rejected, "rejected a sign-in to the Admin UI");
+            }
+            Err(rejected) => {
+                warn!(%address, reason = %rejected, "rejected a sign-in to the Admin UI");
+            }
         }
         signed_in
     }

@@ -95,6 +95,10 @@ impl SignIn {
 
     /// Whether a client may sign in.
     pub(super) async fn check(&self, auth: &Auth, address: Address) -> Result<(), Rejected> {
+        if !self.has_session(auth) {
+            let attempt = self.attempts.take(&address, 1, Instant::now());
+            attempt.map_err(|wait| Rejected::Attempts(wait.as_secs() + 1))?;
+        }
         let expected = self.credentials().await.map_err(|error| {
             error!(%error, "cannot read the user or the password of the Admin UI");
             Rejected::Files
@@ -106,8 +110,6 @@ impl SignIn {
         let (Some(user), Some(password)) = (&auth.username, &auth.password) else {
             return Err(Rejected::Credentials);
         };
-        let attempt = self.attempts.take(&address, 1, Instant::now());
-        attempt.map_err(|wait| Rejected::Attempts(wait.as_secs() + 1))?;
         let given = hash(user.as_bytes(), password.as_bytes());
         verify_slices_are_equal(&given, &expected).map_err(|_| Rejected::Credentials)
     }
@@ -272,8 +274,9 @@ mod tests {
     #[tokio::test]
     async fn attempts_of_an_address_are_bounded() {
         let fixture = Fixture::new();
-        for _ in 0..ATTEMPT_BURST {
-            let answer = fixture.check(&auth("ana", "wrong")).await;
+        let wrong = [auth("ana", "wrong"), Auth::default()];
+        for wrong in wrong.iter().cycle().take(ATTEMPT_BURST as usize) {
+            let answer = fixture.check(wrong).await;
             assert_eq!(answer, Err(Rejected::Credentials));
         }
         let right = auth("ana", "s3cr3t");

@@ -9,6 +9,7 @@ use std::{
     collections::HashMap,
     io,
     net::{IpAddr, SocketAddr},
+    pin::pin,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -26,7 +27,7 @@ use axum::{
     },
     response::{IntoResponse, Response},
 };
-use futures::StreamExt;
+use futures::{StreamExt, future::select};
 use hyper::{
     client::conn::http1,
     upgrade::{OnUpgrade, Upgraded},
@@ -35,8 +36,10 @@ use hyper_util::rt::TokioIo;
 use papo_engineio::Query;
 use papo_listener::Peer;
 use parking_lot::Mutex;
+use rustix::io::Errno;
+use socket2::SockRef;
 use tokio::{
-    io::copy_bidirectional_with_sizes,
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy_buf, split},
     net::{TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     time::{sleep, timeout},
@@ -45,9 +48,12 @@ use tokio_util::{
     sync::CancellationToken,
     task::{AbortOnDropHandle, TaskTracker},
 };
-use tracing::debug;
+use tracing::{debug, warn};
 
-use super::{polling::BadRequest, sid::Sids};
+use super::{
+    polling::BadRequest,
+    sid::{Codes, Sids},
+};
 use crate::metrics::{Forwarding, Metrics};
 
 /// The header with the code of a request that is forwarded.
@@ -60,6 +66,12 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(50);
 const RECEIVE_BUFFER: u32 = 64 * 1024;
 const FROM_CLIENT: usize = 2 * 1024;
 const TO_CLIENT: usize = 8 * 1024;
+/// How long another server may acknowledge nothing.
+const USER_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long one direction of a WebSocket may go on when the other has ended.
+const LINGER: Duration = Duration::from_secs(2);
+/// What the head of an answer, and a chunk of its body, may take.
+const ANSWER_BUFFER: usize = 16 * 1024;
 /// How long a server that has forwarded a request is known by its address, and how many may be.
 const KNOWN_FOR: Duration = Duration::from_mins(10);
 const MOST_KNOWN: usize = 1_024;
@@ -87,13 +99,26 @@ static OF_ANSWER: [HeaderName; 7] = [
 /// Forwards requests, and knows the servers that do.
 pub(super) struct Forwarder {
     permits: Arc<Semaphore>,
-    /// Servers of the room that have forwarded a request, and when.
-    servers: Mutex<HashMap<IpAddr, Instant>>,
+    servers: Arc<Mutex<HashMap<IpAddr, OtherServer>>>,
     /// Cancelled when this server drains, which takes at most so long.
     draining: CancellationToken,
     drain_period: Duration,
     websockets: TaskTracker,
     metrics: Arc<Metrics>,
+}
+
+/// A server of the room that has forwarded a request.
+struct OtherServer {
+    /// When it did, or when the last of its WebSockets ended.
+    seen: Instant,
+    /// WebSockets that it forwards to this server.
+    websockets: usize,
+}
+
+/// A WebSocket that another server forwards to this one. That server is known for as long as there is one.
+pub(super) struct ForwardedWebSocket {
+    servers: Arc<Mutex<HashMap<IpAddr, OtherServer>>>,
+    server: IpAddr,
 }
 
 /// In the extensions of a request that another server has forwarded.
@@ -112,6 +137,44 @@ enum ForwardError {
     ConnectTime,
     #[error("the server of a session did not answer")]
     Http(#[from] hyper::Error),
+    #[error("a program that is no server of the room has the address of the session's")]
+    Stranger,
+}
+
+impl ForwardError {
+    /// Whether this server has no descriptor or no port left.
+    fn is_of_this_server(&self) -> bool {
+        let Self::Connect(error) = self else {
+            return false;
+        };
+        let of_process = [Errno::MFILE, Errno::NFILE].map(Errno::raw_os_error);
+        error.kind() == io::ErrorKind::AddrNotAvailable
+            || error
+                .raw_os_error()
+                .is_some_and(|errno| of_process.contains(&errno))
+    }
+}
+
+impl OtherServer {
+    fn is_known(&self) -> bool {
+        self.websockets > 0 || self.seen.elapsed() < KNOWN_FOR
+    }
+}
+
+impl Drop for ForwardedWebSocket {
+    fn drop(&mut self) {
+        if let Some(known) = self.servers.lock().get_mut(&self.server) {
+            known.websockets = known.websockets.saturating_sub(1);
+            known.seen = Instant::now();
+        }
+    }
+}
+
+/// The header by which the server that has forwarded a request believes its answer.
+pub(super) fn answer_code(sids: &Sids, request: &Request) -> Option<(HeaderName, HeaderValue)> {
+    let query = Query::parse(request.uri().query().unwrap_or_default());
+    let code = sids.forward_codes(query.sid.unwrap_or_default()).answer;
+    Some((FORWARDED, code.parse().ok()?))
 }
 
 /// Whether another server has forwarded a request.
@@ -130,7 +193,7 @@ impl Forwarder {
     pub(super) fn new(most: usize, drain_period: Duration, metrics: Arc<Metrics>) -> Self {
         Self {
             permits: Arc::new(Semaphore::new(most.min(Semaphore::MAX_PERMITS))),
-            servers: Mutex::default(),
+            servers: Arc::default(),
             draining: CancellationToken::new(),
             drain_period,
             websockets: TaskTracker::new(),
@@ -140,21 +203,36 @@ impl Forwarder {
 
     /// Remembers the address of a server that has forwarded a request.
     pub(super) fn learn(&self, server: IpAddr) {
-        let (now, mut servers) = (Instant::now(), self.servers.lock());
+        let mut servers = self.servers.lock();
+        if let Some(known) = servers.get_mut(&server) {
+            known.seen = Instant::now();
+            return;
+        }
         if servers.len() >= MOST_KNOWN {
-            servers.retain(|_, seen| now.duration_since(*seen) < KNOWN_FOR);
+            servers.retain(|_, known| known.is_known());
         }
         if servers.len() < MOST_KNOWN {
-            servers.insert(server, now);
+            let known = OtherServer {
+                seen: Instant::now(),
+                websockets: 0,
+            };
+            servers.insert(server, known);
         }
+    }
+
+    /// Counts a WebSocket that a server forwards, which it has just requested.
+    pub(super) fn hold(&self, server: IpAddr) -> Option<ForwardedWebSocket> {
+        self.servers.lock().get_mut(&server)?.websockets += 1;
+        Some(ForwardedWebSocket {
+            servers: self.servers.clone(),
+            server,
+        })
     }
 
     /// Whether a server of the room has this address: its sockets are those of many clients.
     pub(super) fn is_server(&self, address: IpAddr) -> bool {
         let servers = self.servers.lock();
-        servers
-            .get(&address)
-            .is_some_and(|seen| seen.elapsed() < KNOWN_FOR)
+        servers.get(&address).is_some_and(OtherServer::is_known)
     }
 
     /// Closes the WebSockets that are forwarded, one after the other, and waits for the last one.
@@ -169,7 +247,7 @@ impl Forwarder {
         &self,
         to: SocketAddr,
         request: Request,
-        code: &str,
+        code: &Codes,
     ) -> Result<Response, BadRequest> {
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             self.metrics.forwarded(Forwarding::Full);
@@ -183,6 +261,11 @@ impl Forwarder {
         let asked = self.ask(to, request, code, guard);
         match timeout(ANSWER_TIMEOUT, asked).await {
             Ok(Ok(response)) => Ok(response),
+            Ok(Err(error)) if error.is_of_this_server() => {
+                warn!(%to, %error, "cannot forward a request");
+                self.metrics.forwarded(Forwarding::Full);
+                Ok(StatusCode::SERVICE_UNAVAILABLE.into_response())
+            }
             Ok(Err(error)) => {
                 debug!(%to, %error, "a request was not forwarded");
                 self.metrics.forwarded(Forwarding::Unreachable);
@@ -200,17 +283,25 @@ impl Forwarder {
         &self,
         to: SocketAddr,
         mut request: Request,
-        code: &str,
+        code: &Codes,
         guard: Guard,
     ) -> Result<Response, ForwardError> {
+        let Codes {
+            request: code,
+            answer: expected,
+        } = code;
         let connected = timeout(CONNECT_TIMEOUT, connect(to)).await;
         let stream = connected.map_err(|_| ForwardError::ConnectTime)?;
         let stream = TokioIo::new(stream.map_err(ForwardError::Connect)?);
-        let (mut sender, connection) = http1::handshake(stream).await?;
+        let mut http = http1::Builder::new();
+        let (mut sender, connection) = http.max_buf_size(ANSWER_BUFFER).handshake(stream).await?;
         // Dropped with the answer, which ends the request on the other server too.
         let driver = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
         let ours = request.extensions_mut().remove::<OnUpgrade>();
         let mut answer = sender.send_request(copy_of(request, code)).await?;
+        if answer.headers().get(FORWARDED).map(HeaderValue::as_bytes) != Some(expected.as_bytes()) {
+            return Err(ForwardError::Stranger);
+        }
         let headers = only(answer.headers(), &OF_ANSWER);
         let status = answer.status();
         let mut response = match ours {
@@ -275,6 +366,7 @@ async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
     }?;
     socket.set_recv_buffer_size(RECEIVE_BUFFER)?;
     socket.set_nodelay(true)?;
+    SockRef::from(&socket).set_tcp_user_timeout(Some(USER_TIMEOUT))?;
     socket.connect(to).await
 }
 
@@ -288,10 +380,14 @@ fn copy_of(request: Request, code: &str) -> Request {
     let path_and_query = uri.path_and_query().cloned();
     *copy.uri_mut() = path_and_query.map_or_else(Uri::default, Uri::from);
     *copy.headers_mut() = only(&parts.headers, &OF_REQUEST);
-    if copy.headers().contains_key(UPGRADE) {
-        let upgrade = HeaderValue::from_static("Upgrade");
-        copy.headers_mut().insert(CONNECTION, upgrade);
-    }
+    // The other server closes the connection: a port that has been closed by the one that opened it is not free for a minute.
+    let connection = if copy.headers().contains_key(UPGRADE) {
+        "Upgrade"
+    } else {
+        "close"
+    };
+    copy.headers_mut()
+        .insert(CONNECTION, HeaderValue::from_static(connection));
     if let Ok(code) = HeaderValue::from_str(code) {
         copy.headers_mut().insert(FORWARDED, code);
     }
@@ -303,9 +399,24 @@ fn only(headers: &HeaderMap, names: &[HeaderName]) -> HeaderMap {
     names.iter().filter_map(chosen).collect()
 }
 
-async fn copy(ours: Upgraded, theirs: Upgraded) -> io::Result<(u64, u64)> {
-    let (mut ours, mut theirs) = (TokioIo::new(ours), TokioIo::new(theirs));
-    copy_bidirectional_with_sizes(&mut ours, &mut theirs, FROM_CLIENT, TO_CLIENT).await
+/// Copies in both directions until both have ended, or one has and the other does not end soon.
+async fn copy(ours: Upgraded, theirs: Upgraded) -> io::Result<()> {
+    let (from_client, to_client) = split(TokioIo::new(ours));
+    let (from_server, to_server) = split(TokioIo::new(theirs));
+    let there = pin!(copy_one(from_client, FROM_CLIENT, to_server));
+    let back = pin!(copy_one(from_server, TO_CLIENT, to_client));
+    let (ended, other) = select(there, back).await.factor_first();
+    ended.and(timeout(LINGER, other).await.unwrap_or(Ok(())))
+}
+
+async fn copy_one(
+    from: impl AsyncRead + Unpin,
+    buffer: usize,
+    mut to: impl AsyncWrite + Unpin,
+) -> io::Result<()> {
+    let mut from = BufReader::with_capacity(buffer, from);
+    copy_buf(&mut from, &mut to).await?;
+    to.shutdown().await
 }
 
 #[cfg(test)]
@@ -325,10 +436,15 @@ mod tests {
     fn forwarded_request_is_known_by_its_code_only() {
         let sids = Sids::alone();
         assert_eq!(is_forwarded(&sids, &request(None)), Ok(false));
-        let forwarded = copy_of(request(None), &sids.forward_code("s1"));
+        let forwarded = copy_of(request(None), &sids.forward_codes("s1").request);
         assert_eq!(is_forwarded(&sids, &forwarded), Ok(true));
         assert_eq!(is_forwarded(&Sids::alone(), &forwarded), Err(Forged));
-        for forged in ["", "1", &sids.forward_code("s2")] {
+        for forged in [
+            "",
+            "1",
+            &sids.forward_codes("s2").request,
+            &sids.forward_codes("s1").answer,
+        ] {
             let forged = request(Some(forged));
             assert_eq!(is_forwarded(&sids, &forged), Err(Forged), "{forged:?}");
         }
@@ -348,7 +464,8 @@ mod tests {
         }
         headers.insert(HOST, HeaderValue::from_static("chat.example"));
         let copy = copy_of(from_client, "code");
-        assert_eq!(copy.headers().len(), 2, "{:?}", copy.headers());
+        assert_eq!(copy.headers().len(), 3, "{:?}", copy.headers());
+        assert_eq!(copy.headers()[CONNECTION], "close");
         assert_eq!(copy.headers()[HOST], "chat.example");
         assert_eq!(copy.headers()[FORWARDED], "code");
         assert_eq!(copy.uri(), "/socket.io/?EIO=4&transport=polling&sid=s1");
@@ -366,5 +483,29 @@ mod tests {
         }
         assert!(forwarder.is_server(address(1)));
         assert_eq!(forwarder.servers.lock().len(), MOST_KNOWN);
+    }
+
+    #[test]
+    fn server_is_known_for_as_long_as_it_forwards_a_websocket() {
+        let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+        let forwarder = Forwarder::new(1, Duration::ZERO, metrics.into());
+        let server = IpAddr::from([10, 0, 0, 1]);
+        assert!(forwarder.hold(server).is_none(), "it has requested nothing");
+        forwarder.learn(server);
+        let held = [forwarder.hold(server), forwarder.hold(server)];
+        let long_ago = Instant::now().checked_sub(KNOWN_FOR + Duration::from_secs(1));
+        let forget = |forwarder: &Forwarder| {
+            let mut servers = forwarder.servers.lock();
+            servers.get_mut(&server).expect("known").seen = long_ago.expect("the machine runs");
+        };
+        forget(&forwarder);
+        assert!(forwarder.is_server(server));
+        drop(held);
+        assert!(
+            forwarder.is_server(server),
+            "for some time after the last one"
+        );
+        forget(&forwarder);
+        assert!(!forwarder.is_server(server));
     }
 }

@@ -27,7 +27,10 @@ use parking_lot::Mutex;
 use tracing::debug;
 
 use super::{
-    Connection, SocketServer, Transport, forward::Forwarded, sid::Sid, websocket::receive,
+    Connection, SocketServer, Transport,
+    forward::{Forwarded, ForwardedWebSocket},
+    sid::Sid,
+    websocket::receive,
 };
 use crate::{address::Address, broker::Broker, metrics::Bound};
 
@@ -42,7 +45,7 @@ struct Session {
     connection: Arc<Connection>,
     polling: Arc<Polling>,
     /// The socket that the client has upgraded on: it counts among those of the listener until the session ends.
-    peer: OnceLock<Arc<Peer>>,
+    peer: OnceLock<(Arc<Peer>, Option<ForwardedWebSocket>)>,
 }
 
 /// Why a request gets no answer of a session, as Engine.IO's own server numbers it.
@@ -112,10 +115,10 @@ async fn answer<B: Broker>(
     match request.method().clone() {
         Method::GET if is_websocket => Ok(upgrade(server.clone(), session, request)),
         Method::GET => {
-            let body = session.polling.poll().await;
+            let body = session.polling.poll(query.request).await;
             Ok(packets(body.map_err(|_| BadRequest::UnknownSession)?))
         }
-        Method::POST if !is_websocket => post(server, &session, request).await,
+        Method::POST if !is_websocket => post(server, &session, query.request, request).await,
         _ => Err(BadRequest::Malformed),
     }
 }
@@ -130,8 +133,8 @@ async fn elsewhere<B: Broker>(
     let is_forwarded = request.extensions().get::<Forwarded>().is_some();
     let other = server.sids.other_server(sid).filter(|_| !is_forwarded);
     let other = other.ok_or(BadRequest::UnknownSession)?;
-    let code = server.sids.forward_code(sid);
-    server.forwarder.forward(other, request, &code).await
+    let codes = server.sids.forward_codes(sid);
+    server.forwarder.forward(other, request, &codes).await
 }
 
 fn open<B: Broker>(server: &Arc<SocketServer<B>>, request: &Request) -> Response {
@@ -195,6 +198,7 @@ async fn serve<B: Broker>(server: Arc<SocketServer<B>>, session: Arc<Session>) {
 async fn post<B: Broker>(
     server: &Arc<SocketServer<B>>,
     session: &Session,
+    id: Option<&str>,
     request: Request,
 ) -> Result<Response, BadRequest> {
     let Session {
@@ -221,7 +225,7 @@ async fn post<B: Broker>(
         polling.close(CloseCode::InvalidData);
         return Err(BadRequest::Malformed);
     };
-    let received = polling.receive(&body, |message| {
+    let received = polling.receive(id, &body, |message| {
         server.receive(connection.decode(message), connection);
     });
     drop(kept);
@@ -262,10 +266,16 @@ fn upgrade<B: Broker>(
     match papo_engineio::upgrade(&mut request) {
         Ok((response, upgrade)) => {
             let peer = request.extensions_mut().remove::<Arc<Peer>>();
+            let is_forwarded = request.extensions().get::<Forwarded>().is_some();
             tokio::spawn(async move {
                 match session.polling.upgrade(upgrade).await {
                     Ok(true) => {
-                        drop(peer.map(|peer| session.peer.set(peer)));
+                        if let Some(peer) = peer {
+                            let by = peer.address().ip();
+                            let forwarded =
+                                is_forwarded.then(|| server.forwarder.hold(by)).flatten();
+                            let _ = session.peer.set((peer, forwarded));
+                        }
                         server.upgraded(&session.connection);
                     }
                     Ok(false) => debug!(sid = %session.connection.sid, "a client has not upgraded"),

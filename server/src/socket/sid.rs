@@ -12,9 +12,8 @@ use std::{
 };
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
+use papo_protocol::limits::SESSION_KEY_LENGTH_MIN;
 
-/// Shortest key, in bytes: as many as the code has.
-const SHORTEST_KEY: usize = 32;
 /// Bytes of a sid: those that make it unique, the masked address, and the code over both.
 const NONCE: usize = 12;
 const SERVER: usize = 18;
@@ -24,6 +23,7 @@ const CODE: usize = 16;
 const OF_SID: &[u8] = b"papo sid";
 const OF_MASK: &[u8] = b"papo sid mask";
 const OF_FORWARDED: &[u8] = b"papo forwarded";
+const OF_ANSWER: &[u8] = b"papo answer";
 
 /// The id of a session.
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -36,12 +36,18 @@ pub(crate) struct Sids {
     own: Option<SocketAddr>,
 }
 
+/// The codes by which two servers of the room believe each other: in a request for a session, and in its answer.
+pub(super) struct Codes {
+    pub(super) request: String,
+    pub(super) answer: String,
+}
+
 /// Why there is no key.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeyError {
     #[error("cannot read the session key")]
     Read(#[source] io::Error),
-    #[error("the session key has {0} bytes; it needs at least {least}", least = SHORTEST_KEY)]
+    #[error("the session key has {0} bytes; it needs at least {least}", least = SESSION_KEY_LENGTH_MIN)]
     Short(usize),
 }
 
@@ -67,7 +73,7 @@ impl Sids {
     /// The ids of a server that shares its sessions with no other.
     pub(crate) fn alone() -> Self {
         Self {
-            key: key(&rand::random::<[u8; SHORTEST_KEY]>()),
+            key: key(&rand::random::<[u8; SESSION_KEY_LENGTH_MIN]>()),
             own: None,
         }
     }
@@ -76,7 +82,7 @@ impl Sids {
     pub(crate) fn shared(file: &Path, own: Option<SocketAddr>) -> Result<Self, KeyError> {
         let bytes = fs::read(file).map_err(KeyError::Read)?;
         let bytes = bytes.trim_ascii();
-        if bytes.len() < SHORTEST_KEY {
+        if bytes.len() < SESSION_KEY_LENGTH_MIN {
             return Err(KeyError::Short(bytes.len()));
         }
         let key = key(bytes);
@@ -105,14 +111,18 @@ impl Sids {
         (Some(server) != self.own).then_some(server)
     }
 
-    /// The code by which another server of the room believes that a request for a session comes from a server.
-    pub(super) fn forward_code(&self, sid: &str) -> String {
-        hex::encode(self.code(&[OF_FORWARDED, sid.as_bytes()]))
+    /// The codes for requests for a session that are forwarded.
+    pub(super) fn forward_codes(&self, sid: &str) -> Codes {
+        let code = |purpose: &[u8]| hex::encode(self.code(&[purpose, sid.as_bytes()]));
+        Codes {
+            request: code(OF_FORWARDED),
+            answer: code(OF_ANSWER),
+        }
     }
 
     /// Whether it is that code.
     pub(super) fn is_forward_code(&self, sid: &str, code: &str) -> bool {
-        let expected = self.forward_code(sid);
+        let expected = self.forward_codes(sid).request;
         verify_slices_are_equal(expected.as_bytes(), code.as_bytes()).is_ok()
     }
 
@@ -209,7 +219,7 @@ mod tests {
 
     fn sids(secret: u8, own: Option<&str>) -> Sids {
         Sids {
-            key: key(&[secret; SHORTEST_KEY]),
+            key: key(&[secret; SESSION_KEY_LENGTH_MIN]),
             own: own.map(|own| own.parse().expect("an address")),
         }
     }
@@ -262,7 +272,7 @@ mod tests {
     #[test]
     fn forward_code_belongs_to_one_session() {
         let (here, there) = (sids(1, None), sids(1, None));
-        let code = here.forward_code("a");
+        let code = here.forward_codes("a").request;
         assert!(there.is_forward_code("a", &code));
         assert!(!there.is_forward_code("b", &code) && !there.is_forward_code("a", ""));
         assert!(!sids(2, None).is_forward_code("a", &code));

@@ -43,6 +43,12 @@ pub(crate) async fn admit<B: Broker>(
     }
     let address = server.address_of(&request);
     request.extensions_mut().insert(address);
+    if is_forwarded {
+        let code = forward::answer_code(&server.sids, &request);
+        let mut response = next.run(request).await;
+        response.headers_mut().extend(code);
+        return response;
+    }
     if has_session(&request) {
         return next.run(request).await;
     }

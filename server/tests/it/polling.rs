@@ -12,7 +12,7 @@ use std::{
 use futures::SinkExt;
 use serde_json::{Value, json};
 use tokio::{
-    io::copy_bidirectional,
+    io::{AsyncWriteExt, copy_bidirectional},
     net::{TcpListener, TcpStream},
     task::JoinSet,
 };
@@ -327,6 +327,42 @@ async fn polling_client_that_does_not_join_is_closed() {
     assert_eq!((status, body.as_str()), (200, "1"));
     let bound = "papo_bounds_exceeded_total{bound=\"connect_time\"}";
     assert_eq!(metric(&server, bound).await, 1);
+}
+
+#[tokio::test]
+async fn forwarded_websocket_ends_with_its_session() {
+    let pair = Pair::start(&[]).await;
+    let [own, other] = &pair.servers;
+    let mut wire = Client::join(own.address).await.upgrade(other).await;
+    assert_eq!(metric(other, "papo_forwarded_websockets").await, 1);
+    // The client leaves, and keeps its connection.
+    wire.send("1").await;
+    until("the WebSocket is no longer forwarded", async || {
+        (metric(other, "papo_forwarded_websockets").await == 0).then_some(())
+    })
+    .await;
+    drop(wire);
+}
+
+#[tokio::test]
+async fn answer_of_a_program_that_has_the_address_of_a_server_is_not_believed() {
+    let mut pair = Pair::start(&[]).await;
+    let [own, other] = &mut pair.servers;
+    let mut client = Client::join(own.address).await;
+    let address = own.address;
+    own.child.kill().expect("killed");
+    own.child.wait().expect("ended");
+    let stranger = TcpListener::bind(address).await.expect("its port");
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = stranger.accept().await {
+            let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\nsecret";
+            let _ = stream.write_all(answer).await;
+        }
+    });
+    client.at = other.address;
+    let (status, body) = client.get().await;
+    assert_eq!(status, 400, "{body}");
+    assert!(body.contains("Session ID unknown"), "{body}");
 }
 
 #[tokio::test]

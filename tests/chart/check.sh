@@ -93,9 +93,10 @@ needs() {               # VALUE ARGUMENTS...
 }
 # Whether the chart is the same each time it is rendered without a cluster.
 is_stable() {           # ARGUMENTS...
-    local first
+    local first second
     first=$(render_without_cluster "$@") || return
-    diff <(echo "$first") <(render_without_cluster "$@")
+    second=$(render_without_cluster "$@") || return
+    diff <(echo "$first") <(echo "$second")
 }
 # Whether Argo CD's health check of rooms is right.
 argo_cd_health() {

@@ -270,6 +270,8 @@ async fn member_that_is_disconnected_gets_a_disconnect_packet() {
 #[tokio::test]
 async fn client_that_does_not_read_delays_nobody() {
     let fixture = Fixture::start(&[]).await;
+    // A page that has an empty list gets another list, and not the changes.
+    let (_first, _) = Wire::join(&fixture.server, json!({ "name": "the first one" })).await;
     let _silent = fixture.sign_in().await;
     let mut reading = fixture.sign_in().await;
     event(&mut reading, "all_sockets").await;

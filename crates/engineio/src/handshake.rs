@@ -62,8 +62,7 @@ pub fn is_session_request<B>(request: &Request<B>) -> bool {
 pub fn upgrade<B, R: Default>(
     request: &mut Request<B>,
 ) -> Result<(Response<R>, Upgrade), UpgradeError> {
-    let subprotocol = check_handshake(request)?;
-    let key = accept_key(request.headers())?;
+    let (key, subprotocol) = check_handshake(request)?;
     let upgrade = request.extensions_mut().remove::<OnUpgrade>();
     let upgrade = upgrade.ok_or(UpgradeError::Unsupported)?;
     let mut response = Response::new(R::default());
@@ -78,11 +77,14 @@ pub fn upgrade<B, R: Default>(
     Ok((response, Upgrade(upgrade)))
 }
 
-/// Checks the request of a WebSocket handshake (RFC 6455, 4.2.1). Returns the subprotocol for `Sec-WebSocket-Protocol` of the response.
+/// Checks the request of a WebSocket handshake (RFC 6455, 4.2.1). Returns what the response has for `Sec-WebSocket-Accept` and, if the client
+/// offers a subprotocol, for `Sec-WebSocket-Protocol`.
 ///
-/// It is the first that the client offers, as with the server of Socket.IO for Node: Engine.IO has no subprotocol, but browsers close a
+/// The subprotocol is the first that the client offers, as with the server of Socket.IO for Node: Engine.IO has none, but browsers close a
 /// WebSocket for which they have offered some and none was chosen.
-pub fn check_handshake<B>(request: &Request<B>) -> Result<Option<HeaderValue>, UpgradeError> {
+fn check_handshake<B>(
+    request: &Request<B>,
+) -> Result<(HeaderValue, Option<HeaderValue>), UpgradeError> {
     let headers = request.headers();
     if request.method() != Method::GET {
         return Err(UpgradeError::Method);
@@ -100,8 +102,7 @@ pub fn check_handshake<B>(request: &Request<B>) -> Result<Option<HeaderValue>, U
     if only(headers, &SEC_WEBSOCKET_VERSION).is_none_or(|version| version != "13") {
         return Err(UpgradeError::Version);
     }
-    accept_key(headers)?;
-    subprotocol(headers)
+    Ok((accept_key(headers)?, subprotocol(headers)?))
 }
 
 /// Whether a header that is a list has a token, in upper or lower case.
@@ -307,14 +308,14 @@ mod tests {
     #[test]
     fn first_subprotocol_is_chosen() {
         let mut request = request("");
-        assert_eq!(check_handshake(&request).expect("valid"), None);
+        assert_eq!(check_handshake(&request).expect("valid").1, None);
         for offered in ["v2.chat, chat", "other"] {
             let offered = HeaderValue::from_static(offered);
             request
                 .headers_mut()
                 .append(SEC_WEBSOCKET_PROTOCOL, offered);
         }
-        let chosen = check_handshake(&request).expect("valid");
+        let (_, chosen) = check_handshake(&request).expect("valid");
         assert_eq!(chosen.expect("one"), "v2.chat");
     }
 

@@ -36,7 +36,7 @@ pub mod socketio;
 pub use budget::{Budget, Kept};
 pub use close::CloseCode;
 pub use frame::{Batch, Frame};
-pub use handshake::{Upgrade, UpgradeError, check_handshake, is_session_request, upgrade};
+pub use handshake::{Upgrade, UpgradeError, is_session_request, upgrade};
 pub use incoming::{Incoming, Message, open};
 pub use outgoing::{Outgoing, Push};
 pub use polling::{PollError, Polling};

@@ -218,8 +218,9 @@ impl Polling {
             return;
         }
         self.end(&mut state, code, packet);
-        let is_polled = state.is_polled;
-        if let Some(end) = state.end.as_mut().filter(|_| !is_polled) {
+        if !state.is_polled
+            && let Some(end) = &mut state.end
+        {
             end.is_over = true;
             self.finished.notify_one();
         }
@@ -268,8 +269,8 @@ impl Polling {
             ..
         } = *self.settings;
         let mut due = Instant::now() + ping_interval;
+        self.state.lock().next_ping = Some(due);
         loop {
-            self.state.lock().next_ping = Some(due);
             sleep_until(due).await;
             self.is_alive.store(false, Ordering::Relaxed);
             due += ping_interval.max(ping_timeout);

@@ -52,7 +52,7 @@ use tracing::{debug, warn};
 
 use super::{
     polling::BadRequest,
-    sid::{Codes, Sids},
+    sid::{Codes, Sids, is_same},
 };
 use crate::metrics::{Forwarding, Metrics};
 
@@ -170,22 +170,21 @@ impl Drop for ForwardedWebSocket {
     }
 }
 
-/// The header by which the server that has forwarded a request believes its answer.
-pub(super) fn answer_code(sids: &Sids, request: &Request) -> Option<(HeaderName, HeaderValue)> {
-    let query = Query::parse(request.uri().query().unwrap_or_default());
-    let code = sids.forward_codes(query.sid.unwrap_or_default()).answer;
-    Some((FORWARDED, code.parse().ok()?))
-}
-
-/// Whether another server has forwarded a request.
-pub(super) fn is_forwarded(sids: &Sids, request: &Request) -> Result<bool, Forged> {
-    let Some(code) = request.headers().get(FORWARDED) else {
-        return Ok(false);
+/// The header for the answer to a request that another server has forwarded, by which that server believes it; `None` if a client has sent
+/// the request.
+pub(super) fn answer_code(
+    sids: &Sids,
+    request: &Request,
+) -> Result<Option<(HeaderName, HeaderValue)>, Forged> {
+    let Some(given) = request.headers().get(FORWARDED) else {
+        return Ok(None);
     };
     let query = Query::parse(request.uri().query().unwrap_or_default());
-    let (sid, code) = (query.sid.unwrap_or_default(), code.to_str());
-    let is_true = code.is_ok_and(|code| sids.is_forward_code(sid, code));
-    is_true.then_some(true).ok_or(Forged)
+    let codes = sids.forward_codes(query.sid.unwrap_or_default());
+    if !is_same(given, &codes.request) {
+        return Err(Forged);
+    }
+    Ok(Some((FORWARDED, codes.answer)))
 }
 
 impl Forwarder {
@@ -247,7 +246,7 @@ impl Forwarder {
         &self,
         to: SocketAddr,
         request: Request,
-        code: &Codes,
+        codes: Codes,
     ) -> Result<Response, BadRequest> {
         let Ok(permit) = self.permits.clone().try_acquire_owned() else {
             self.metrics.forwarded(Forwarding::Full);
@@ -258,7 +257,7 @@ impl Forwarder {
             _permit: permit,
             _peer: peer,
         };
-        let asked = self.ask(to, request, code, guard);
+        let asked = self.ask(to, request, codes, guard);
         match timeout(ANSWER_TIMEOUT, asked).await {
             Ok(Ok(response)) => Ok(response),
             Ok(Err(error)) if error.is_of_this_server() => {
@@ -283,13 +282,9 @@ impl Forwarder {
         &self,
         to: SocketAddr,
         mut request: Request,
-        code: &Codes,
+        codes: Codes,
         guard: Guard,
     ) -> Result<Response, ForwardError> {
-        let Codes {
-            request: code,
-            answer: expected,
-        } = code;
         let connected = timeout(CONNECT_TIMEOUT, connect(to)).await;
         let stream = connected.map_err(|_| ForwardError::ConnectTime)?;
         let stream = TokioIo::new(stream.map_err(ForwardError::Connect)?);
@@ -298,8 +293,9 @@ impl Forwarder {
         // Dropped with the answer, which ends the request on the other server too.
         let driver = AbortOnDropHandle::new(tokio::spawn(connection.with_upgrades()));
         let ours = request.extensions_mut().remove::<OnUpgrade>();
-        let mut answer = sender.send_request(copy_of(request, code)).await?;
-        if answer.headers().get(FORWARDED).map(HeaderValue::as_bytes) != Some(expected.as_bytes()) {
+        let mut answer = sender.send_request(copy_of(request, codes.request)).await?;
+        let given = answer.headers().get(FORWARDED);
+        if !given.is_some_and(|given| is_same(given, &codes.answer)) {
             return Err(ForwardError::Stranger);
         }
         let headers = only(answer.headers(), &OF_ANSWER);
@@ -371,7 +367,7 @@ async fn connect(to: SocketAddr) -> io::Result<TcpStream> {
 }
 
 /// The request as the other server gets it.
-fn copy_of(request: Request, code: &str) -> Request {
+fn copy_of(request: Request, code: HeaderValue) -> Request {
     let (parts, body) = request.into_parts();
     let mut copy = Request::new(body);
     *copy.method_mut() = parts.method;
@@ -388,9 +384,7 @@ fn copy_of(request: Request, code: &str) -> Request {
     };
     copy.headers_mut()
         .insert(CONNECTION, HeaderValue::from_static(connection));
-    if let Ok(code) = HeaderValue::from_str(code) {
-        copy.headers_mut().insert(FORWARDED, code);
-    }
+    copy.headers_mut().insert(FORWARDED, code);
     copy
 }
 
@@ -432,20 +426,27 @@ mod tests {
         request
     }
 
+    fn is_forwarded(sids: &Sids, request: &Request) -> Result<bool, Forged> {
+        answer_code(sids, request).map(|code| code.is_some())
+    }
+
     #[test]
     fn forwarded_request_is_known_by_its_code_only() {
         let sids = Sids::alone();
         assert_eq!(is_forwarded(&sids, &request(None)), Ok(false));
-        let forwarded = copy_of(request(None), &sids.forward_codes("s1").request);
+        let forwarded = copy_of(request(None), sids.forward_codes("s1").request);
         assert_eq!(is_forwarded(&sids, &forwarded), Ok(true));
         assert_eq!(is_forwarded(&Sids::alone(), &forwarded), Err(Forged));
-        for forged in [
-            "",
-            "1",
-            &sids.forward_codes("s2").request,
-            &sids.forward_codes("s1").answer,
-        ] {
-            let forged = request(Some(forged));
+        let of_another = [
+            sids.forward_codes("s2").request,
+            sids.forward_codes("s1").answer,
+        ];
+        for forged in ["", "1"]
+            .map(HeaderValue::from_static)
+            .iter()
+            .chain(&of_another)
+        {
+            let forged = request(forged.to_str().ok());
             assert_eq!(is_forwarded(&sids, &forged), Err(Forged), "{forged:?}");
         }
     }
@@ -463,7 +464,7 @@ mod tests {
             headers.insert(name, HeaderValue::from_static("x"));
         }
         headers.insert(HOST, HeaderValue::from_static("chat.example"));
-        let copy = copy_of(from_client, "code");
+        let copy = copy_of(from_client, HeaderValue::from_static("code"));
         assert_eq!(copy.headers().len(), 3, "{:?}", copy.headers());
         assert_eq!(copy.headers()[CONNECTION], "close");
         assert_eq!(copy.headers()[HOST], "chat.example");

@@ -134,7 +134,7 @@ async fn elsewhere<B: Broker>(
     let other = server.sids.other_server(sid).filter(|_| !is_forwarded);
     let other = other.ok_or(BadRequest::UnknownSession)?;
     let codes = server.sids.forward_codes(sid);
-    server.forwarder.forward(other, request, &codes).await
+    server.forwarder.forward(other, request, codes).await
 }
 
 fn open<B: Broker>(server: &Arc<SocketServer<B>>, request: &Request) -> Response {

@@ -12,6 +12,7 @@ use std::{
 };
 
 use aws_lc_rs::{constant_time::verify_slices_are_equal, hmac};
+use axum::http::HeaderValue;
 use papo_protocol::limits::SESSION_KEY_LENGTH_MIN;
 
 /// Bytes of a sid: those that make it unique, the masked address, and the code over both.
@@ -38,8 +39,8 @@ pub(crate) struct Sids {
 
 /// The codes by which two servers of the room believe each other: in a request for a session, and in its answer.
 pub(super) struct Codes {
-    pub(super) request: String,
-    pub(super) answer: String,
+    pub(super) request: HeaderValue,
+    pub(super) answer: HeaderValue,
 }
 
 /// Why there is no key.
@@ -113,17 +114,14 @@ impl Sids {
 
     /// The codes for requests for a session that are forwarded.
     pub(super) fn forward_codes(&self, sid: &str) -> Codes {
-        let code = |purpose: &[u8]| hex::encode(self.code(&[purpose, sid.as_bytes()]));
+        let code = |purpose: &[u8]| {
+            let code = hex::encode(self.code(&[purpose, sid.as_bytes()]));
+            HeaderValue::try_from(code).expect("hexadecimal digits")
+        };
         Codes {
             request: code(OF_FORWARDED),
             answer: code(OF_ANSWER),
         }
-    }
-
-    /// Whether it is that code.
-    pub(super) fn is_forward_code(&self, sid: &str, code: &str) -> bool {
-        let expected = self.forward_codes(sid).request;
-        verify_slices_are_equal(expected.as_bytes(), code.as_bytes()).is_ok()
     }
 
     fn mask(&self, nonce: &[u8], server: &mut [u8; SERVER]) {
@@ -149,6 +147,11 @@ impl Sids {
         }
         context.sign()
     }
+}
+
+/// Whether a code is the expected one. It takes the same time for each of its length.
+pub(super) fn is_same(code: &HeaderValue, expected: &HeaderValue) -> bool {
+    verify_slices_are_equal(code.as_bytes(), expected.as_bytes()).is_ok()
 }
 
 fn key(bytes: &[u8]) -> hmac::Key {
@@ -273,9 +276,11 @@ mod tests {
     fn forward_code_belongs_to_one_session() {
         let (here, there) = (sids(1, None), sids(1, None));
         let code = here.forward_codes("a").request;
-        assert!(there.is_forward_code("a", &code));
-        assert!(!there.is_forward_code("b", &code) && !there.is_forward_code("a", ""));
-        assert!(!sids(2, None).is_forward_code("a", &code));
+        let is_of =
+            |code: &HeaderValue, sids: &Sids, sid| is_same(code, &sids.forward_codes(sid).request);
+        assert!(is_of(&code, &there, "a"));
+        assert!(!is_of(&code, &there, "b") && !is_of(&HeaderValue::from_static(""), &there, "a"));
+        assert!(!is_of(&code, &sids(2, None), "a"));
     }
 
     proptest! {

@@ -8,7 +8,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use papo_engineio::{CloseCode, Incoming, Upgrade};
+use papo_engineio::{CloseCode, Incoming, Query, Upgrade};
 use papo_listener::Peer;
 use papo_protocol::event::Code;
 use tracing::{debug, error};
@@ -31,22 +31,19 @@ pub(crate) async fn admit<B: Broker>(
     mut request: Request,
     next: Next,
 ) -> Response {
-    let Ok(is_forwarded) = forward::is_forwarded(&server.sids, &request) else {
+    let Ok(forwarded) = forward::answer_code(&server.sids, &request) else {
         server.metrics.forwarded(Forwarding::Forged);
         return StatusCode::FORBIDDEN.into_response();
     };
-    if is_forwarded {
+    let address = server.address_of(&request);
+    request.extensions_mut().insert(address);
+    if let Some(code) = forwarded {
         request.extensions_mut().insert(Forwarded);
         if let Some(peer) = request.extensions().get::<Arc<Peer>>() {
             server.forwarder.learn(peer.address().ip());
         }
-    }
-    let address = server.address_of(&request);
-    request.extensions_mut().insert(address);
-    if is_forwarded {
-        let code = forward::answer_code(&server.sids, &request);
         let mut response = next.run(request).await;
-        response.headers_mut().extend(code);
+        response.headers_mut().extend([code]);
         return response;
     }
     if has_session(&request) {
@@ -85,7 +82,7 @@ impl<B: Broker> SocketServer<B> {
 /// Whether the request belongs to a session that is open already.
 pub(crate) fn has_session(request: &Request) -> bool {
     let query = request.uri().query().unwrap_or_default();
-    query.split('&').any(|pair| pair.starts_with("sid="))
+    Query::parse(query).sid.is_some()
 }
 
 /// Serves requests for a new WebSocket session. All others are those of [clients that poll](super::poll).

@@ -5,9 +5,8 @@
 
 import { Liveness } from "./liveness.js";
 import { messageFrom, messagesFrom } from "./message.js";
-import { rejectionCode } from "./rejection.js";
-
 import { SOCKET_PATH } from "./place.js";
+import { rejectionCode } from "./rejection.js";
 
 const FIRST_DELAY = 500;
 const LONGEST_DELAY = 10_000;
@@ -124,7 +123,7 @@ export class Connection {
     if (!this.#isRejected) this.#handlers.state("reconnecting");
     this.#backOff();
     const attempt = this.#attempts;
-    const code = await rejectionCode(this.#socket.io.opts.path);
+    const code = await rejectionCode();
     // The next attempt finds out for itself.
     if (attempt !== this.#attempts) return;
     this.#isRejected = code !== undefined;

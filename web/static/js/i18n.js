@@ -68,8 +68,8 @@ const pt = {
     unavailable: "a sala está fora do ar",
     not_accepted: "o broker da sala não aceita esta mensagem",
     unknown: "o servidor recusou o pedido",
-    origin_rejected: () => `o servidor não aceita conexões da origem ${location.origin}. Quem administra a sala precisa permitir essa origem.`,
-    host_rejected: () => `o servidor não atende pelo endereço ${location.host}. Quem administra a sala precisa permitir esse endereço.`,
+    forbidden_origin: () => `o servidor não aceita conexões da origem ${location.origin}. Quem administra a sala precisa permitir essa origem.`,
+    unknown_host: () => `o servidor não atende pelo endereço ${location.host}. Quem administra a sala precisa permitir esse endereço.`,
   },
 };
 
@@ -138,8 +138,8 @@ const en = {
     unavailable: "the room is out of service",
     not_accepted: "the broker of the room does not accept this message",
     unknown: "the server rejected the request",
-    origin_rejected: () => `the server accepts no connections from the origin ${location.origin}. The room's administrator must allow this origin.`,
-    host_rejected: () => `the server is not reached as ${location.host}. The room's administrator must allow this host.`,
+    forbidden_origin: () => `the server accepts no connections from the origin ${location.origin}. The room's administrator must allow this origin.`,
+    unknown_host: () => `the server is not reached as ${location.host}. The room's administrator must allow this host.`,
   },
 };
 

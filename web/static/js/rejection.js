@@ -1,15 +1,17 @@
 // Why a connection is not opened: a browser does not tell a page how its WebSocket was answered, so the page asks over HTTP.
 
-const ANSWER_WITHIN = 5_000;
-/** The page's own codes for HTTP statuses with which the server rejects every request that it would reject for its origin or host. */
-const CODES = { 403: "origin_rejected", 421: "host_rejected" };
+import { SOCKET_PATH } from "./place.js";
 
-/** The code of the rejection; `undefined` if the server cannot be reached, or does not reject the page. `path` is that of Socket.IO. */
-export async function rejectionCode(path) {
+const ANSWER_WITHIN = 5_000;
+/** The codes of HTTP statuses with which the server rejects every request that it would reject for its origin or host. */
+const CODES = { 403: "forbidden_origin", 421: "unknown_host" };
+
+/** The code of the rejection; `undefined` if the server cannot be reached, or does not reject the page. */
+export async function rejectionCode() {
   try {
     // A browser sends `Origin` to the page's own server with POST, not with GET, and may send `null` under the page's referrer policy. No
     // session has this id, so the request opens none.
-    const url = `${path.replace(/\/$/, "")}/?EIO=4&transport=polling&sid=none`;
+    const url = `${SOCKET_PATH}?EIO=4&transport=polling&sid=none`;
     const { status } = await fetch(url, { method: "POST", body: "", referrerPolicy: "same-origin", signal: AbortSignal.timeout(ANSWER_WITHIN) });
     return CODES[status];
   } catch {

@@ -55,6 +55,9 @@ pub enum Invalid {
     /// Too many origins.
     #[error("spec.allowedOrigins has {0} origins; it may have {max}", max = limits::ALLOWED_ORIGINS_MAX)]
     Origins(usize),
+    /// An origin that is too long.
+    #[error("spec.allowedOrigins has an origin of {0} characters; it may have {max}", max = limits::ORIGIN_LENGTH_MAX)]
+    OriginLength(usize),
     /// Not an origin.
     #[error("spec.allowedOrigins has {text:?}: {problem}; or * for any")]
     Origin {

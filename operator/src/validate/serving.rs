@@ -55,6 +55,10 @@ fn allowed_origins(origins: &[String]) -> Result<Vec<AllowedOrigin>, Invalid> {
 }
 
 fn allowed_origin(text: &str) -> Result<AllowedOrigin, Invalid> {
+    let length = text.chars().count();
+    if length > bounds::ORIGIN_LENGTH_MAX {
+        return Err(Invalid::OriginLength(length));
+    }
     text.parse().map_err(|problem| Invalid::Origin {
         text: text.to_owned(),
         problem,
@@ -114,6 +118,12 @@ mod tests {
         for text in ["https://café.example:8443/", "FILE://", "null", "*"] {
             assert!(allowed_origin(text).is_ok(), "{text}");
         }
+        let long = format!(
+            "https://{}.example",
+            "a.".repeat(bounds::ORIGIN_LENGTH_MAX / 2)
+        );
+        let length = long.len();
+        assert_eq!(allowed_origin(&long), Err(Invalid::OriginLength(length)));
         let many = vec!["https://a.example".to_owned(); bounds::ALLOWED_ORIGINS_MAX + 1];
         assert_eq!(allowed_origins(&many), Err(Invalid::Origins(many.len())));
         assert!(allowed_origins(&many[1..]).is_ok());

@@ -273,12 +273,6 @@ impl Launch {
             log_filter,
         } = self;
         let path = |path: &Option<PathBuf>| path.as_ref().map(|p| p.display().to_string());
-        let origins: Vec<String> = allow_origin.iter().map(ToString::to_string).collect();
-        let origins = (!origins.is_empty()).then(|| origins.join(","));
-        let ui_origins: Vec<String> = admin_ui_origin.iter().map(ToString::to_string).collect();
-        let ui_origins = (!ui_origins.is_empty()).then(|| ui_origins.join(","));
-        let hosts: Vec<String> = allow_host.iter().map(ToString::to_string).collect();
-        let hosts = (!hosts.is_empty()).then(|| hosts.join(","));
         let optional = [
             ("PAPO_TITLE", title.clone()),
             ("PAPO_WEB_ROOT", path(web_root)),
@@ -288,15 +282,15 @@ impl Launch {
             ),
             ("PAPO_SESSION_KEY", path(session_key)),
             (Self::ADVERTISE_VARIABLE, advertise.map(|ip| ip.to_string())),
-            ("PAPO_ALLOW_ORIGIN", origins),
-            ("PAPO_ALLOW_HOST", hosts),
+            ("PAPO_ALLOW_ORIGIN", list(allow_origin)),
+            ("PAPO_ALLOW_HOST", list(allow_host)),
             (
                 "PAPO_HSTS_MAX_AGE",
                 (*hsts_max_age > 0).then(|| hsts_max_age.to_string()),
             ),
             ("PAPO_ADMIN_UI_USER", path(admin_ui_user)),
             ("PAPO_ADMIN_UI_PASSWORD", path(admin_ui_password)),
-            ("PAPO_ADMIN_UI_ORIGIN", ui_origins),
+            ("PAPO_ADMIN_UI_ORIGIN", list(admin_ui_origin)),
             (
                 "PAPO_BROKER",
                 broker.as_ref().map(|url| url.as_str().to_owned()),
@@ -327,6 +321,12 @@ impl Launch {
         let always = always.into_iter().chain(limits.environment());
         always.chain(given).collect()
     }
+}
+
+/// Values of a flag that may be repeated, as an environment variable has them; `None` if there are none.
+fn list<T: ToString>(values: &[T]) -> Option<String> {
+    let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
+    (!texts.is_empty()).then(|| texts.join(","))
 }
 
 /// A RabbitMQ address: `amqp://` or `amqps://` with a host. Its password is never shown.

@@ -449,15 +449,18 @@ async fn typing_is_bounded_by_address_and_for_the_room() {
     assert!((1..=140).contains(&signals), "{signals} of 200");
 }
 
+/// Few clients, which may send large frames.
+const LARGE_FRAMES: [&str; 3] = [
+    "--max-connections=100",
+    "--address-connections=50",
+    "--max-frame-size=1000000",
+];
+/// Four frames of the largest size, and for each twice its size.
+const MOST_KEPT: u64 = 8_000_000;
+
 #[tokio::test]
 async fn memory_for_clients_of_one_address_is_bounded() {
-    // Four frames of the largest size, and for each twice its size: 8 MB.
-    let server = server(&[
-        "--max-connections=100",
-        "--address-connections=50",
-        "--max-frame-size=1000000",
-    ])
-    .await;
+    let server = server(&LARGE_FRAMES).await;
     let mut halves = Vec::new();
     let address = server.address;
     for _ in 0..40 {
@@ -472,7 +475,7 @@ async fn memory_for_clients_of_one_address_is_bounded() {
         half.extend(vec![b'4'; 800_000]);
         halves.push(sent(&server, &half).await);
     }
-    others_are_served_within(8_000_000, &server).await;
+    others_are_served_within(MOST_KEPT, &server).await;
     let (_, metrics) = server.get("/metrics").await.expect("an answer");
     assert!(
         metrics.contains("papo_rejections_total{reason=\"unavailable\"}"),
@@ -484,12 +487,7 @@ async fn memory_for_clients_of_one_address_is_bounded() {
 
 #[tokio::test]
 async fn memory_for_bodies_of_one_address_is_bounded() {
-    let server = server(&[
-        "--max-connections=100",
-        "--address-connections=50",
-        "--max-frame-size=1000000",
-    ])
-    .await;
+    let server = server(&LARGE_FRAMES).await;
     let mut halves = Vec::new();
     for _ in 0..40 {
         let open = poll(&server, "203.0.113.1", "", None).await;
@@ -503,7 +501,7 @@ async fn memory_for_bodies_of_one_address_is_bounded() {
         );
         halves.push(sent(&server, request.as_bytes()).await);
     }
-    others_are_served_within(8_000_000, &server).await;
+    others_are_served_within(MOST_KEPT, &server).await;
     drop(halves);
     nothing_is_kept(&server).await;
 }

@@ -78,10 +78,11 @@ async fn forward(
             }
         }
     };
-    // Both directions end together.
+    // Both directions end together. A cut comes first: what the other side has sent before it and is not forwarded yet is lost.
     tokio::select! {
+        biased;
+        _ = cut.changed() => {}
         _ = up => {}
         _ = down => {}
-        _ = cut.changed() => {}
     }
 }

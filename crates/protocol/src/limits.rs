@@ -69,6 +69,8 @@ pub const READER_IDLE_TIMEOUT: Bounds = Bounds::new(1, 86_400, 60);
 /// How long a browser reaches a host only over TLS after it has done so once (`Strict-Transport-Security`), in seconds: at most two years. The
 /// header is not sent if it is 0.
 pub const HSTS_MAX_AGE: Bounds = Bounds::new(0, 63_072_000, 0);
+/// Nodes of the broker that a log is on, if there are as many.
+pub const LOG_REPLICAS: Bounds = Bounds::new(1, 9, 3);
 /// The smallest retention of a log, in bytes: one segment, because retention removes whole segments.
 pub const MIN_RETENTION_BYTES: u64 = crate::topology::SEGMENT_BYTES;
 /// The largest retention of a log, in bytes: one pebibyte.

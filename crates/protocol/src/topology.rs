@@ -69,19 +69,61 @@ pub const STREAM_TYPE: (&str, &str) = ("x-queue-type", "stream");
 pub struct Stream {
     /// The queue's name.
     pub name: String,
-    /// Queue arguments with integer values.
-    pub arguments: Vec<(&'static str, u64)>,
+    /// Queue arguments.
+    pub arguments: Vec<(&'static str, Argument)>,
+}
+
+/// The value of a queue argument.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Argument {
+    /// An integer.
+    Number(u64),
+    /// A text.
+    Text(String),
+}
+
+/// Queue argument (integer): the size that a log may reach, in bytes.
+pub const MAX_BYTES_ARGUMENT: &str = "x-max-length-bytes";
+/// Queue argument (text): the age that a record may reach, as a number and a unit, such as `7D`.
+pub const MAX_AGE_ARGUMENT: &str = "x-max-age";
+/// Queue argument (integer): on how many nodes the stream begins, if there are as many.
+pub const REPLICAS_ARGUMENT: &str = "x-initial-cluster-size";
+
+/// How a log is created.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LogSettings<'a> {
+    /// The size that it may reach, in bytes.
+    pub retention_bytes: u64,
+    /// The age that its records may reach, in RabbitMQ's notation; no bound if `None`.
+    pub max_age: Option<&'a str>,
+    /// On how many nodes it begins, if there are as many; on every node if `None`.
+    pub replicas: Option<u32>,
 }
 
 /// The stream that is the room's log in this epoch, to be bound to the room's exchange with [`MESSAGE_KEY`].
 ///
-/// `retention_bytes` is `None` where a policy bounds the log.
-pub fn log_stream(room: &RoomName, epoch: &Epoch, retention_bytes: Option<u64>) -> Stream {
-    let retention = retention_bytes.map(|bytes| ("x-max-length-bytes", bytes));
-    let segment = ("x-stream-max-segment-size-bytes", SEGMENT_BYTES);
+/// Its arguments bound it. A policy overrides them, and so one is needed only for a log whose retention changes later: RabbitMQ applies
+/// each policy to each queue whenever any policy changes. `balanced` spreads the leaders of the logs over the nodes.
+pub fn log_stream(room: &RoomName, epoch: &Epoch, settings: LogSettings<'_>) -> Stream {
+    let LogSettings {
+        retention_bytes,
+        max_age,
+        replicas,
+    } = settings;
+    let text = |text: &str| Argument::Text(text.to_owned());
+    let mut arguments = vec![
+        (MAX_BYTES_ARGUMENT, Argument::Number(retention_bytes)),
+        (
+            "x-stream-max-segment-size-bytes",
+            Argument::Number(SEGMENT_BYTES),
+        ),
+        ("x-queue-leader-locator", text("balanced")),
+    ];
+    arguments.extend(max_age.map(|age| (MAX_AGE_ARGUMENT, text(age))));
+    arguments.extend(replicas.map(|count| (REPLICAS_ARGUMENT, Argument::Number(count.into()))));
     Stream {
         name: log(room, epoch),
-        arguments: retention.into_iter().chain([segment]).collect(),
+        arguments,
     }
 }
 

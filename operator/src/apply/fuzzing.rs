@@ -47,6 +47,7 @@ fn topology() -> Topology {
                 max_bytes: 1 << 30,
             },
         },
+        replicas: 3,
         user: User {
             name: exchange.clone(),
             configure: String::new(),

@@ -6,7 +6,10 @@ use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod, networking::v1::Ingr
 use kube::core::DynamicObject;
 use papo_protocol::Epoch;
 
-use crate::error::{BrokerError, ClusterError};
+use crate::{
+    desired::LogArguments,
+    error::{BrokerError, ClusterError},
+};
 
 /// What came back.
 #[derive(Debug)]
@@ -41,6 +44,8 @@ pub(crate) struct RoomLog {
     pub(crate) epoch: Epoch,
     /// How it came to be the room's.
     pub(crate) origin: LogOrigin,
+    /// What it keeps by its own arguments.
+    pub(crate) arguments: LogArguments,
 }
 
 /// How a log came to be the room's.

@@ -81,12 +81,16 @@ fn cleanup_timeout(error: &BrokerError, context: &Context) -> Duration {
 /// whose `deletionPolicy` is unknown stays.
 fn room_to_clear(stored: &StoredRoom, context: &Context) -> Result<Room, validate::Invalid> {
     let spec = &stored.room.spec;
-    let broker = if stored.is_readable("broker") {
-        spec.broker.clone()
+    let secret_name = if stored.is_readable("broker") {
+        spec.broker.as_ref().and_then(|it| it.secret_name.clone())
     } else {
         // In the place of one that is not known, and not the default: `clear_broker` does not use it.
-        Some(crd::Broker::default())
+        Some(String::new())
     };
+    let broker = Some(crd::Broker {
+        secret_name,
+        replicas: None,
+    });
     let deletion_policy = if stored.is_readable("deletionPolicy") {
         spec.deletion_policy
     } else {

@@ -56,7 +56,7 @@ pub const CRD_NAME: &str = "chatrooms.papo.chat";
     printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason", priority = 1),
     validation = Rule::new("size(self.metadata.name) <= 45 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')")
         .message("the name must be a DNS label (a-z, 0-9, '-') of at most 45 characters, because everything of the room is named after it"),
-    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.epoch) || (has(self.spec.broker) ? self.spec.broker.secretName : '') == (has(oldSelf.spec.broker) ? oldSelf.spec.broker.secretName : '')")
+    validation = Rule::new("!has(oldSelf.status) || !has(oldSelf.status.epoch) || (has(self.spec.broker) && has(self.spec.broker.secretName) ? self.spec.broker.secretName : '') == (has(oldSelf.spec.broker) && has(oldSelf.spec.broker.secretName) ? oldSelf.spec.broker.secretName : '')")
         .message("the broker cannot change once the room has a log, which would stay behind; create another room"),
     validation = Rule::new("!has(self.spec.ingress) || !has(self.spec.gateway) || (has(self.spec.ingress.path) ? self.spec.ingress.path : '/') == (has(self.spec.gateway.path) ? self.spec.gateway.path : '/')")
         .message("spec.ingress.path and spec.gateway.path must be the same: the servers of a room serve one path"),
@@ -253,18 +253,24 @@ fn frame_message() -> String {
     )
 }
 
-/// Which RabbitMQ keeps the log.
+/// Which RabbitMQ keeps the log, and on how many of its nodes.
 #[derive(JsonSchema, Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Broker {
     /// Secret in the room's namespace with an administrator of the broker, in the keys of RabbitMQ's Cluster Operator: `username`, `password`,
     /// `host`, and optionally `port` (AMQP), `managementPort`, `vhost`, `tls` (`true` or `false`) and `ca.crt` (PEM). The servers never see it:
-    /// each room gets a broker user of its own.
+    /// each room gets a broker user of its own. The operator's default broker if not given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 253),
         regex(pattern = r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$")
     )]
-    pub secret_name: String,
+    pub secret_name: Option<String>,
+    /// On how many nodes of the broker the log is kept, if there are as many; 3 if not given. A log that exists gets more of them only by the
+    /// command that the condition `BrokerReady` names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = limits::LOG_REPLICAS.min, max = limits::LOG_REPLICAS.max))]
+    pub replicas: Option<u32>,
 }
 
 /// What happens to the log when the room is deleted: `Delete` (if not given) removes it with everything else; `Retain` leaves it on the broker,

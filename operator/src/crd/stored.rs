@@ -147,8 +147,8 @@ mod tests {
         assert!(room.is_readable("broker") && !room.is_readable("deletionPolicy"));
         let broker = room.room.spec.broker.expect("it was read");
         assert_eq!(
-            (broker.secret_name.as_str(), room.room.spec.replicas),
-            ("mine", 3)
+            (broker.secret_name.as_deref(), room.room.spec.replicas),
+            (Some("mine"), 3)
         );
         assert_eq!(
             room.room.status.expect("it was read").epoch.as_deref(),

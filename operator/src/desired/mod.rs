@@ -6,6 +6,7 @@ mod deployment;
 mod http_route;
 mod ingress;
 mod log;
+mod log_policy;
 mod memory;
 mod metadata;
 mod network_policy;
@@ -29,13 +30,14 @@ pub use deployment::deployment;
 pub use http_route::{http_route, resource as http_route_resource};
 pub use ingress::ingress;
 pub use log::Log;
+pub use log_policy::{LogArguments, LogPolicy};
 pub use memory::{Memory, memory};
 pub use network_policy::network_policy;
 pub use pod_disruption_budget::pod_disruption_budget;
 pub use secret::{CA_KEY, Credentials, PASSWORD_KEY, SESSION_KEY, USERNAME_KEY, secret};
 pub use service::{CHAT_SERVICE_PORT, service};
 pub use signal_policies::{SIGNAL_QUEUE_PATTERN, SignalPolicy, signal_policies};
-pub use topology::{LogPolicy, Topology, User, exchange_of_signal_queue, topology};
+pub use topology::{Topology, User, exchange_of_signal_queue, topology};
 
 /// A room's objects in the cluster. What is `None` should not exist, and is removed if it does.
 ///

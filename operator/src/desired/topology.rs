@@ -5,7 +5,8 @@ use papo_protocol::{
     topology::{self as broker_names, FEW_SERVERS, MANY_SIGNAL_QUEUES},
 };
 
-use crate::validate::{Retention, Room};
+use super::LogPolicy;
+use crate::validate::Room;
 
 /// What a room owns on the broker. The log's epoch is not known here: it is found on the broker, or drawn.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,21 +17,12 @@ pub struct Topology {
     pub exchange: String,
     /// The owner that it names: the `metadata.uid` of the `ChatRoom`.
     pub owner: String,
-    /// What bounds the log.
+    /// What bounds the log if its own arguments do not say the same.
     pub policy: LogPolicy,
+    /// On how many nodes the log should be, if there are as many.
+    pub replicas: u32,
     /// The servers' user.
     pub user: User,
-}
-
-/// A policy over all logs of the room: unlike a stream's arguments, it can change.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogPolicy {
-    /// Its name.
-    pub name: String,
-    /// Regular expression of the streams it is about.
-    pub pattern: String,
-    /// What they keep.
-    pub retention: Retention,
 }
 
 /// The servers' user, with no more rights than they need.
@@ -74,11 +66,8 @@ pub fn topology(room: &Room) -> Topology {
     // One more, for the one that a rollout adds.
     let max_connections = (servers + 1) * CONNECTIONS_PER_SERVER;
     Topology {
-        policy: LogPolicy {
-            name: exchange.clone(),
-            pattern: format!("^{log}$"),
-            retention: room.retention.clone(),
-        },
+        policy: LogPolicy::new(&room.name, &log, room.retention.clone()),
+        replicas: room.log_replicas,
         user: User {
             name: exchange.clone(),
             configure: format!("^{signals}$"),

@@ -14,6 +14,9 @@ pub enum Invalid {
     /// A title that cannot be an environment variable.
     #[error("spec.title contains the character U+0000")]
     Title,
+    /// Not a number of nodes that a log can be on.
+    #[error("spec.broker.replicas is {0}; it must be from {min} to {max}", min = limits::LOG_REPLICAS.min, max = limits::LOG_REPLICAS.max)]
+    LogReplicas(u32),
     /// A negative number of servers.
     #[error("spec.replicas is {0}, which is less than zero")]
     Replicas(i32),

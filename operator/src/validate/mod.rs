@@ -15,7 +15,8 @@ use kube::{Resource, ResourceExt};
 use papo_protocol::{
     RoomName,
     limits::{
-        DEFAULT_RETENTION_BYTES, LOG_FILTER_LENGTH_MAX, MAX_RETENTION_BYTES, MIN_RETENTION_BYTES,
+        DEFAULT_RETENTION_BYTES, LOG_FILTER_LENGTH_MAX, LOG_REPLICAS, MAX_RETENTION_BYTES,
+        MIN_RETENTION_BYTES,
     },
 };
 
@@ -55,6 +56,7 @@ pub fn validate(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Room, Inval
         title: spec.title.clone(),
         replicas: spec.replicas,
         retention: retention(spec.retention.as_ref())?,
+        log_replicas: log_replicas(spec.broker.as_ref())?,
         limits: limits(spec.limits.as_ref())?,
         serving: serving(spec)?,
         broker: broker(chat_room, defaults).ok_or(Invalid::NoBroker)?,
@@ -78,11 +80,22 @@ pub fn validate(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Room, Inval
 
 /// The Secret with the broker's administrator.
 fn broker(chat_room: &ChatRoom, defaults: &Defaults) -> Option<SecretRef> {
-    let own = chat_room.spec.broker.as_ref().map(|broker| SecretRef {
-        namespace: chat_room.namespace().unwrap_or_default(),
-        name: broker.secret_name.clone(),
-    });
+    let named = chat_room.spec.broker.as_ref();
+    let own = named
+        .and_then(|broker| broker.secret_name.clone())
+        .map(|name| SecretRef {
+            namespace: chat_room.namespace().unwrap_or_default(),
+            name,
+        });
     own.or_else(|| defaults.broker_secret.clone())
+}
+
+fn log_replicas(spec: Option<&crd::Broker>) -> Result<u32, Invalid> {
+    let replicas = spec.and_then(|spec| spec.replicas);
+    match replicas.unwrap_or(LOG_REPLICAS.default) {
+        count if (LOG_REPLICAS.min..=LOG_REPLICAS.max).contains(&count) => Ok(count),
+        count => Err(Invalid::LogReplicas(count)),
+    }
 }
 
 fn retention(spec: Option<&crd::Retention>) -> Result<Retention, Invalid> {

@@ -30,6 +30,8 @@ pub struct Room {
     pub replicas: i32,
     /// Age and size its log may reach.
     pub retention: Retention,
+    /// On how many nodes of the broker its log should be, if there are as many.
+    pub log_replicas: u32,
     /// Limits of its clients.
     pub limits: Limits,
     /// How its servers serve.

@@ -13,12 +13,17 @@ const EXCHANGE: &str = "papo.team.geral";
 async fn deleted(spec: Value, seconds_ago: i64) -> Fixture {
     let mut fixture = Fixture::new(room(spec)).await;
     fixture.reconcile().await.expect("a reconcile");
+    delete(&fixture, seconds_ago);
+    fixture
+}
+
+/// Deletes the room, so many seconds ago.
+fn delete(fixture: &Fixture, seconds_ago: i64) {
     let now = k8s_openapi::jiff::Timestamp::now();
     let then = now - k8s_openapi::jiff::SignedDuration::from_secs(seconds_ago);
     fixture.cluster.edit(ROOM, |room| {
         room["metadata"]["deletionTimestamp"] = json!(format!("{then:.0}"));
     });
-    fixture
 }
 
 /// By an event.
@@ -47,7 +52,13 @@ async fn deleted_room_leaves_nothing_on_the_broker() {
 
 #[tokio::test]
 async fn retained_log_is_continued_by_a_room_of_its_name() {
-    let mut fixture = deleted(json!({"deletionPolicy": "Retain"}), 0).await;
+    let mut fixture = Fixture::new(room(json!({"deletionPolicy": "Retain"}))).await;
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.cluster.edit(ROOM, |room| {
+        room["spec"]["retention"] = json!({"maxBytes": "2M"});
+    });
+    fixture.reconcile().await.expect("a policy");
+    delete(&fixture, 0);
     let epoch = fixture.cluster.status()["epoch"].clone();
     fixture.reconcile().await.expect("a reconcile");
     fixture.reconcile().await.expect("a reconcile");

@@ -81,6 +81,7 @@ fn table() -> Vec<(&'static str, Value, Value)> {
         ("gateway.path", json!("/chat/geral"), gateway()),
         // A room has one broker for life: another one is refused, and so is none.
         ("broker.secretName", json!("mine"), none()),
+        ("broker.replicas", json!(5), none()),
         ("deletionPolicy", json!("Retain"), none()),
         ("paused", json!(true), none()),
     ]
@@ -89,8 +90,8 @@ fn table() -> Vec<(&'static str, Value, Value)> {
 fn effect(field: &str) -> Effect {
     match field {
         // deletion::retained_log_is_continued_by_the_next_room_of_the_name, reconcile::paused_room_is_not_changed,
-        // and reconcile::room_uses_the_broker_that_its_spec_names.
-        "deletionPolicy" | "paused" | "broker.secretName" => Effect::Behaviour,
+        // reconcile::room_uses_the_broker_that_its_spec_names, and reconcile::retention_is_in_the_arguments_of_a_new_log.
+        "deletionPolicy" | "paused" | "broker.secretName" | "broker.replicas" => Effect::Behaviour,
         _ => Effect::Object,
     }
 }

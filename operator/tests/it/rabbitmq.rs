@@ -134,6 +134,48 @@ async fn cluster_leaves_the_user_of_another_virtual_host() {
     delete(first, theirs).await;
 }
 
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and PAPO_TEST_MANAGEMENT"]
+async fn retention_changes_up_and_down_and_back() {
+    let _alone = alone().await;
+    let vhost = Vhost::create().await;
+    let mut fixture = operator(&vhost, "u-1").await;
+    let created_with = json!({"maxBytes": "2M"});
+    let set = |fixture: &Fixture, retention: &Value| {
+        fixture
+            .cluster
+            .edit(ROOM, |room| room["spec"]["retention"] = retention.clone());
+    };
+    set(&fixture, &created_with);
+    fixture.settle().await;
+    let log = log_of(&fixture);
+    // Segments of 1 MB hold twenty messages, and retention removes whole segments.
+    for (retention, kept, has_policy) in [
+        (&created_with, 40, false),
+        (&json!({"maxBytes": "5M"}), 100, true),
+        (&json!({"maxBytes": "3M"}), 60, true),
+        (&created_with, 40, false),
+    ] {
+        set(&fixture, retention);
+        fixture.settle().await;
+        assert_eq!(
+            vhost.names("policies").await.contains(&EXCHANGE.to_owned()),
+            has_policy,
+            "{retention}"
+        );
+        let wrong = format!("log that does not keep {retention}");
+        vhost
+            .until(MINUTE, &wrong, async || {
+                vhost.publish_messages(EXCHANGE, 20, 50_000).await;
+                let held = vhost.messages(&log).await;
+                (kept - 20..=kept + 20).contains(&held)
+            })
+            .await;
+    }
+    assert_eq!(log_of(&fixture), log);
+    delete(fixture, vhost).await;
+}
+
 fn log_of(fixture: &Fixture) -> String {
     let status: Value = fixture.cluster.status();
     format!(

@@ -59,6 +59,11 @@ async fn objects_removed_from_the_cluster_are_created_again() {
 #[tokio::test]
 async fn objects_removed_from_the_broker_are_created_again() {
     let mut fixture = created(json!({})).await;
+    // Only a changed retention needs a policy.
+    fixture.cluster.edit(ROOM, |room| {
+        room["spec"]["retention"] = json!({"maxBytes": "2M"});
+    });
+    fixture.reconcile().await.expect("a reconcile");
     let before = fixture.broker.all();
     let (connections, channels) = (
         format!("{EXCHANGE} max-connections"),
@@ -248,20 +253,89 @@ async fn paused_room_is_not_changed() {
     assert!(fixture.cluster.get(DEPLOYMENT).is_some());
 }
 
-#[tokio::test]
-async fn retention_changes_without_another_log() {
-    let mut fixture = created(json!({})).await;
-    let epoch = fixture.cluster.status()["epoch"].clone();
-    fixture.cluster.edit(ROOM, |room| {
-        room["spec"]["retention"] = json!({"maxAge": "7D", "maxBytes": "2M"});
-    });
+/// The definition of the policy over the room's log.
+fn log_policy(fixture: &Fixture) -> Option<Value> {
+    let policy = fixture.broker.get("policies", EXCHANGE);
+    policy.map(|policy| policy["definition"].clone())
+}
+
+async fn set_retention(fixture: &mut Fixture, retention: Value) {
+    fixture
+        .cluster
+        .edit(ROOM, |room| room["spec"]["retention"] = retention);
     fixture.reconcile().await.expect("a reconcile");
-    let policy = fixture.broker.get("policies", EXCHANGE).expect("a policy");
+}
+
+#[tokio::test]
+async fn retention_is_in_the_arguments_of_a_new_log() {
+    let spec = json!({"retention": {"maxAge": "7D", "maxBytes": "2M"}, "broker": {"replicas": 5}});
+    let fixture = created(spec).await;
+    let epoch = fixture.cluster.status()["epoch"].clone();
+    let log = format!("{EXCHANGE}.log.{}", epoch.as_str().expect("an epoch"));
     assert_eq!(
-        policy["definition"],
-        json!({"max-age": "7D", "max-length-bytes": 2_000_000})
+        fixture.broker.get("queues", &log).expect("a log")["arguments"],
+        json!({
+            "x-queue-type": "stream",
+            "x-max-length-bytes": 2_000_000,
+            "x-max-age": "7D",
+            "x-stream-max-segment-size-bytes": 1_000_000,
+            "x-queue-leader-locator": "balanced",
+            "x-initial-cluster-size": 5,
+        })
     );
+    assert_eq!(log_policy(&fixture), None);
+}
+
+#[tokio::test]
+async fn changed_retention_is_a_policy_until_it_is_changed_back() {
+    let created_with = json!({"maxAge": "7D", "maxBytes": "3M"});
+    let mut fixture = created(json!({"retention": created_with})).await;
+    let epoch = fixture.cluster.status()["epoch"].clone();
+    for (retention, definition) in [
+        (
+            json!({"maxAge": "1D", "maxBytes": "2M"}),
+            json!({"max-age": "1D", "max-length-bytes": 2_000_000}),
+        ),
+        (
+            json!({"maxAge": "9D", "maxBytes": "4M"}),
+            json!({"max-age": "9D", "max-length-bytes": 4_000_000}),
+        ),
+        // A policy without an age would leave that of the argument.
+        (
+            json!({"maxBytes": "3M"}),
+            json!({"max-age": "999999Y", "max-length-bytes": 3_000_000}),
+        ),
+    ] {
+        set_retention(&mut fixture, retention).await;
+        assert_eq!(log_policy(&fixture), Some(definition));
+    }
+    set_retention(&mut fixture, created_with).await;
+    assert_eq!(log_policy(&fixture), None);
     assert_eq!(fixture.cluster.status()["epoch"], epoch);
+}
+
+#[tokio::test]
+async fn log_without_retention_in_its_arguments_keeps_its_policy() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    let log = format!("{EXCHANGE}.log.0a");
+    let segments = json!({"x-stream-max-segment-size-bytes": 1_000_000});
+    fixture.broker.put(
+        "queues",
+        &log,
+        json!({"name": log, "vhost": "/", "type": "stream", "arguments": segments}),
+    );
+    let definition = json!({"max-length-bytes": 100_000_000});
+    fixture.broker.put("policies", EXCHANGE, json!({"pattern": r"^papo\.team\.geral\.log\.[a-z0-9]+$", "apply-to": "streams", "definition": definition}));
+    fixture.settle().await;
+    assert_eq!(fixture.cluster.status()["epoch"], "0a");
+    let writes = fixture.broker.writes();
+    let of_policy = writes.iter().filter(|write| write.ends_with(EXCHANGE));
+    let of_policy: Vec<_> = of_policy.filter(|it| it.contains("policies")).collect();
+    assert!(of_policy.is_empty(), "{of_policy:?}");
+
+    fixture.broker.remove("policies", EXCHANGE);
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(log_policy(&fixture), Some(definition));
 }
 
 #[tokio::test]

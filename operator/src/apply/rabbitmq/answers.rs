@@ -1,8 +1,11 @@
 //! What the operator reads of the management API's answers, and nothing else: a field that is not here costs no memory, whatever a broker puts
 //! into it.
 
+use papo_protocol::topology::{MAX_AGE_ARGUMENT, MAX_BYTES_ARGUMENT};
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
+
+use crate::desired::LogArguments;
 
 /// The largest map of arguments or of a policy's definition that is looked at, in bytes. Ours have a hundred.
 const MAP_MAX: usize = 16 << 10;
@@ -39,12 +42,18 @@ pub(in crate::apply) struct Queue {
     pub(super) exclusive: Option<bool>,
     /// Missing as long as the broker has not counted them.
     messages: Option<u64>,
+    arguments: Option<Box<RawValue>>,
 }
 
 impl Queue {
     /// How many messages it holds, as far as the broker knows.
     pub(super) fn messages(&self) -> u64 {
         self.messages.unwrap_or(0)
+    }
+
+    /// What it keeps by its own arguments.
+    pub(super) fn log_arguments(&self) -> LogArguments {
+        log_arguments(self.arguments.as_deref())
     }
 }
 
@@ -104,6 +113,16 @@ pub(super) struct Permissions {
     pub(super) configure: String,
     pub(super) write: String,
     pub(super) read: String,
+}
+
+/// What a log keeps by its arguments. Ones that we would not have written count as none: then a policy bounds the log.
+fn log_arguments(arguments: Option<&RawValue>) -> LogArguments {
+    let arguments = arguments.and_then(map).unwrap_or_default();
+    let max_age = arguments.get(MAX_AGE_ARGUMENT);
+    LogArguments {
+        max_bytes: arguments.get(MAX_BYTES_ARGUMENT).and_then(Value::as_u64),
+        max_age: max_age.and_then(Value::as_str).map(str::to_owned),
+    }
 }
 
 fn map(raw: &RawValue) -> Option<Map<String, Value>> {

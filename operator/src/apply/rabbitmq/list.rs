@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// All that is read of an object in a list: a tenth of what a broker sends otherwise.
-const COLUMNS: &str = "name,type,exclusive,messages";
+const COLUMNS: &str = "name,type,exclusive,messages,arguments";
 
 /// Hands over the objects of a kind (`queues` or `exchanges`) whose names contain `part`, page by page, until `take` wants no more. Queues that
 /// end with their connections come last.

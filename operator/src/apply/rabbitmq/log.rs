@@ -1,6 +1,9 @@
 //! The room's log: the stream, and its binding to the exchange.
 
-use papo_protocol::{Epoch, topology as broker_names};
+use papo_protocol::{
+    Epoch,
+    topology::{self as broker_names, Argument, LogSettings},
+};
 use rabbitmq_http_client::requests::QueueParams;
 use serde_json::{Map, json};
 
@@ -12,7 +15,7 @@ use super::{
 use crate::{
     apply::outcome::{LogOrigin, RoomLog},
     broker::Broker,
-    desired::Topology,
+    desired::{LogArguments, Topology},
     error::BrokerError,
 };
 
@@ -33,6 +36,7 @@ pub(super) async fn ensure_log(
             return Ok(RoomLog {
                 epoch: epoch.clone(),
                 origin: LogOrigin::Known,
+                arguments: existing.log_arguments(),
             });
         }
     }
@@ -50,15 +54,29 @@ pub(super) async fn ensure_log(
         return Ok(RoomLog {
             epoch,
             origin: LogOrigin::Adopted,
+            arguments: log.log_arguments(),
         });
     }
+    create_log(broker, topology).await
+}
+
+async fn create_log(broker: &Broker, topology: &Topology) -> Result<RoomLog, BrokerError> {
     let epoch = Epoch::from_bits(rand::random());
-    // A policy bounds the log, because unlike an argument a policy can change.
-    let stream = broker_names::log_stream(&topology.room, &epoch, None);
-    let arguments = stream.arguments.iter();
-    let arguments: Map<_, _> = arguments
-        .map(|(key, value)| ((*key).to_owned(), json!(value)))
-        .collect();
+    let retention = &topology.policy.retention;
+    let settings = LogSettings {
+        retention_bytes: retention.max_bytes,
+        max_age: retention.max_age.as_deref(),
+        replicas: Some(topology.replicas),
+    };
+    let stream = broker_names::log_stream(&topology.room, &epoch, settings);
+    let arguments = stream.arguments.iter().map(|(key, value)| {
+        let value = match value {
+            Argument::Number(number) => json!(number),
+            Argument::Text(text) => json!(text),
+        };
+        ((*key).to_owned(), value)
+    });
+    let arguments: Map<_, _> = arguments.collect();
     let params = QueueParams::new_stream(&stream.name, Some(arguments));
     broker.metrics.broker_write();
     done(
@@ -71,6 +89,7 @@ pub(super) async fn ensure_log(
     Ok(RoomLog {
         epoch,
         origin: LogOrigin::Created,
+        arguments: LogArguments::of(retention),
     })
 }
 

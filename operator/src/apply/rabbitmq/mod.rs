@@ -46,11 +46,12 @@ pub(crate) async fn apply(
         exchange,
         owner,
         policy,
+        replicas: _,
         user,
     } = topology;
     ensure_exchange(broker, exchange, owner).await?;
-    ensure_log_policy(broker, policy).await?;
     let log = ensure_log(broker, topology, recorded).await?;
+    ensure_log_policy(broker, policy, &log.arguments).await?;
     let queue = broker_names::log(&topology.room, &log.epoch);
     ensure_binding(broker, exchange, &queue).await?;
     // Before there is somebody who could create a queue.
@@ -72,6 +73,7 @@ pub(crate) async fn remove(
         exchange,
         owner,
         policy,
+        replicas: _,
         user,
     } = topology;
     let (api, vhost) = (&broker.management, broker.vhost());

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     broker::Broker,
-    desired::{LogPolicy, SIGNAL_QUEUE_PATTERN, signal_policies},
+    desired::{LogArguments, LogPolicy, SIGNAL_QUEUE_PATTERN, signal_policies},
     error::BrokerError,
 };
 
@@ -23,24 +23,21 @@ struct Policy<'a> {
     definition: Map<String, Value>,
 }
 
-/// Makes the policy bound the log as the spec says.
+/// Makes the log keep what the spec says: sets the policy if the log's own arguments say something else, and removes it if they do not.
 pub(super) async fn ensure_log_policy(
     broker: &Broker,
     policy: &LogPolicy,
+    arguments: &LogArguments,
 ) -> Result<(), BrokerError> {
-    let LogPolicy {
-        name,
-        pattern,
-        retention,
-    } = policy;
-    let mut definition =
-        Map::from_iter([("max-length-bytes".to_owned(), json!(retention.max_bytes))]);
-    if let Some(age) = &retention.max_age {
-        definition.insert("max-age".to_owned(), json!(age));
-    }
+    let Some(definition) = policy.definition(arguments) else {
+        if read(broker, &policy.name).await?.is_some() {
+            remove_policy(broker, &policy.name).await?;
+        }
+        return Ok(());
+    };
     let policy = Policy {
-        name,
-        pattern,
+        name: &policy.name,
+        pattern: &policy.pattern,
         apply_to: "streams",
         definition,
     };
@@ -76,6 +73,12 @@ pub(super) async fn remove_policy(broker: &Broker, name: &str) -> Result<(), Bro
     done("remove the policy", broker.management.delete(&path).await)
 }
 
+async fn read(broker: &Broker, name: &str) -> Result<Option<answers::Policy>, BrokerError> {
+    broker.metrics.broker_read();
+    let path = ["policies", broker.vhost(), name];
+    optional("read the policy", broker.management.get(&path, &[]).await)
+}
+
 async fn ensure(broker: &Broker, policy: Policy<'_>) -> Result<(), BrokerError> {
     let Policy {
         name,
@@ -83,10 +86,7 @@ async fn ensure(broker: &Broker, policy: Policy<'_>) -> Result<(), BrokerError> 
         apply_to,
         definition,
     } = policy;
-    broker.metrics.broker_read();
-    let path = ["policies", broker.vhost(), name];
-    let existing: Option<answers::Policy> =
-        optional("read the policy", broker.management.get(&path, &[]).await)?;
+    let existing = read(broker, name).await?;
     let same = existing.is_some_and(|existing| {
         existing.pattern == pattern
             && existing.apply_to == apply_to
@@ -101,6 +101,7 @@ async fn ensure(broker: &Broker, policy: Policy<'_>) -> Result<(), BrokerError> 
         "priority": PRIORITY,
         "definition": definition,
     });
+    let path = ["policies", broker.vhost(), name];
     broker.metrics.broker_write();
     done(
         "set the policy",

@@ -135,6 +135,29 @@ impl Vhost {
         largest
     }
 
+    /// Publishes messages of so many bytes to the log.
+    pub(super) async fn publish_messages(&self, exchange: &str, count: usize, bytes: usize) {
+        let path = format!("exchanges/VHOST/{exchange}/publish");
+        let message = json!({"properties": {}, "routing_key": "message", "payload": "x".repeat(bytes), "payload_encoding": "string"});
+        for _ in 0..count {
+            let answer = self.call(Method::POST, &path, message.clone()).await;
+            assert_eq!(answer["routed"], true);
+        }
+    }
+
+    /// Messages in a queue, once the broker has counted them.
+    pub(super) async fn messages(&self, queue: &str) -> u64 {
+        let mut counted = None;
+        self.until(LIMIT, "queue that is not counted", async || {
+            let last = counted;
+            let queue = self.get(&format!("queues/VHOST/{queue}")).await;
+            counted = queue["messages"].as_u64();
+            counted.is_some() && counted == last
+        })
+        .await;
+        counted.expect("it was counted")
+    }
+
     pub(super) async fn user(&self, name: &str) -> Value {
         self.get(&format!("users/{name}")).await
     }

@@ -12,7 +12,10 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
     types::AMQPValue,
 };
-use papo_protocol::{Epoch, topology};
+use papo_protocol::{
+    Epoch,
+    topology::{self, LogSettings},
+};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use tracing::info;
@@ -56,7 +59,12 @@ pub(super) async fn agree(objects: &Objects, retention_bytes: u64) -> Result<Epo
         replaces: current,
     };
     info!(epoch = %drawn.epoch, replaces = ?drawn.replaces, "creating a new log");
-    let log = topology::log_stream(objects.room(), &drawn.epoch, Some(retention_bytes));
+    let settings = LogSettings {
+        retention_bytes,
+        max_age: None,
+        replicas: None,
+    };
+    let log = topology::log_stream(objects.room(), &drawn.epoch, settings);
     objects.declare_stream(&log).await?;
     write(objects, &drawn).await?;
     let entries = draws_with(objects, &drawn).await?;

@@ -19,7 +19,7 @@ use lapin::{
 };
 use papo_protocol::{
     Epoch, RoomName,
-    topology::{self, Stream},
+    topology::{self, Argument, Stream},
 };
 use tokio::time::{Instant, timeout};
 
@@ -124,8 +124,13 @@ impl Objects {
         let mut table = FieldTable::default();
         table.insert(queue_type.into(), AMQPValue::LongString(stream_type.into()));
         for (argument, value) in &stream.arguments {
-            let value = i64::try_from(*value).unwrap_or(i64::MAX);
-            table.insert((*argument).into(), AMQPValue::LongLongInt(value));
+            let value = match value {
+                Argument::Number(number) => {
+                    AMQPValue::LongLongInt(i64::try_from(*number).unwrap_or(i64::MAX))
+                }
+                Argument::Text(text) => AMQPValue::LongString(text.as_str().into()),
+            };
+            table.insert((*argument).into(), value);
         }
         let channel = self.channel().await?;
         let options = QueueDeclareOptions {

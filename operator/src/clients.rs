@@ -27,8 +27,11 @@ pub struct Clients {
 }
 
 impl Clients {
-    /// The broker that a Secret describes. The Secret is read each time: nobody watches Secrets.
+    /// The broker that a Secret describes. The Secret is read again and again, for all rooms of the broker together: nobody watches Secrets.
     pub async fn broker(&self, secret: &SecretRef) -> Result<Arc<Broker>, BrokerError> {
+        if let Some(broker) = self.brokers.recent(secret) {
+            return Ok(broker);
+        }
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &secret.namespace);
         let read =
             answer::optional_object(api.get(&secret.name).await).map_err(|error| ClusterError {

@@ -11,6 +11,8 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
+use crate::crd::LogReplicas;
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
     outcome: &'static str,
@@ -38,6 +40,13 @@ struct Scope {
     namespace: String,
 }
 
+/// The namespace of the rooms, and which replicas.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Replicas {
+    namespace: String,
+    state: &'static str,
+}
+
 /// The operator's metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -51,6 +60,8 @@ pub struct Metrics {
     rooms_waiting: Family<Scope, Gauge>,
     stalled: Family<Scope, Gauge>,
     last_reconcile: Gauge<f64, AtomicU64>,
+    log_replicas: Family<Replicas, Gauge>,
+    logs_incomplete: Family<Scope, Gauge>,
 }
 
 impl Default for Metrics {
@@ -68,6 +79,8 @@ impl Default for Metrics {
             rooms_waiting: Family::default(),
             stalled: Family::default(),
             last_reconcile: Gauge::default(),
+            log_replicas: Family::default(),
+            logs_incomplete: Family::default(),
         }
     }
 }
@@ -128,6 +141,16 @@ impl Metrics {
             Unit::Seconds,
             self.last_reconcile.clone(),
         );
+        registry.register(
+            "log_replicas",
+            "Replicas of all logs together on the nodes of their brokers: wanted, members (there) and online (running)",
+            self.log_replicas.clone(),
+        );
+        registry.register(
+            "logs_incomplete",
+            "Logs with fewer running replicas than wanted",
+            self.logs_incomplete.clone(),
+        );
     }
 
     pub(crate) fn reconciled(&self, took: Duration, succeeded: bool) {
@@ -154,6 +177,27 @@ impl Metrics {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.rooms_waiting.get_or_create(&scope).set(count);
         self.stalled.get_or_create(&scope).set(stalled.into());
+    }
+
+    pub(crate) fn log_replicas(&self, namespace: &str, (sum, incomplete): &(LogReplicas, u32)) {
+        let LogReplicas {
+            wanted,
+            members,
+            online,
+        } = *sum;
+        for (state, count) in [("wanted", wanted), ("members", members), ("online", online)] {
+            let replicas = Replicas {
+                namespace: namespace.to_owned(),
+                state,
+            };
+            self.log_replicas.get_or_create(&replicas).set(count.into());
+        }
+        let scope = Scope {
+            namespace: namespace.to_owned(),
+        };
+        self.logs_incomplete
+            .get_or_create(&scope)
+            .set((*incomplete).into());
     }
 
     pub(crate) fn cluster_write(&self) {

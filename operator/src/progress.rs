@@ -9,7 +9,7 @@ use kube::{Resource, runtime::reflector::Store};
 use papo_telemetry::Latch;
 
 use crate::{
-    crd::{ChatRoom, StoredRoom},
+    crd::{ChatRoom, LogReplicas, StoredRoom},
     finalizers,
     metrics::Metrics,
 };
@@ -58,12 +58,14 @@ impl Watchdog {
     pub(crate) async fn run(self, progress: Arc<Progress>) {
         let mut stall = Stall::default();
         loop {
-            let waiting = self
-                .rooms
-                .state()
+            let rooms = self.rooms.state();
+            let waiting = rooms
                 .iter()
                 .filter(|stored| is_waiting(&stored.room))
                 .count();
+            self.metrics
+                .log_replicas(&self.namespace, &log_replicas(&rooms));
+            drop(rooms);
             let lasts = stall.lasts(waiting, progress.last(), Instant::now());
             self.show(waiting, lasts.is_some_and(|lasts| lasts > self.limit));
             tokio::time::sleep(INTERVAL.min(self.limit / 4)).await;
@@ -81,6 +83,26 @@ impl Watchdog {
             self.latch.ready();
         }
     }
+}
+
+/// The replicas of all logs together, as the statuses say, and how many logs have fewer than they should.
+fn log_replicas(rooms: &[Arc<StoredRoom>]) -> (LogReplicas, u32) {
+    let mut sum = LogReplicas {
+        wanted: 0,
+        members: 0,
+        online: 0,
+    };
+    let mut incomplete = 0;
+    let statuses = rooms
+        .iter()
+        .filter_map(|stored| stored.room.status.as_ref());
+    for replicas in statuses.filter_map(|status| status.log_replicas) {
+        sum.wanted += replicas.wanted;
+        sum.members += replicas.members;
+        sum.online += replicas.online;
+        incomplete += u32::from(replicas.online < replicas.wanted);
+    }
+    (sum, incomplete)
 }
 
 /// Whether the room's status is not about its latest spec, or its deletion waits for this operator.

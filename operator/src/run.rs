@@ -140,11 +140,13 @@ fn start_controllers(
         namespace: namespace.map(str::to_owned),
         concurrency: settings.concurrency,
         stall_timeout: Duration::from_secs(settings.stall_timeout.into()),
-        rooms: rooms.add_scope(),
     };
     // All of them before the first is reconciled: whether a host is free is a question to all rooms.
-    let scopes: Vec<Scope> = settings.namespaces.each().into_iter().map(scope).collect();
-    for scope in scopes {
+    let namespaces = settings.namespaces.each().into_iter();
+    let scopes: Vec<_> = namespaces
+        .map(|namespace| (scope(namespace), rooms.add_scope(&settings.defaults)))
+        .collect();
+    for (scope, of_scope) in scopes {
         let rooms = rooms.clone();
         let (client, metrics, readiness, settings, shutdown) = (
             client.clone(),
@@ -173,7 +175,15 @@ fn start_controllers(
                 failures: Failures::default(),
                 progress: Arc::default(),
             };
-            controller::run(scope, client.clone(), context, &readiness, shutdown).await;
+            controller::run(
+                scope,
+                of_scope,
+                client.clone(),
+                context,
+                &readiness,
+                shutdown,
+            )
+            .await;
             Ok(())
         });
     }
@@ -185,6 +195,7 @@ fn broker_policy(settings: &Run) -> Policy {
     Policy {
         concurrency: settings.concurrency.into(),
         timeout: Duration::from_secs(bounds.broker_timeout.into()),
+        inventory_period: Duration::from_secs(settings.resync_period.into()) / 2,
         allowed_hosts: hosts.filter(|host| !host.is_empty()).cloned().collect(),
         default_secret: settings.defaults.broker_secret.clone(),
         ..Policy::default()

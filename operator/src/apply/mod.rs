@@ -8,11 +8,12 @@ mod outcome;
 mod pods;
 pub(crate) mod rabbitmq;
 
-use papo_protocol::{Epoch, limits::SESSION_KEY_LENGTH_MIN};
+use papo_protocol::{Epoch, limits::SESSION_KEY_LENGTH_MIN, topology};
 
 use crate::{
     broker::Broker,
     clients::Clients,
+    crd::LogReplicas,
     desired::{self, Credentials, Log, PASSWORD_KEY, SESSION_KEY},
     error::{BrokerError, ClusterError},
     names,
@@ -20,14 +21,29 @@ use crate::{
 };
 
 use children::Target;
-pub use outcome::{LogOrigin, Observed, Outcome};
+use outcome::RoomLog;
+pub use outcome::{LogOrigin, Observed, Outcome, Replicas};
 use rabbitmq::Password;
 
 /// Makes a room as it should be. `recorded` is the epoch that the last status names.
 pub async fn apply(clients: &Clients, room: &Room, recorded: Option<Epoch>) -> Outcome {
-    let (broker, log) = match clients.broker(&room.broker).await {
-        Ok(broker) => apply_broker(clients, room, &broker, recorded.clone()).await,
-        Err(error) => (Err(error), None),
+    let (broker, log, replicas) = match clients.broker(&room.broker).await {
+        Ok(broker) => {
+            let found = apply_broker(clients, room, &broker, recorded.as_ref()).await;
+            let replicas = found
+                .as_ref()
+                .ok()
+                .and_then(|log| replicas(room, &broker, log));
+            let epoch = found.as_ref().map(|log| log.epoch.clone()).ok();
+            // A broker that does not answer for a while must not keep the servers from being scaled or updated.
+            let log = epoch.or(recorded.clone()).map(|epoch| Log {
+                broker: broker.settings().url().clone(),
+                private_ca: broker.settings().ca().is_some(),
+                epoch,
+            });
+            (found.map(|log| log.origin), log, replicas)
+        }
+        Err(error) => (Err(error), None, None),
     };
     let children = desired::children(room, log.as_ref());
     let target = target(clients, room);
@@ -38,6 +54,7 @@ pub async fn apply(clients: &Clients, room: &Room, recorded: Option<Epoch>) -> O
     Outcome {
         broker,
         epoch: log.map(|log| log.epoch).or(recorded),
+        replicas,
         failures,
         observed: Observed {
             pods: pods::pods(&clients.client, room, deployment.as_deref()).await,
@@ -48,32 +65,42 @@ pub async fn apply(clients: &Clients, room: &Room, recorded: Option<Epoch>) -> O
     }
 }
 
-/// Makes the room's Secret and its objects on the broker as they should be, and returns where the servers find their log.
+/// Makes the room's Secret and its objects on the broker as they should be, and returns the log that the servers use.
 async fn apply_broker(
     clients: &Clients,
     room: &Room,
     broker: &Broker,
-    recorded: Option<Epoch>,
-) -> (Result<LogOrigin, BrokerError>, Option<Log>) {
-    let found = match ensure_secret(clients, room, broker).await {
-        Ok(password) => {
-            let topology = desired::topology(room);
-            let work = rabbitmq::apply(broker, &topology, &password, recorded.as_ref());
-            broker.attempt(work).await
-        }
-        Err(error) => Err(error.into()),
-    };
-    let (origin, epoch) = match found {
-        Ok(log) => (Ok(log.origin), Some(log.epoch)),
-        // A broker that does not answer for a while must not keep the servers from being scaled or updated.
-        Err(error) => (Err(error), recorded),
-    };
-    let log = epoch.map(|epoch| Log {
-        broker: broker.settings().url().clone(),
-        private_ca: broker.settings().ca().is_some(),
-        epoch,
-    });
-    (origin, log)
+    recorded: Option<&Epoch>,
+) -> Result<RoomLog, BrokerError> {
+    // Before the Secret costs a request: hundreds of new rooms may wait for their turn.
+    if recorded.is_none() && broker.is_busy() {
+        return Err(BrokerError::Busy);
+    }
+    let password = ensure_secret(clients, room, broker).await?;
+    let topology = desired::topology(room);
+    // A room at rest needs no slot.
+    if let Some(log) = rabbitmq::at_rest(broker, &topology, &password, recorded) {
+        return Ok(log);
+    }
+    let work = rabbitmq::apply(broker, &topology, &password, recorded);
+    broker.attempt(work).await
+}
+
+/// On how many nodes the log is, if the broker has said so.
+fn replicas(room: &Room, broker: &Broker, log: &RoomLog) -> Option<Replicas> {
+    let nodes = broker.inventory.nodes()?.max(1);
+    // A broker of one node is not asked.
+    let of_one_node = (nodes == 1).then_some(1);
+    let queue = topology::log(&room.name, &log.epoch);
+    let vhost = broker.vhost();
+    Some(Replicas {
+        count: LogReplicas {
+            wanted: room.log_replicas.min(nodes),
+            members: of_one_node.or(log.found.members)?,
+            online: of_one_node.or(log.found.online)?,
+        },
+        command: format!("rabbitmq-streams add_replica --vhost '{vhost}' {queue} NODE"),
+    })
 }
 
 /// Makes the room's Secret as it should be, and returns the password in it. A password and a session key are drawn once: when there is none.

@@ -7,7 +7,8 @@ use kube::core::DynamicObject;
 use papo_protocol::Epoch;
 
 use crate::{
-    desired::LogArguments,
+    broker::FoundLog,
+    crd::LogReplicas,
     error::{BrokerError, ClusterError},
 };
 
@@ -18,6 +19,8 @@ pub struct Outcome {
     pub broker: Result<LogOrigin, BrokerError>,
     /// The epoch that the servers use.
     pub epoch: Option<Epoch>,
+    /// On how many nodes the log is, if that is known.
+    pub replicas: Option<Replicas>,
     /// What failed in the cluster.
     pub failures: Vec<ClusterError>,
     /// What the cluster reports of the room's children.
@@ -37,6 +40,16 @@ pub struct Observed {
     pub http_route: Option<Arc<DynamicObject>>,
 }
 
+/// On how many nodes the log is, and how it gets onto another one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Replicas {
+    /// How many.
+    pub count: LogReplicas,
+    /// Command on a node of the broker that adds a replica; `NODE` in it stands for the node that gets it. The management API has no request
+    /// that does.
+    pub command: String,
+}
+
 /// The log that was found or created on the broker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct RoomLog {
@@ -44,8 +57,8 @@ pub(crate) struct RoomLog {
     pub(crate) epoch: Epoch,
     /// How it came to be the room's.
     pub(crate) origin: LogOrigin,
-    /// What it keeps by its own arguments.
-    pub(crate) arguments: LogArguments,
+    /// What is known of it.
+    pub(crate) found: FoundLog,
 }
 
 /// How a log came to be the room's.

@@ -1,6 +1,10 @@
 //! What the work on brokers may cost, so that a tenant's broker cannot take the operator from other tenants.
 
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
 
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
@@ -15,6 +19,8 @@ pub(crate) const PAGE: usize = 500;
 pub(crate) const PAGES: usize = 20;
 /// How long a room waits for a slot, at most.
 const SLOT_WAIT: Duration = Duration::from_secs(1);
+/// How long after a success the rooms of a namespace's brokers still count as being worked on one after the other.
+const MOVING: Duration = Duration::from_secs(5);
 
 /// A bound on what is read from a broker.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,9 +61,11 @@ impl fmt::Display for Bound {
 /// The rooms of one namespace's brokers that may be worked on concurrently. A few more may wait for a short time; all others fail at once, so that
 /// rooms of a slow broker do not occupy the operator.
 pub(super) struct Slots {
-    slots: Semaphore,
+    working: Semaphore,
     /// Those that work and those that wait.
     places: Semaphore,
+    /// When the work of a room last succeeded.
+    succeeded: Mutex<Option<Instant>>,
 }
 
 /// A slot, or a place to wait for one; given back when it is dropped.
@@ -69,15 +77,42 @@ pub(super) struct Slot<'a> {
 impl Slots {
     pub(super) fn new(count: usize, waiting: usize) -> Self {
         Self {
-            slots: Semaphore::new(count),
+            working: Semaphore::new(count),
             places: Semaphore::new(count + waiting),
+            succeeded: Mutex::default(),
         }
+    }
+
+    /// The work of a room has succeeded.
+    pub(super) fn note_success(&self, now: Instant) {
+        *self.succeeded() = Some(now);
+    }
+
+    /// Whether the work of a room has succeeded a short time ago: then those that wait will have their turn.
+    pub(super) fn are_moving(&self, now: Instant) -> bool {
+        let last = *self.succeeded();
+        last.is_some_and(|last| now.saturating_duration_since(last) < MOVING)
+    }
+
+    fn succeeded(&self) -> MutexGuard<'_, Option<Instant>> {
+        // Nothing panics while it is held.
+        self.succeeded
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there is no place even to wait.
+    pub(super) fn are_full(&self) -> bool {
+        self.places.available_permits() == 0
     }
 
     /// A slot; `None` if none is free in time.
     pub(super) async fn acquire(&self) -> Option<Slot<'_>> {
         let place = self.places.try_acquire().ok()?;
-        let slot = timeout(SLOT_WAIT, self.slots.acquire()).await.ok()?.ok()?;
+        let slot = timeout(SLOT_WAIT, self.working.acquire())
+            .await
+            .ok()?
+            .ok()?;
         Some(Slot {
             _slot: slot,
             _place: place,
@@ -88,6 +123,15 @@ impl Slots {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rooms_move_for_a_short_time_after_a_success() {
+        let (slots, now) = (Slots::new(1, 0), Instant::now());
+        assert!(!slots.are_moving(now));
+        slots.note_success(now);
+        assert!(slots.are_moving(now));
+        assert!(!slots.are_moving(now + MOVING));
+    }
 
     #[tokio::test(start_paused = true)]
     async fn slots_are_bounded_and_so_is_the_wait() {

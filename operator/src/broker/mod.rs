@@ -3,13 +3,16 @@
 mod bounds;
 mod circuit_breaker;
 mod hosts;
-mod inspection;
+mod inventory;
 mod management;
 mod settings;
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -23,7 +26,8 @@ use bounds::Slots;
 pub(crate) use bounds::{PAGE, PAGES};
 use circuit_breaker::CircuitBreaker;
 pub use hosts::HostPattern;
-pub(crate) use inspection::Inspection;
+use inventory::Inventory;
+pub(crate) use inventory::{Found, FoundLog, Key};
 pub(crate) use management::{Failure, Management};
 pub use settings::Settings;
 
@@ -33,15 +37,22 @@ pub struct Broker {
     circuit: CircuitBreaker,
     slots: Arc<Slots>,
     timeout: Duration,
+    /// Work on it has failed since its Secret was read: the Secret may have changed.
+    is_suspect: AtomicBool,
     pub(crate) management: Management,
     pub(crate) metrics: Metrics,
-    pub(crate) inspection: tokio::sync::Mutex<Inspection>,
+    pub(crate) inventory: Inventory,
 }
 
 impl Broker {
     /// Where it is.
     pub fn settings(&self) -> &Settings {
         &self.settings
+    }
+
+    /// Whether the work of another room could not begin now.
+    pub(crate) fn is_busy(&self) -> bool {
+        self.slots.are_full()
     }
 
     /// Does the work of one room on the broker, in a slot and within the time-out, unless the broker has just not answered another room.
@@ -62,6 +73,11 @@ impl Broker {
             self.metrics.broker_bound(bound.label());
         }
         self.circuit.record(result.as_ref().err(), Instant::now());
+        if result.is_ok() {
+            self.slots.note_success(Instant::now());
+        } else {
+            self.is_suspect.store(true, Ordering::Relaxed);
+        }
         result
     }
 
@@ -90,8 +106,11 @@ pub struct Policy {
     pub concurrency: usize,
     /// How long the work of one room on a broker may take.
     pub timeout: Duration,
-    /// How often a virtual host is looked through for what no server leaves. With the resync period it is less than a minute.
-    pub inspection_period: Duration,
+    /// How often a virtual host is read as a whole. What somebody changes there is noticed after this and the resync period: together less than
+    /// a minute by default.
+    pub inventory_period: Duration,
+    /// How long the Secret of a broker is not read again. All rooms of the broker share what was read.
+    pub secret_period: Duration,
     /// Hosts that rooms may name in their Secrets; any if empty.
     pub allowed_hosts: Vec<HostPattern>,
     /// The operator's own Secret, whose host is always allowed.
@@ -103,7 +122,8 @@ impl Default for Policy {
         Self {
             concurrency: 16,
             timeout: Duration::from_secs(30),
-            inspection_period: Duration::from_secs(15),
+            inventory_period: Duration::from_secs(15),
+            secret_period: Duration::from_secs(5),
             allowed_hosts: Vec::new(),
             default_secret: None,
         }
@@ -114,9 +134,15 @@ impl Default for Policy {
 #[derive(Default)]
 pub struct Brokers {
     policy: Policy,
-    known: Mutex<HashMap<SecretRef, Arc<Broker>>>,
+    known: Mutex<HashMap<SecretRef, Known>>,
     /// By namespace of the Secret: a tenant who names one host in many Secrets gets no more of the operator.
     slots: Mutex<HashMap<String, Arc<Slots>>>,
+}
+
+/// A broker, and when its Secret was read.
+struct Known {
+    broker: Arc<Broker>,
+    read: Instant,
 }
 
 impl Brokers {
@@ -126,6 +152,22 @@ impl Brokers {
             policy,
             ..Self::default()
         }
+    }
+
+    /// The broker of a Secret that was read a short time ago, unless work on it has failed since.
+    pub fn recent(&self, name: &SecretRef) -> Option<Arc<Broker>> {
+        let known = lock(&self.known);
+        let Known { broker, read } = known.get(name)?;
+        let is_recent = read.elapsed() < self.policy.secret_period;
+        let is_suspect = broker.is_suspect.load(Ordering::Relaxed);
+        (is_recent && !is_suspect).then(|| broker.clone())
+    }
+
+    /// Whether rooms on the brokers of this Secret's namespace have their turn, one after the other.
+    pub(crate) fn are_moving(&self, name: &SecretRef) -> bool {
+        let slots = lock(&self.slots);
+        let slots = slots.get(&name.namespace);
+        slots.is_some_and(|slots| slots.are_moving(Instant::now()))
     }
 
     /// The broker that a Secret describes.
@@ -147,10 +189,13 @@ impl Brokers {
             });
         }
         let mut known = lock(&self.known);
-        if let Some(broker) = known.get(name)
-            && broker.settings == settings
+        let read = Instant::now();
+        if let Some(known) = known.get_mut(name)
+            && known.broker.settings == settings
         {
-            return Ok(broker.clone());
+            known.read = read;
+            known.broker.is_suspect.store(false, Ordering::Relaxed);
+            return Ok(known.broker.clone());
         }
         let management = Management::new(&settings).map_err(|_| {
             bad(
@@ -163,11 +208,16 @@ impl Brokers {
             circuit: CircuitBreaker::new(self.policy.timeout),
             slots: self.slots(&name.namespace),
             timeout: self.policy.timeout,
+            is_suspect: AtomicBool::default(),
             management,
             metrics: metrics.clone(),
-            inspection: Inspection::new(self.policy.inspection_period).into(),
+            inventory: Inventory::new(self.policy.inventory_period),
         });
-        known.insert(name.clone(), broker.clone());
+        let now_known = Known {
+            broker: broker.clone(),
+            read,
+        };
+        known.insert(name.clone(), now_known);
         Ok(broker)
     }
 

@@ -4,7 +4,7 @@ use std::{hash::Hash, sync::Arc};
 
 use futures::{Stream, StreamExt, channel::mpsc, stream};
 use kube::{
-    Api, Resource, ResourceExt,
+    Api, Resource,
     runtime::{WatchStreamExt, reflector::store::Writer, watcher},
 };
 use serde::de::DeserializeOwned;
@@ -15,6 +15,10 @@ use super::{
     watched::{Watched, status_of},
 };
 use crate::{answer::Answer, backoff::WatchBackoff, names};
+
+/// Objects that are listed with one request. The operator's memory has to hold them with all that other programs note in them, of all kinds at
+/// the same time.
+const PAGE_SIZE: u32 = 100;
 
 /// The writing end of one kind.
 pub struct KindWriter<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> {
@@ -64,7 +68,7 @@ where
         } = self;
         relisting(api, ours)
             .backoff(WatchBackoff::default())
-            .modify(|object| object.managed_fields_mut().clear())
+            .modify(|object| object.meta_mut().managed_fields = None)
             .reflect(writer)
             // After the cache has the list: a reconcile that this triggers must find the objects there.
             .inspect(move |event| {
@@ -94,6 +98,7 @@ pub(crate) fn relisting<K>(
 where
     K: Resource + Clone + DeserializeOwned + std::fmt::Debug + Send + 'static,
 {
+    let config = config.page_size(PAGE_SIZE);
     let begin = move || watcher(api.clone(), config.clone()).boxed();
     stream::unfold((begin(), begin), |(mut events, begin)| async move {
         let event = events.next().await?;

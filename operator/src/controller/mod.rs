@@ -18,7 +18,7 @@ use kube::{
         Predicate, PredicateConfig, WatchStreamExt,
         controller::{Action, Config, Controller},
         predicates,
-        reflector::{Store, store::Writer},
+        reflector::Store,
         watcher,
     },
 };
@@ -33,6 +33,7 @@ use crate::{
     desired,
     metrics::Metrics,
     progress::Watchdog,
+    rooms::ScopeWriter,
 };
 
 pub use context::{Context, Error};
@@ -46,8 +47,6 @@ pub struct Scope {
     pub concurrency: u16,
     /// How long rooms may wait without any reconcile finishing.
     pub stall_timeout: Duration,
-    /// Where its rooms are kept.
-    pub rooms: Writer<StoredRoom>,
 }
 
 impl Scope {
@@ -80,9 +79,10 @@ impl Scope {
     }
 }
 
-/// Reconciles the rooms of a scope until `shutdown`. Reconciles under way are finished.
+/// Reconciles the rooms of a scope, which `rooms` keeps, until `shutdown`. Reconciles under way are finished.
 pub async fn run(
-    mut scope: Scope,
+    scope: Scope,
+    rooms: ScopeWriter,
     client: Client,
     context: impl FnOnce(Cache) -> Context,
     readiness: &Readiness,
@@ -91,7 +91,7 @@ pub async fn run(
     let (cache, writers) = Cache::new(&client);
     let context = Arc::new(context(cache));
     let metrics = context.clients.metrics.clone();
-    let (rooms, changed) = watch_rooms(&mut scope, &client, readiness, &metrics);
+    let (rooms, changed) = watch_rooms(&scope, rooms, &client, readiness, &metrics);
     let watchdog = Watchdog {
         rooms: rooms.clone(),
         namespace: scope.namespace.clone().unwrap_or_default(),
@@ -146,7 +146,8 @@ pub async fn run(
 
 /// The rooms of the scope, and a stream of those whose spec or finalizers have changed.
 fn watch_rooms(
-    scope: &mut Scope,
+    scope: &Scope,
+    rooms: ScopeWriter,
     client: &Client,
     readiness: &Readiness,
     metrics: &Metrics,
@@ -154,12 +155,19 @@ fn watch_rooms(
     Store<StoredRoom>,
     impl Stream<Item = Result<StoredRoom, watcher::Error>> + Send + use<>,
 ) {
-    let writer = std::mem::take(&mut scope.rooms);
+    let ScopeWriter { writer, index } = rooms;
     let rooms = writer.as_reader();
     let reporter = scope.reporter("ChatRoom", readiness, metrics);
     let latch = readiness.latch(scope.named("rooms"));
     let changed = cache::relisting(scope.api::<StoredRoom>(client), watcher::Config::default())
         .backoff(WatchBackoff::default())
+        // What others have written costs memory, and nobody reads it.
+        .modify(|stored| stored.meta_mut().managed_fields = None)
+        .inspect(move |event| {
+            if let Ok(event) = event {
+                index.note(event);
+            }
+        })
         .reflect(writer)
         .inspect(cache::report_rooms::<StoredRoom>(reporter, latch))
         .applied_objects()

@@ -30,6 +30,8 @@ const ROLLOUT_REQUEUE: Duration = Duration::from_secs(5);
 /// A room that has waited for its turn on its broker for so long says so, and its servers are reconciled without the broker. A shorter wait is
 /// not worth a change of the status: many rooms wait for a moment when the operator starts.
 const BUSY_REPORTED_AFTER: Duration = Duration::from_secs(20);
+/// The same while other rooms of the namespace's brokers have their turn: a thousand new rooms take a minute.
+const BUSY_REPORTED_AT_LAST: Duration = Duration::from_mins(3);
 
 /// Makes a room as its spec says, and reports its status.
 pub async fn reconcile(stored: Arc<StoredRoom>, context: Arc<Context>) -> Result<Action, Error> {
@@ -105,9 +107,12 @@ async fn apply_and_report(
     }
     // On the heap: the requests of all children make it large.
     let outcome = Box::pin(apply(clients, room, epoch_of(last))).await;
-    if matches!(outcome.broker, Err(BrokerError::Busy))
-        && context.failures.age(&room.uid) < BUSY_REPORTED_AFTER
-    {
+    let limit = if clients.brokers.are_moving(&room.broker) {
+        BUSY_REPORTED_AT_LAST
+    } else {
+        BUSY_REPORTED_AFTER
+    };
+    if matches!(outcome.broker, Err(BrokerError::Busy)) && context.failures.age(&room.uid) < limit {
         return Err(Error::Busy(BrokerError::Busy));
     }
     let generation = chat_room.meta().generation;
@@ -165,6 +170,7 @@ mod tests {
         Outcome {
             broker: Ok(LogOrigin::Known),
             epoch: None,
+            replicas: None,
             failures,
             observed: Observed {
                 deployment,

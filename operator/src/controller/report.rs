@@ -66,7 +66,7 @@ fn events(last: &ChatRoomStatus, now: &ChatRoomStatus) -> Vec<Event> {
     });
     let mut events: Vec<Event> = changed
         .map(|condition| Event {
-            type_: if condition.status == "True" || status::is_rollout_reason(&condition.reason) {
+            type_: if status::is_fine(condition) {
                 EventType::Normal
             } else {
                 EventType::Warning

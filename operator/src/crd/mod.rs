@@ -24,7 +24,7 @@ pub use definition::definition;
 pub use pods::{ImagePullPolicy, Placement, Resources};
 pub use route::{Gateway, Ingress, ParentRef};
 pub use schema::IntOrText;
-pub use status::{ChatRoomStatus, condition};
+pub use status::{ChatRoomStatus, LogReplicas, condition};
 pub use stored::{StoredRoom, Unreadable};
 
 /// The plural and group under which the API server knows the resource.

@@ -57,4 +57,19 @@ pub struct ChatRoomStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 32))]
     pub epoch: Option<String>,
+    /// On how many nodes of the broker the log is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_replicas: Option<LogReplicas>,
+}
+
+/// On how many nodes of the broker a log is, in RabbitMQ's terms.
+#[derive(JsonSchema, Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LogReplicas {
+    /// Nodes that it should be on: `spec.broker.replicas`, or as many as the broker has.
+    pub wanted: u32,
+    /// Nodes that have a replica of it.
+    pub members: u32,
+    /// Nodes whose replica runs, and follows its leader.
+    pub online: u32,
 }

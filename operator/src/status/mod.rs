@@ -7,8 +7,8 @@ mod servers;
 use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Condition, jiff::Timestamp};
 
 use crate::{
-    apply::{LogOrigin, Observed, Outcome},
-    crd::{ChatRoomStatus, condition},
+    apply::{LogOrigin, Observed, Outcome, Replicas},
+    crd::{ChatRoomStatus, LogReplicas, condition},
     desired,
     error::{BrokerError, ClusterError},
     names,
@@ -28,6 +28,7 @@ pub fn status(
     let Outcome {
         broker,
         epoch,
+        replicas,
         failures,
         observed,
     } = outcome;
@@ -52,7 +53,10 @@ pub fn status(
     let servers = deployment.and_then(|deployment| deployment.status.as_ref());
     let mut states = vec![
         (condition::ACCEPTED, state(true, "Valid", "")),
-        (condition::BROKER_READY, broker_ready(broker, last)),
+        (
+            condition::BROKER_READY,
+            broker_ready(broker, replicas.as_ref(), last),
+        ),
         (condition::AVAILABLE, available),
         (condition::UP_TO_DATE, up_to_date),
     ];
@@ -70,6 +74,10 @@ pub fn status(
         ),
         selector: Some(names::selector_text(&room.name)),
         epoch: epoch.as_ref().map(ToString::to_string),
+        log_replicas: replicas
+            .as_ref()
+            .map(|replicas| replicas.count)
+            .or(last.log_replicas),
     }
 }
 
@@ -80,13 +88,39 @@ fn failed(failures: &[&ClusterError]) -> Option<ConditionState> {
     Some(state(false, reason, all.join("; ")))
 }
 
-fn broker_ready(broker: &Result<LogOrigin, BrokerError>, last: &ChatRoomStatus) -> ConditionState {
+/// The reason of a log that is on fewer nodes than it should be. The room works, and survives the loss of fewer nodes.
+const FEW_REPLICAS: &str = "FewReplicas";
+
+fn few_replicas(replicas: &Replicas) -> Option<ConditionState> {
+    let Replicas { count, command } = replicas;
+    let LogReplicas {
+        wanted, members, ..
+    } = count;
+    let message = || {
+        format!(
+            "the log is on {members} of {wanted} nodes of the broker; for each of the others run on the broker: {command}"
+        )
+    };
+    (members < wanted).then(|| state(true, FEW_REPLICAS, message()))
+}
+
+fn broker_ready(
+    broker: &Result<LogOrigin, BrokerError>,
+    replicas: Option<&Replicas>,
+    last: &ChatRoomStatus,
+) -> ConditionState {
+    if broker.is_ok()
+        && let Some(few) = replicas.and_then(few_replicas)
+    {
+        return few;
+    }
     let message = match broker {
         // What was said when the log was found or created stays, or the next reconcile would write the status again.
         Ok(LogOrigin::Known) => last
             .conditions
             .iter()
             .find(|known| known.type_ == condition::BROKER_READY && known.status == "True")
+            .filter(|known| known.reason != FEW_REPLICAS)
             .map(|known| known.message.clone())
             .unwrap_or_default(),
         Ok(LogOrigin::Adopted) => "an existing log is continued".to_owned(),
@@ -167,8 +201,14 @@ pub fn is_rolling_out(status: &ChatRoomStatus) -> bool {
     conditions.any(|it| it.type_ != condition::READY && is_rollout_reason(&it.reason))
 }
 
+/// Whether nobody has to do anything about a condition.
+pub(crate) fn is_fine(condition: &Condition) -> bool {
+    let is_true = condition.status == "True" && condition.reason != FEW_REPLICAS;
+    is_true || is_rollout_reason(&condition.reason)
+}
+
 /// Whether this is the reason of servers that are starting or updating, which needs no warning.
-pub(crate) fn is_rollout_reason(reason: &str) -> bool {
+fn is_rollout_reason(reason: &str) -> bool {
     servers::ROLLOUT_REASONS.contains(&reason)
 }
 

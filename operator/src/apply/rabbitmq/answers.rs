@@ -1,11 +1,11 @@
 //! What the operator reads of the management API's answers, and nothing else: a field that is not here costs no memory, whatever a broker puts
 //! into it.
 
-use papo_protocol::topology::{MAX_AGE_ARGUMENT, MAX_BYTES_ARGUMENT};
-use serde::Deserialize;
+use papo_protocol::topology::{MAX_AGE_ARGUMENT, MAX_BYTES_ARGUMENT, STREAM_TYPE};
+use serde::{Deserialize, de::IgnoredAny};
 use serde_json::{Map, Value, value::RawValue};
 
-use crate::desired::LogArguments;
+use crate::{broker::FoundLog, desired::LogArguments};
 
 /// The largest map of arguments or of a policy's definition that is looked at, in bytes. Ours have a hundred.
 const MAP_MAX: usize = 16 << 10;
@@ -13,6 +13,7 @@ const MAP_MAX: usize = 16 << 10;
 /// An exchange.
 #[derive(Debug, Deserialize)]
 pub(in crate::apply) struct Exchange {
+    pub(super) name: String,
     /// `topic`, `fanout` and others.
     #[serde(rename = "type")]
     pub(in crate::apply) kind: String,
@@ -22,6 +23,11 @@ pub(in crate::apply) struct Exchange {
 }
 
 impl Exchange {
+    /// Whether it is of the kind that rooms have.
+    pub(super) fn is_durable_topic(&self) -> bool {
+        self.kind == "topic" && self.durable && !self.auto_delete
+    }
+
     /// A text among the arguments.
     pub(super) fn argument(&self, key: &str) -> Option<String> {
         match map(self.arguments.as_deref()?)?.remove(key)? {
@@ -43,6 +49,10 @@ pub(in crate::apply) struct Queue {
     /// Missing as long as the broker has not counted them.
     messages: Option<u64>,
     arguments: Option<Box<RawValue>>,
+    /// The nodes that it is on.
+    members: Option<Vec<IgnoredAny>>,
+    /// Those of them on which it runs.
+    online: Option<Vec<IgnoredAny>>,
 }
 
 impl Queue {
@@ -51,9 +61,13 @@ impl Queue {
         self.messages.unwrap_or(0)
     }
 
-    /// What it keeps by its own arguments.
-    pub(super) fn log_arguments(&self) -> LogArguments {
-        log_arguments(self.arguments.as_deref())
+    /// What is known of it as a log.
+    pub(super) fn log(&self) -> FoundLog {
+        FoundLog {
+            arguments: log_arguments(self.arguments.as_deref()),
+            members: count(self.members.as_deref()),
+            online: count(self.online.as_deref()),
+        }
     }
 }
 
@@ -79,6 +93,7 @@ pub(super) struct Binding {
 /// A policy.
 #[derive(Debug, Deserialize)]
 pub(super) struct Policy {
+    pub(super) name: String,
     pub(super) pattern: String,
     #[serde(rename = "apply-to")]
     pub(super) apply_to: String,
@@ -95,6 +110,7 @@ impl Policy {
 /// A user.
 #[derive(Debug, Deserialize)]
 pub(super) struct User {
+    pub(super) name: String,
     pub(super) password_hash: Option<String>,
     pub(super) tags: Vec<String>,
     limits: Option<Box<RawValue>>,
@@ -115,6 +131,68 @@ pub(super) struct Permissions {
     pub(super) read: String,
 }
 
+/// All of a virtual host that matters: what its definitions say. Queues that end with their connections are not among them.
+#[derive(Debug, Deserialize)]
+pub(super) struct Definitions {
+    pub(super) exchanges: Vec<Exchange>,
+    pub(super) queues: Vec<QueueDefinition>,
+    pub(super) bindings: Vec<ListedBinding>,
+    pub(super) policies: Vec<Policy>,
+}
+
+/// A queue in the definitions.
+#[derive(Debug, Deserialize)]
+pub(super) struct QueueDefinition {
+    pub(super) name: String,
+    /// Some versions of RabbitMQ leave it out.
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    arguments: Option<Box<RawValue>>,
+}
+
+impl QueueDefinition {
+    /// What is known of it as a log; `None` if it is no stream.
+    pub(super) fn log(&self) -> Option<FoundLog> {
+        let (argument, stream) = STREAM_TYPE;
+        let arguments = self.arguments.as_deref();
+        let is_stream = match &self.kind {
+            Some(kind) => kind == stream,
+            None => map(arguments?)?.get(argument)? == stream,
+        };
+        is_stream.then(|| FoundLog {
+            arguments: log_arguments(arguments),
+            ..FoundLog::default()
+        })
+    }
+}
+
+/// A binding in a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListedBinding {
+    pub(super) source: String,
+    pub(super) destination: String,
+    pub(super) routing_key: String,
+}
+
+/// A user's permissions in a list.
+#[derive(Debug, Deserialize)]
+pub(super) struct ListedPermissions {
+    pub(super) user: String,
+    pub(super) configure: String,
+    pub(super) write: String,
+    pub(super) read: String,
+}
+
+/// The nodes of a queue in a list. A queue of another type than a stream may have none.
+#[derive(Debug, Deserialize)]
+pub(super) struct QueueReplicas {
+    pub(super) name: String,
+    #[serde(default)]
+    pub(super) members: Option<Vec<IgnoredAny>>,
+    #[serde(default)]
+    pub(super) online: Option<Vec<IgnoredAny>>,
+}
+
 /// What a log keeps by its arguments. Ones that we would not have written count as none: then a policy bounds the log.
 fn log_arguments(arguments: Option<&RawValue>) -> LogArguments {
     let arguments = arguments.and_then(map).unwrap_or_default();
@@ -123,6 +201,10 @@ fn log_arguments(arguments: Option<&RawValue>) -> LogArguments {
         max_bytes: arguments.get(MAX_BYTES_ARGUMENT).and_then(Value::as_u64),
         max_age: max_age.and_then(Value::as_str).map(str::to_owned),
     }
+}
+
+fn count(nodes: Option<&[IgnoredAny]>) -> Option<u32> {
+    u32::try_from(nodes?.len()).ok()
 }
 
 fn map(raw: &RawValue) -> Option<Map<String, Value>> {

@@ -51,7 +51,7 @@ pub(in crate::apply) fn check_exchange(
             "exchange {name} exists already {problem}; it is left as it is: delete it if nobody needs it any more"
         )))
     };
-    if existing.kind != "topic" || !existing.durable || existing.auto_delete {
+    if !existing.is_durable_topic() {
         return conflict("with other properties (it is not a durable topic exchange)");
     }
     match owner_of(existing) {

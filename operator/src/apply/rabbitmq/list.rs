@@ -11,7 +11,21 @@ use crate::{
 };
 
 /// All that is read of an object in a list: a tenth of what a broker sends otherwise.
-const COLUMNS: &str = "name,type,exclusive,messages,arguments";
+const COLUMNS: &str = "name,type,exclusive,messages,arguments,members,online";
+
+/// A list of objects.
+pub(super) struct List<'a> {
+    /// What they are.
+    pub(super) kind: &'a str,
+    /// Where the management API has them.
+    pub(super) path: &'a [&'a str],
+    /// What all of their names contain.
+    pub(super) part: &'a str,
+    /// All that is read of each.
+    pub(super) columns: &'a str,
+    /// Their order.
+    pub(super) sort: &'a str,
+}
 
 /// Hands over the objects of a kind (`queues` or `exchanges`) whose names contain `part`, page by page, until `take` wants no more. Queues that
 /// end with their connections come last.
@@ -22,8 +36,31 @@ pub(super) async fn each_page<T: DeserializeOwned>(
     broker: &Broker,
     kind: &str,
     part: &str,
+    take: impl FnMut(vec::IntoIter<T>) -> bool,
+) -> Result<(), BrokerError> {
+    let list = List {
+        kind,
+        path: &[kind, broker.vhost()],
+        part,
+        columns: COLUMNS,
+        sort: "exclusive",
+    };
+    each_row(broker, list, take).await
+}
+
+/// Hands over the objects of a list, page by page, until `take` wants no more.
+pub(super) async fn each_row<T: DeserializeOwned>(
+    broker: &Broker,
+    list: List<'_>,
     mut take: impl FnMut(vec::IntoIter<T>) -> bool,
 ) -> Result<(), BrokerError> {
+    let List {
+        kind,
+        path,
+        part,
+        columns,
+        sort,
+    } = list;
     let size = PAGE.to_string();
     for page in 1..=PAGES {
         broker.metrics.broker_read();
@@ -32,14 +69,11 @@ pub(super) async fn each_page<T: DeserializeOwned>(
             ("page_size", size.clone()),
             ("name", part.to_owned()),
             ("use_regex", "false".to_owned()),
-            ("columns", COLUMNS.to_owned()),
-            ("sort", "exclusive".to_owned()),
+            ("columns", columns.to_owned()),
+            ("sort", sort.to_owned()),
         ];
         let query = query.each_ref().map(|(key, value)| (*key, value.as_str()));
-        let listed = broker
-            .management
-            .get::<Page<T>>(&[kind, broker.vhost()], &query)
-            .await;
+        let listed = broker.management.get::<Page<T>>(path, &query).await;
         // RabbitMQ says "page out of range" rather than that the page is empty.
         let items = match listed {
             Err(Failure::Status(status)) if page > 1 && status.is_client_error() => return Ok(()),

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     apply::outcome::{LogOrigin, RoomLog},
-    broker::Broker,
+    broker::{Broker, FoundLog},
     desired::{LogArguments, Topology},
     error::BrokerError,
 };
@@ -27,16 +27,12 @@ pub(super) async fn ensure_log(
 ) -> Result<RoomLog, BrokerError> {
     if let Some(epoch) = recorded {
         let name = broker_names::log(&topology.room, epoch);
-        broker.metrics.broker_read();
-        let path = ["queues", broker.vhost(), &name];
-        let existing: Option<Queue> =
-            optional("read the log", broker.management.get(&path, &[]).await)?;
-        if let Some(existing) = existing {
+        if let Some(existing) = log_info(broker, &name).await? {
             check_log(&existing, &name)?;
             return Ok(RoomLog {
                 epoch: epoch.clone(),
                 origin: LogOrigin::Known,
-                arguments: existing.log_arguments(),
+                found: existing.log(),
             });
         }
     }
@@ -54,7 +50,7 @@ pub(super) async fn ensure_log(
         return Ok(RoomLog {
             epoch,
             origin: LogOrigin::Adopted,
-            arguments: log.log_arguments(),
+            found: log.log(),
         });
     }
     create_log(broker, topology).await
@@ -86,11 +82,31 @@ async fn create_log(broker: &Broker, topology: &Topology) -> Result<RoomLog, Bro
             .put(&["queues", broker.vhost(), &stream.name], &params)
             .await,
     )?;
+    // The nodes that it got are the broker's choice.
+    if broker.inventory.nodes().is_some_and(|nodes| nodes > 1)
+        && let Some(created) = log_info(broker, &stream.name).await?
+    {
+        return Ok(RoomLog {
+            epoch,
+            origin: LogOrigin::Created,
+            found: created.log(),
+        });
+    }
     Ok(RoomLog {
         epoch,
         origin: LogOrigin::Created,
-        arguments: LogArguments::of(retention),
+        found: FoundLog {
+            arguments: LogArguments::of(retention),
+            ..FoundLog::default()
+        },
     })
+}
+
+/// The queue of this name, if it exists.
+async fn log_info(broker: &Broker, name: &str) -> Result<Option<Queue>, BrokerError> {
+    broker.metrics.broker_read();
+    let path = ["queues", broker.vhost(), name];
+    optional("read the log", broker.management.get(&path, &[]).await)
 }
 
 /// Fails unless the queue is a stream.

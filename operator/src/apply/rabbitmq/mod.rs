@@ -9,6 +9,7 @@
 
 mod answers;
 mod exchange;
+mod inventory;
 mod list;
 mod log;
 mod policy;
@@ -25,17 +26,43 @@ pub(super) use answers::{Exchange, Queue};
 #[cfg(any(test, fuzzing))]
 pub(super) use exchange::check_exchange;
 use exchange::{are_rooms_left, ensure_exchange, exchange_info, owner_of};
+pub(super) use inventory::at_rest;
+use inventory::{note, refresh, settled};
 #[cfg(any(test, fuzzing))]
 pub(super) use log::{check_log, epoch_of};
 use log::{ensure_binding, ensure_log, logs};
 use policy::{ensure_log_policy, remove_policy, remove_signal_policies};
 use request::done;
-use signals::{bound_signals, remove_signals};
+use signals::{remove_found_signals, remove_signals};
 pub(super) use user::Password;
 use user::{ensure_permissions, ensure_user, remove_user};
 
 /// Makes the room's objects on the broker as they should be, and returns the room's log.
+///
+/// A room that is as the last bulk read says costs nothing. Any other is read object by object before something of it is written, so that an old
+/// inventory never makes a second log, and never takes what belongs to somebody else.
 pub(crate) async fn apply(
+    broker: &Broker,
+    topology: &Topology,
+    password: &Password,
+    recorded: Option<&Epoch>,
+) -> Result<RoomLog, BrokerError> {
+    // Also bounds the signal queues, before there is somebody who could create one.
+    refresh(broker, topology).await?;
+    if let Some(log) = settled(broker, topology, password, recorded) {
+        return Ok(log);
+    }
+    broker.inventory.forget(&topology.exchange);
+    let applied = apply_each(broker, topology, password, recorded).await;
+    match &applied {
+        Ok(log) => note(broker, topology, password, log),
+        // Some of it may be written, and a bulk read have seen what was there before.
+        Err(_) => broker.inventory.forget(&topology.exchange),
+    }
+    applied
+}
+
+async fn apply_each(
     broker: &Broker,
     topology: &Topology,
     password: &Password,
@@ -51,11 +78,10 @@ pub(crate) async fn apply(
     } = topology;
     ensure_exchange(broker, exchange, owner).await?;
     let log = ensure_log(broker, topology, recorded).await?;
-    ensure_log_policy(broker, policy, &log.arguments).await?;
+    ensure_log_policy(broker, policy, &log.found.arguments).await?;
     let queue = broker_names::log(&topology.room, &log.epoch);
     ensure_binding(broker, exchange, &queue).await?;
-    // Before there is somebody who could create a queue.
-    bound_signals(broker, topology).await?;
+    remove_found_signals(broker, topology).await?;
     ensure_user(broker, user, owner, password).await?;
     ensure_permissions(broker, user).await?;
     Ok(log)

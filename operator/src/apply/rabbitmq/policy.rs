@@ -1,5 +1,7 @@
 //! Policies: what bounds a room's log, and the signal queues of all rooms.
 
+use std::hash::Hash;
+
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -60,6 +62,8 @@ pub(super) async fn ensure_signal_policies(broker: &Broker) -> Result<(), Broker
 
 /// Removes the policies of the signal queues.
 pub(super) async fn remove_signal_policies(broker: &Broker) -> Result<(), BrokerError> {
+    // The next room needs them again.
+    broker.inventory.expire();
     for policy in signal_policies() {
         remove_policy(broker, policy.name).await?;
     }
@@ -71,6 +75,21 @@ pub(super) async fn remove_policy(broker: &Broker, name: &str) -> Result<(), Bro
     broker.metrics.broker_write();
     let path = ["policies", broker.vhost(), name];
     done("remove the policy", broker.management.delete(&path).await)
+}
+
+/// A policy as something to compare.
+pub(super) fn fingerprint(
+    pattern: &str,
+    apply_to: &str,
+    definition: Option<&Map<String, Value>>,
+) -> impl Hash + use<> {
+    let mut definition: Vec<(String, String)> = definition
+        .into_iter()
+        .flatten()
+        .map(|(key, value)| (key.clone(), value.to_string()))
+        .collect();
+    definition.sort();
+    (pattern.to_owned(), apply_to.to_owned(), definition)
 }
 
 async fn read(broker: &Broker, name: &str) -> Result<Option<answers::Policy>, BrokerError> {

@@ -14,7 +14,7 @@ use crate::{broker::Broker, desired::User, error::BrokerError};
 
 /// The password as RabbitMQ stores it. RabbitMQ's salt has four bytes. Ours are the first of the owner, so that hashes can be compared; a random
 /// password needs no better salt.
-fn password_hash(owner: &str, password: &str) -> String {
+pub(super) fn password_hash(owner: &str, password: &str) -> String {
     let salt: Vec<u8> = owner.bytes().chain(*b"papo").take(4).collect();
     base64_encoded_salted_password_hash_sha256(&salt, password)
 }
@@ -32,7 +32,7 @@ pub(crate) struct Password {
 /// would have the same user.
 const OWNER_TAG: &str = "papo-owner:";
 
-fn owner_tag(owner: &str) -> String {
+pub(super) fn owner_tag(owner: &str) -> String {
     format!("{OWNER_TAG}{owner}")
 }
 

@@ -45,6 +45,8 @@ struct Inside {
     fault: Option<Fault>,
     /// As RabbitMQ 4.4.
     hides_hashes: bool,
+    nodes: Vec<String>,
+    definitions_size: usize,
 }
 
 /// What is wrong with the broker.
@@ -73,6 +75,7 @@ impl Broker {
             huge_bytes: Arc::default(),
             state: Arc::default(),
         };
+        broker.set_nodes(&["rabbit@a"]);
         let connections = broker.connections.clone();
         let listener = listener.tap_io(move |_| {
             connections.fetch_add(1, Ordering::SeqCst);
@@ -122,6 +125,15 @@ impl Broker {
         self.inside(|inside| inside.bindings.clear());
     }
 
+    pub(crate) fn remove_bindings_of(&self, exchange: &str) {
+        self.inside(|inside| inside.bindings.retain(|(from, _)| from != exchange));
+    }
+
+    /// The definitions have at least so many bytes, as those of a virtual host with much else in it.
+    pub(crate) fn set_definitions_size(&self, bytes: usize) {
+        self.inside(|inside| inside.definitions_size = bytes);
+    }
+
     /// Kinds and names of everything, bindings included.
     pub(crate) fn all(&self) -> Vec<String> {
         self.inside(|inside| {
@@ -142,6 +154,12 @@ impl Broker {
 
     pub(crate) fn writes(&self) -> Vec<String> {
         self.inside(|inside| inside.writes.clone())
+    }
+
+    /// The nodes of the broker.
+    pub(crate) fn set_nodes(&self, nodes: &[&str]) {
+        let nodes = nodes.iter().map(|name| (*name).to_owned());
+        self.inside(|inside| inside.nodes = nodes.collect());
     }
 
     /// Requests of all kinds so far.
@@ -221,14 +239,44 @@ impl Inside {
             Some((limit.to_owned(), value.clone()))
         });
         user["limits"] = Value::Object(limits.collect());
+        if self.hides_hashes
+            && let Some(fields) = user.as_object_mut()
+        {
+            fields.remove("password_hash");
+        }
         Some(user)
+    }
+
+    /// All objects of a kind, by name.
+    fn all<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = (&'a str, Value)> {
+        let of_kind = self.objects.iter().filter(move |((of, _), _)| of == kind);
+        of_kind.map(|((_, name), object)| {
+            let mut object = object.clone();
+            object["name"] = json!(name);
+            (name.as_str(), object)
+        })
+    }
+
+    /// The definitions of the virtual host: queues that end with their connections are not among them.
+    fn definitions(&self) -> Value {
+        let all = |kind| self.all(kind).map(|(_, object)| object);
+        let queues: Vec<Value> = all("queues")
+            .filter(|queue| queue["exclusive"] != true)
+            .collect();
+        let binding = |(from, to): &(String, String)| json!({"source": from, "destination": to, "destination_type": "queue", "routing_key": "message", "arguments": {}});
+        let bindings: Vec<Value> = self.bindings.iter().map(binding).collect();
+        let (exchanges, policies): (Vec<_>, Vec<_>) =
+            (all("exchanges").collect(), all("policies").collect());
+        json!({"rabbitmq_version": "4.3.6", "exchanges": exchanges, "queues": queues, "bindings": bindings, "policies": policies, "parameters": " ".repeat(self.definitions_size)})
     }
 }
 
-/// Which names a list is asked for.
+/// Which names a list is asked for, and which page.
 struct NameQuery {
     part: String,
     is_regex: bool,
+    page: usize,
+    size: usize,
 }
 
 impl NameQuery {
@@ -243,7 +291,21 @@ impl NameQuery {
         Self {
             part: value("name"),
             is_regex: value("use_regex") == "true",
+            page: value("page").parse().unwrap_or(1),
+            size: value("page_size").parse().unwrap_or(100),
         }
+    }
+
+    /// The page of these objects.
+    fn page<'a>(&self, objects: impl Iterator<Item = (&'a str, Value)>) -> Response {
+        let named = objects.filter(|(name, _)| self.matches(name));
+        let all: Vec<Value> = named.map(|(_, object)| object).collect();
+        let first = (self.page - 1) * self.size;
+        if first > all.len() || first == all.len() && self.page > 1 {
+            return StatusCode::BAD_REQUEST.into_response();
+        }
+        let items: Vec<&Value> = all.iter().skip(first).take(self.size).collect();
+        Json(json!({"items": items, "page": self.page, "page_size": self.size, "item_count": items.len(), "total_count": all.len(), "filtered_count": all.len()})).into_response()
     }
 
     /// Of regular expressions it knows `^` and `\.`.
@@ -296,9 +358,19 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
             inside.writes.push(format!("{method} {path}"));
         }
         match (method, steps.as_slice()) {
-            (Method::GET, [kind @ ("queues" | "exchanges"), "/"]) => {
-                let listed: Vec<&Value> = inside.objects.iter().filter(|((of, name), _)| of == kind && query.matches(name)).map(|(_, object)| object).collect();
-                Json(json!({"items": listed, "page": 1, "page_count": 1, "page_size": 500, "item_count": listed.len(), "total_count": listed.len(), "filtered_count": listed.len()})).into_response()
+            (Method::GET, [kind @ ("queues" | "exchanges"), "/"]) => query.page(inside.all(kind)),
+            (Method::GET, ["definitions", "/"]) => Json(inside.definitions()).into_response(),
+            (Method::GET, ["vhosts", "/", "permissions"]) => {
+                let all: Vec<Value> = inside.all("permissions").map(|(_, object)| object).collect();
+                Json(all).into_response()
+            }
+            (Method::GET, ["users"]) => {
+                let names = inside.all("users").map(|(name, _)| name);
+                query.page(names.filter_map(|name| Some((name, inside.user(name)?))))
+            }
+            (Method::GET, ["nodes"]) => {
+                let nodes: Vec<Value> = inside.nodes.iter().map(|name| json!({"name": name})).collect();
+                Json(nodes).into_response()
             }
             (Method::GET, ["users", name]) => match inside.user(name) {
                 Some(user) => Json(user).into_response(),
@@ -329,11 +401,7 @@ fn one(inside: &mut Inside, method: &Method, kind: &str, name: &str, mut body: V
         Method::GET => match inside.objects.get(&key) {
             Some(object) => {
                 let mut object = object.clone();
-                if inside.hides_hashes
-                    && let Some(fields) = object.as_object_mut()
-                {
-                    fields.remove("password_hash");
-                }
+                object["name"] = json!(name);
                 Json(object).into_response()
             }
             None => StatusCode::NOT_FOUND.into_response(),
@@ -344,7 +412,16 @@ fn one(inside: &mut Inside, method: &Method, kind: &str, name: &str, mut body: V
             body["name"] = json!(name);
             body["vhost"] = json!("/");
             match kind {
-                "queues" => body["type"] = body["arguments"]["x-queue-type"].clone(),
+                "queues" => {
+                    body["type"] = body["arguments"]["x-queue-type"].clone();
+                    let wanted = body["arguments"]["x-initial-cluster-size"].as_u64();
+                    let nodes = inside
+                        .nodes
+                        .iter()
+                        .take(wanted.map_or(1, |count| usize::try_from(count).expect("few")));
+                    body["members"] = nodes.cloned().collect();
+                    body["online"] = body["members"].clone();
+                }
                 "users" => {
                     let tags = body["tags"].as_str().unwrap_or_default();
                     let tags = tags.split(',').filter(|tag| !tag.is_empty());

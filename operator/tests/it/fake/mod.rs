@@ -30,7 +30,7 @@ use papo_operator::{
     controller::{Context, Error, reconcile},
     crd::StoredRoom,
     metrics::Metrics,
-    rooms::Rooms,
+    rooms::{Rooms, ScopeWriter},
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use rabbitmq_http_client::password_hashing::base64_encoded_salted_password_hash_sha256;
@@ -79,14 +79,15 @@ pub(crate) struct Fixture {
 struct Operator {
     context: Arc<Context>,
     writers: Writers,
-    rooms: Writer<StoredRoom>,
+    rooms: ScopeWriter,
 }
 
 impl Fixture {
     pub(crate) async fn new(room: Value) -> Self {
-        // Each reconcile looks through the virtual host, so that none has to be waited for.
+        // Each reconcile reads the virtual host, so that none has to be waited for.
         let policy = Policy {
-            inspection_period: Duration::ZERO,
+            inventory_period: Duration::ZERO,
+            secret_period: Duration::ZERO,
             ..Policy::default()
         };
         Self::with_policy(room, policy).await
@@ -135,6 +136,17 @@ impl Fixture {
             .await
             .expect("a reconcile ends")
             .map(drop)
+    }
+
+    /// The same of many rooms, one after the other.
+    pub(crate) async fn reconcile_rooms(&mut self, paths: &[String]) {
+        self.refresh();
+        for path in paths {
+            let room = self.cluster.get(path).expect("the room");
+            let room: StoredRoom = serde_json::from_value(room).expect("always");
+            let reconcile = reconcile(Arc::new(room), self.operator.context.clone());
+            Box::pin(reconcile).await.expect("a reconcile");
+        }
     }
 
     /// Writes to brokers, of which the metrics know.
@@ -194,7 +206,8 @@ impl Fixture {
         );
         fill(&mut ingresses.writer, &self.cluster, "ingresses");
         fill::<DynamicObject>(&mut http_routes.writer, &self.cluster, "httproutes");
-        fill_with(&mut self.operator.rooms, self.cluster.rooms());
+        let ScopeWriter { writer, index } = &mut self.operator.rooms;
+        fill_with(writer, self.cluster.rooms(), |event| index.note(event));
     }
 
     /// Whether the broker's user has the password that the room's Secret has.
@@ -277,7 +290,7 @@ pub(crate) fn room(spec: Value) -> Value {
 
 fn operator(cluster: &Cluster, policy: &Policy) -> Operator {
     let all = Rooms::default();
-    let rooms = all.add_scope();
+    let rooms = all.add_scope(&defaults());
     let client = cluster.client();
     let (cache, writers) = Cache::new(&client);
     let context = Context {
@@ -309,20 +322,24 @@ where
         + DeserializeOwned
         + 'static,
 {
-    fill_with(writer, cluster.list(plural));
+    fill_with(writer, cluster.list(plural), |_| {});
 }
 
-fn fill_with<K>(writer: &mut Writer<K>, objects: Vec<Value>)
+fn fill_with<K>(writer: &mut Writer<K>, objects: Vec<Value>, note: impl Fn(&Event<K>))
 where
     K: kube::Resource<DynamicType: Clone + Eq + std::hash::Hash>
         + Clone
         + DeserializeOwned
         + 'static,
 {
-    writer.apply_watcher_event(&Event::Init);
+    let mut apply = |event: Event<K>| {
+        note(&event);
+        writer.apply_watcher_event(&event);
+    };
+    apply(Event::Init);
     for object in objects {
         let object = serde_json::from_value(object).expect("an object of its kind");
-        writer.apply_watcher_event(&Event::InitApply(object));
+        apply(Event::InitApply(object));
     }
-    writer.apply_watcher_event(&Event::InitDone);
+    apply(Event::InitDone);
 }

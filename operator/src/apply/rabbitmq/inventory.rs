@@ -1,0 +1,312 @@
+//! The bulk read of a virtual host, and what a room at rest is told by it: that there is nothing to do.
+//!
+//! Four requests and one more for each 500 users serve all rooms: the definitions of the virtual host (exchanges, queues but exclusive ones,
+//! bindings and policies), its permissions, the users and the nodes; and one for each 500 queues if there are several nodes.
+//! With 1,000 rooms that takes 0.11 s of RabbitMQ 4.3's CPU, and one room object by object 9 ms. The lists of `/exchanges`, `/queues` and
+//! `/bindings` would take 0.47 s instead of the 0.03 s of the definitions.
+
+use std::time::Instant;
+
+use papo_protocol::{Epoch, topology as broker_names};
+use serde_json::{Map, Value};
+
+use super::{
+    answers::{self, Definitions, ListedPermissions, Named, QueueReplicas},
+    exchange::owner_of,
+    list::{List, each_row},
+    policy::{ensure_signal_policies, fingerprint},
+    request::done,
+    signals::inspect,
+    user::{Password, owner_tag, password_hash},
+};
+use crate::{
+    apply::outcome::{LogOrigin, RoomLog},
+    broker::{Broker, Found, Key},
+    desired::{SIGNAL_QUEUE_PATTERN, Topology, User, exchange_of_signal_queue, signal_policies},
+    error::BrokerError,
+};
+
+/// Reads the virtual host if it was not read for a while, and bounds what may be left under the names of signal queues.
+pub(super) async fn refresh(broker: &Broker, topology: &Topology) -> Result<(), BrokerError> {
+    let (inventory, exchange) = (&broker.inventory, &topology.exchange);
+    let now = Instant::now();
+    if !inventory.is_due(exchange, now) {
+        return Ok(());
+    }
+    let Some(_turn) = inventory.turn(now).await else {
+        return Ok(());
+    };
+    // Another room may have read it meanwhile.
+    let now = Instant::now();
+    if !inventory.is_due(exchange, now) {
+        return Ok(());
+    }
+    let mut found = inventory.begin();
+    let is_complete = inventory.may_be_read(now) && is_read(broker, &mut found).await;
+    if !is_complete {
+        // The rooms are read one by one.
+        found = inventory.begin();
+        ensure_signal_policies(broker).await?;
+        inspect(broker, &mut found).await?;
+    }
+    inventory.end(found, is_complete, Instant::now());
+    Ok(())
+}
+
+/// Whether the virtual host could be read. One that is larger than the bounds cannot, nor one that takes too long, nor one of a broker that does not
+/// know the requests.
+async fn is_read(broker: &Broker, found: &mut Found) -> bool {
+    let Err(error) = read(broker, found).await else {
+        return true;
+    };
+    if let BrokerError::OverBound { bound, .. } = &error {
+        broker.metrics.broker_bound(bound.label());
+    }
+    if !matches!(error, BrokerError::Unreachable { .. }) {
+        broker.inventory.refuse(Instant::now());
+    }
+    tracing::info!(%error, "cannot read all of a virtual host at once; reading its rooms one by one");
+    false
+}
+
+async fn read(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
+    read_definitions(broker, found).await?;
+    read_permissions(broker, found).await?;
+    read_users(broker, found).await?;
+    read_replicas(broker, found).await
+}
+
+async fn read_definitions(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
+    broker.metrics.broker_read();
+    let path = ["definitions", broker.vhost()];
+    let definitions = broker.management.get(&path, &[]).await;
+    let Definitions {
+        exchanges,
+        queues,
+        bindings,
+        policies,
+    } = done("read the definitions", definitions)?;
+    found.rows = exchanges.len() + queues.len() + bindings.len() + policies.len();
+    for exchange in &exchanges {
+        if let Some(room) = exchange_of_signal_queue(&exchange.name) {
+            found.add_leftover(room);
+        } else {
+            let properties = (exchange.is_durable_topic(), owner_of(exchange));
+            found.add(&Key::Exchange(&exchange.name), properties);
+        }
+    }
+    for queue in &queues {
+        if let Some(exchange) = exchange_of_signal_queue(&queue.name) {
+            found.add_leftover(exchange);
+        } else if queue.name.starts_with(broker_names::PREFIX)
+            && let Some(log) = queue.log()
+        {
+            found.add_log(&queue.name, log);
+        }
+    }
+    for binding in bindings {
+        if binding.routing_key == broker_names::MESSAGE_KEY {
+            let key = Key::Binding(&binding.source, &binding.destination);
+            found.add(&key, ());
+        }
+    }
+    for policy in &policies {
+        let definition = policy.definition();
+        let fingerprint = fingerprint(&policy.pattern, &policy.apply_to, definition.as_ref());
+        found.add(&Key::Policy(&policy.name), fingerprint);
+    }
+    if are_signals_bounded(found) {
+        return Ok(());
+    }
+    ensure_signal_policies(broker).await
+}
+
+fn are_signals_bounded(found: &Found) -> bool {
+    signal_policies().iter().all(|policy| {
+        let wanted = fingerprint(
+            SIGNAL_QUEUE_PATTERN,
+            policy.apply_to,
+            Some(&policy.definition),
+        );
+        found.has(&Key::Policy(policy.name), wanted)
+    })
+}
+
+async fn read_permissions(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
+    broker.metrics.broker_read();
+    let path = ["vhosts", broker.vhost(), "permissions"];
+    let columns = [("columns", "user,configure,write,read")];
+    let listed: Vec<ListedPermissions> = done(
+        "list the permissions",
+        broker.management.get(&path, &columns).await,
+    )?;
+    found.rows += listed.len();
+    for listed in listed {
+        let ListedPermissions {
+            user,
+            configure,
+            write,
+            read,
+        } = listed;
+        found.add(&Key::Permissions(&user), (configure, write, read));
+    }
+    Ok(())
+}
+
+async fn read_users(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
+    let list = List {
+        kind: "users",
+        path: &["users"],
+        part: broker_names::PREFIX,
+        columns: "name,tags,limits,password_hash",
+        sort: "name",
+    };
+    each_row(broker, list, |page| {
+        page.for_each(|user: answers::User| {
+            found.rows += 1;
+            let limits = (user.limit("max-connections"), user.limit("max-channels"));
+            let properties = (&user.tags, &user.password_hash, limits);
+            found.add(&Key::User(&user.name), properties);
+        });
+        true
+    })
+    .await
+}
+
+/// A broker of one node has nothing to tell of the replicas of a log but that there is one.
+async fn read_replicas(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
+    broker.metrics.broker_read();
+    let columns = [("columns", "name")];
+    let nodes: Vec<Named> = done(
+        "list the nodes",
+        broker.management.get(&["nodes"], &columns).await,
+    )?;
+    found.nodes = u32::try_from(nodes.len()).ok();
+    let now = Instant::now();
+    if nodes.len() < 2 || !broker.inventory.are_replicas_due(now) {
+        return Ok(());
+    }
+    found.replicas_read = Some(now);
+    let list = List {
+        kind: "queues",
+        path: &["queues", broker.vhost()],
+        part: ".log.",
+        columns: "name,members,online",
+        sort: "name",
+    };
+    each_row(broker, list, |page| {
+        page.for_each(|queue: QueueReplicas| {
+            let count = |nodes: Option<Vec<_>>| nodes.unwrap_or_default().len();
+            found.set_replicas(&queue.name, count(queue.members), count(queue.online));
+        });
+        true
+    })
+    .await
+}
+
+/// The room's log if the virtual host was read a short time ago and all of the room's objects are as they should be: then nothing is to be done.
+pub(crate) fn at_rest(
+    broker: &Broker,
+    topology: &Topology,
+    password: &Password,
+    recorded: Option<&Epoch>,
+) -> Option<RoomLog> {
+    if broker.inventory.is_due(&topology.exchange, Instant::now()) {
+        return None;
+    }
+    settled(broker, topology, password, recorded)
+}
+
+/// The room's log if all of the room's objects are as they should be, by the last bulk read and what was written since.
+pub(super) fn settled(
+    broker: &Broker,
+    topology: &Topology,
+    password: &Password,
+    recorded: Option<&Epoch>,
+) -> Option<RoomLog> {
+    let epoch = recorded?;
+    let Topology {
+        room,
+        exchange,
+        owner,
+        policy,
+        replicas: _,
+        user,
+    } = topology;
+    let queue = broker_names::log(room, epoch);
+    let found_log = broker.inventory.ask(Instant::now(), |found| {
+        let log = found.log(&queue)?;
+        let wanted = policy.definition(&log.arguments);
+        let is_bounded = match &wanted {
+            Some(definition) => {
+                let wanted = fingerprint(&policy.pattern, "streams", Some(definition));
+                found.has(&Key::Policy(&policy.name), wanted)
+            }
+            None => !found.has_any(&Key::Policy(&policy.name)),
+        };
+        let is_settled = is_bounded
+            && found.has(&Key::Exchange(exchange), (true, Some(owner)))
+            && found.has(&Key::Binding(exchange, &queue), ())
+            && found.has(&Key::Permissions(&user.name), permissions(user))
+            && has_user(found, user, owner, password)
+            && !found.has_leftovers(exchange);
+        is_settled.then(|| log.clone())
+    });
+    let log = found_log??;
+    Some(RoomLog {
+        epoch: epoch.clone(),
+        origin: LogOrigin::Known,
+        found: log,
+    })
+}
+
+fn permissions(user: &User) -> (&String, &String, &String) {
+    (&user.configure, &user.write, &user.read)
+}
+
+/// RabbitMQ 4.4 does not show the hash of the password.
+fn has_user(found: &Found, user: &User, owner: &str, password: &Password) -> bool {
+    let hash = Some(password_hash(owner, &password.text));
+    let key = Key::User(&user.name);
+    found.has(&key, user_properties(user, owner, hash))
+        || !password.is_new && found.has(&key, user_properties(user, owner, None))
+}
+
+type UserProperties = (Vec<String>, Option<String>, (Option<u64>, Option<u64>));
+
+fn user_properties(user: &User, owner: &str, hash: Option<String>) -> UserProperties {
+    let limits = (
+        Some(u64::from(user.max_connections)),
+        Some(u64::from(user.max_channels)),
+    );
+    (vec![owner_tag(owner)], hash, limits)
+}
+
+/// Notes that the room's objects are as they should be: each was read or written just now.
+pub(super) fn note(broker: &Broker, topology: &Topology, password: &Password, log: &RoomLog) {
+    let Topology {
+        room,
+        exchange,
+        owner,
+        policy,
+        replicas: _,
+        user,
+    } = topology;
+    let queue = broker_names::log(room, &log.epoch);
+    let definition: Option<Map<String, Value>> = policy.definition(&log.found.arguments);
+    let hash = Some(password_hash(owner, &password.text));
+    broker.inventory.put(|put| {
+        put.log(&queue, log.found.clone());
+        put.object(&Key::Binding(exchange, &queue), ());
+        match &definition {
+            Some(definition) => put.object(
+                &Key::Policy(&policy.name),
+                fingerprint(&policy.pattern, "streams", Some(definition)),
+            ),
+            None => put.no_object(&Key::Policy(&policy.name)),
+        }
+        put.object(&Key::User(&user.name), user_properties(user, owner, hash));
+        put.object(&Key::Permissions(&user.name), permissions(user));
+        put.object(&Key::Exchange(exchange), (true, Some(owner)));
+    });
+}

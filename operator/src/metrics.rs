@@ -1,6 +1,7 @@
 //! The operator's metrics.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::AtomicU64,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -38,6 +39,12 @@ struct Scope {
     namespace: String,
 }
 
+/// The namespace of a broker's Secret; empty if it is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SecretNamespace {
+    secret_namespace: String,
+}
+
 /// The operator's metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -51,7 +58,15 @@ pub struct Metrics {
     rooms_waiting: Family<Scope, Gauge>,
     stalled: Family<Scope, Gauge>,
     last_reconcile: Gauge<f64, AtomicU64>,
+    leftovers: Family<SecretNamespace, Gauge>,
+    leftovers_recorded: Counter,
+    leftovers_cleared: Counter,
 }
+
+/// Namespaces with a series of their own among the leftovers. The series of all others is called [`OTHERS`].
+const LEFTOVER_NAMESPACES: usize = 50;
+/// No namespace is called so.
+const OTHERS: &str = "(others)";
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -68,6 +83,9 @@ impl Default for Metrics {
             rooms_waiting: Family::default(),
             stalled: Family::default(),
             last_reconcile: Gauge::default(),
+            leftovers: Family::default(),
+            leftovers_recorded: Counter::default(),
+            leftovers_cleared: Counter::default(),
         }
     }
 }
@@ -128,6 +146,21 @@ impl Metrics {
             Unit::Seconds,
             self.last_reconcile.clone(),
         );
+        registry.register(
+            "leftovers",
+            "Deleted rooms whose brokers are not cleared yet, by the namespace of the broker's Secret",
+            self.leftovers.clone(),
+        );
+        registry.register(
+            "leftovers_recorded",
+            "Deleted rooms that were put on the list because their brokers could not be cleared",
+            self.leftovers_recorded.clone(),
+        );
+        registry.register(
+            "leftovers_cleared",
+            "Deleted rooms of the list whose brokers were cleared later",
+            self.leftovers_cleared.clone(),
+        );
     }
 
     pub(crate) fn reconciled(&self, took: Duration, succeeded: bool) {
@@ -154,6 +187,36 @@ impl Metrics {
         let count = i64::try_from(count).unwrap_or(i64::MAX);
         self.rooms_waiting.get_or_create(&scope).set(count);
         self.stalled.get_or_create(&scope).set(stalled.into());
+    }
+
+    /// The list of leftovers: the namespace of each one's broker.
+    pub(crate) fn leftovers<'a>(&self, namespaces: impl Iterator<Item = &'a str>) {
+        let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+        for namespace in namespaces {
+            let is_known = counts.contains_key(namespace) || counts.len() < LEFTOVER_NAMESPACES;
+            let label = if is_known { namespace } else { OTHERS };
+            *counts.entry(label).or_default() += 1;
+        }
+        // A list that is empty has no namespaces, and is to be seen all the same.
+        if counts.is_empty() {
+            counts.insert("", 0);
+        }
+        self.leftovers.clear();
+        for (namespace, count) in counts {
+            let label = SecretNamespace {
+                secret_namespace: namespace.to_owned(),
+            };
+            self.leftovers.get_or_create(&label).set(count);
+        }
+    }
+
+    pub(crate) fn leftovers_recorded(&self) {
+        self.leftovers_recorded.inc();
+    }
+
+    pub(crate) fn leftovers_cleared(&self, count: usize) {
+        self.leftovers_cleared
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn cluster_write(&self) {

@@ -5,6 +5,7 @@ mod circuit_breaker;
 mod hosts;
 mod inspection;
 mod management;
+mod removals;
 mod settings;
 
 use std::{
@@ -25,6 +26,8 @@ use circuit_breaker::CircuitBreaker;
 pub use hosts::HostPattern;
 pub(crate) use inspection::Inspection;
 pub(crate) use management::{Failure, Management};
+use removals::Removals;
+pub(crate) use removals::{Listing, Names, Step};
 pub use settings::Settings;
 
 /// A broker to work on.
@@ -36,6 +39,7 @@ pub struct Broker {
     pub(crate) management: Management,
     pub(crate) metrics: Metrics,
     pub(crate) inspection: tokio::sync::Mutex<Inspection>,
+    pub(crate) removals: Removals,
 }
 
 impl Broker {
@@ -47,6 +51,26 @@ impl Broker {
     /// Does the work of one room on the broker, in a slot and within the time-out, unless the broker has just not answered another room.
     pub(crate) async fn attempt<T>(
         &self,
+        work: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        self.attempt_unless(|| false, work).await
+    }
+
+    /// The same for the removal of a room's objects, of which `owner` is the `metadata.uid`. One that the time-out cuts opens the circuit only if
+    /// the broker has confirmed nothing meanwhile: a slow broker is not one that does not answer, and the next attempt goes on from there.
+    pub(crate) async fn attempt_removal<T>(
+        &self,
+        owner: &str,
+        work: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        let before = self.removals.last_progress_of(owner);
+        let has_progressed = || self.removals.last_progress_of(owner) > before;
+        self.attempt_unless(has_progressed, work).await
+    }
+
+    async fn attempt_unless<T>(
+        &self,
+        is_alive: impl Fn() -> bool,
         work: impl Future<Output = Result<T, BrokerError>>,
     ) -> Result<T, BrokerError> {
         self.circuit.check(Instant::now())?;
@@ -61,7 +85,8 @@ impl Broker {
         if let Err(BrokerError::OverBound { bound, .. }) = &result {
             self.metrics.broker_bound(bound.label());
         }
-        self.circuit.record(result.as_ref().err(), Instant::now());
+        let error = result.as_ref().err().filter(|_| !is_alive());
+        self.circuit.record(error, Instant::now());
         result
     }
 
@@ -92,6 +117,8 @@ pub struct Policy {
     pub timeout: Duration,
     /// How often a virtual host is looked through for what no server leaves. With the resync period it is less than a minute.
     pub inspection_period: Duration,
+    /// The shortest time between two lists of a virtual host from which deleted rooms are removed.
+    pub listing_period: Duration,
     /// Hosts that rooms may name in their Secrets; any if empty.
     pub allowed_hosts: Vec<HostPattern>,
     /// The operator's own Secret, whose host is always allowed.
@@ -104,6 +131,7 @@ impl Default for Policy {
             concurrency: 16,
             timeout: Duration::from_secs(30),
             inspection_period: Duration::from_secs(15),
+            listing_period: Duration::from_secs(2),
             allowed_hosts: Vec::new(),
             default_secret: None,
         }
@@ -152,7 +180,7 @@ impl Brokers {
         {
             return Ok(broker.clone());
         }
-        let management = Management::new(&settings).map_err(|_| {
+        let management = Management::new(&settings, self.policy.timeout).map_err(|_| {
             bad(
                 "no HTTP client can be made of it; check that `ca.crt` is a certificate in PEM"
                     .to_owned(),
@@ -166,6 +194,7 @@ impl Brokers {
             management,
             metrics: metrics.clone(),
             inspection: Inspection::new(self.policy.inspection_period).into(),
+            removals: Removals::new(self.policy.listing_period),
         });
         known.insert(name.clone(), broker.clone());
         Ok(broker)

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::{
     context::{Context, Error, TIMEOUT},
     finalize,
+    leftovers::clear_earlier,
     report::report,
 };
 use crate::{
@@ -103,8 +104,9 @@ async fn apply_and_report(
     if !clients.cache.is_ready_for(room).await {
         return Err(Error::Stopping);
     }
+    let earlier = Box::pin(clear_earlier(room, context)).await;
     // On the heap: the requests of all children make it large.
-    let outcome = Box::pin(apply(clients, room, epoch_of(last))).await;
+    let outcome = Box::pin(apply(clients, room, epoch_of(last), earlier)).await;
     if matches!(outcome.broker, Err(BrokerError::Busy))
         && context.failures.age(&room.uid) < BUSY_REPORTED_AFTER
     {

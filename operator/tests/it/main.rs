@@ -10,6 +10,7 @@ mod fake;
 mod fields;
 mod golden;
 mod hosts;
+mod leftovers;
 mod process;
 mod rabbitmq;
 mod reconcile;

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Inspection},
-    desired::{Topology, exchange_of_signal_queue},
+    desired::{Topology, exchange_of_signal_queue, is_signal_queue},
     error::BrokerError,
 };
 
@@ -54,14 +54,11 @@ async fn inspect(broker: &Broker, inspection: &mut Inspection) -> Result<(), Bro
 }
 
 /// Removes what no server leaves under the names of the room's signal queues.
-pub(super) async fn remove_signals(
-    broker: &Broker,
-    topology: &Topology,
-) -> Result<(), BrokerError> {
+async fn remove_signals(broker: &Broker, topology: &Topology) -> Result<(), BrokerError> {
     let mut leftovers = Vec::new();
     let prefix = format!("{}.signal.", topology.exchange);
     each_leftover(broker, &prefix, |kind, name| {
-        if topology.is_signal_queue(name) {
+        if is_signal_queue(&topology.room, name) {
             leftovers.push((kind, name.to_owned()));
         }
     })

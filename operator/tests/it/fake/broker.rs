@@ -42,6 +42,8 @@ struct Inside {
     bindings: Vec<(String, String)>,
     writes: Vec<String>,
     requests: usize,
+    /// How many of them were for a list.
+    lists: usize,
     fault: Option<Fault>,
     /// As RabbitMQ 4.4.
     hides_hashes: bool,
@@ -147,6 +149,11 @@ impl Broker {
     /// Requests of all kinds so far.
     pub(crate) fn requests(&self) -> usize {
         self.inside(|inside| inside.requests)
+    }
+
+    /// Requests for a list so far: the broker goes through all its objects for each.
+    pub(crate) fn lists(&self) -> usize {
+        self.inside(|inside| inside.lists)
     }
 
     /// Answers nothing but errors from now on, or works again.
@@ -297,8 +304,14 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
         }
         match (method, steps.as_slice()) {
             (Method::GET, [kind @ ("queues" | "exchanges"), "/"]) => {
+                inside.lists += 1;
                 let listed: Vec<&Value> = inside.objects.iter().filter(|((of, name), _)| of == kind && query.matches(name)).map(|(_, object)| object).collect();
                 Json(json!({"items": listed, "page": 1, "page_count": 1, "page_size": 500, "item_count": listed.len(), "total_count": listed.len(), "filtered_count": listed.len()})).into_response()
+            }
+            (Method::GET, ["policies", "/"]) => {
+                inside.lists += 1;
+                let listed: Vec<&Value> = inside.objects.iter().filter(|((of, _), _)| of == "policies").map(|(_, object)| object).collect();
+                Json(listed).into_response()
             }
             (Method::GET, ["users", name]) => match inside.user(name) {
                 Some(user) => Json(user).into_response(),
@@ -344,7 +357,10 @@ fn one(inside: &mut Inside, method: &Method, kind: &str, name: &str, mut body: V
             body["name"] = json!(name);
             body["vhost"] = json!("/");
             match kind {
-                "queues" => body["type"] = body["arguments"]["x-queue-type"].clone(),
+                "queues" => {
+                    body["type"] = body["arguments"]["x-queue-type"].clone();
+                    body["exclusive"] = json!(false);
+                }
                 "users" => {
                     let tags = body["tags"].as_str().unwrap_or_default();
                     let tags = tags.split(',').filter(|tag| !tag.is_empty());

@@ -17,7 +17,7 @@ const LONGEST_OF_WATCH: Duration = Duration::from_secs(20);
 const LONGEST_OF_ROOM: Duration = Duration::from_mins(1);
 
 /// The delay after so many earlier failures: doubles from [`FIRST`] to `longest`. Jitter takes away up to half of it.
-fn delay(earlier_failures: u32, longest: Duration) -> Duration {
+pub(crate) fn delay(earlier_failures: u32, longest: Duration) -> Duration {
     let doubled = FIRST.saturating_mul(1 << earlier_failures.min(10));
     doubled
         .min(longest)

@@ -95,7 +95,8 @@ pub struct Run {
     /// Time after which the operator reconciles a room in which nothing has changed, in seconds
     #[arg(long, env = "PAPO_OPERATOR_RESYNC_PERIOD", value_name = "SECONDS", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     pub resync_period: u32,
-    /// Time for which the operator tries to clear the broker of a deleted room before it removes the finalizer all the same, in seconds
+    /// Time after the last progress for which the operator tries to clear the broker of a deleted room before it removes the finalizer, puts the
+    /// room on a list, and tries again later, in seconds
     #[arg(long, env = "PAPO_OPERATOR_CLEANUP_TIMEOUT", value_name = "SECONDS", default_value_t = 120, value_parser = clap::value_parser!(u32).range(0..=604_800))]
     pub cleanup_timeout: u32,
     /// Time for which rooms may wait without any reconcile finishing before `/readyz` fails, in seconds

@@ -27,6 +27,11 @@ pub enum BrokerError {
     /// An object is there already, and it is somebody else's or of another kind.
     #[error("{0}")]
     Conflict(String),
+    /// The operator has not removed yet what an earlier room of this name has left.
+    #[error(
+        "an earlier ChatRoom of this name has left objects on the broker, which the operator removes first: {0}"
+    )]
+    EarlierRoom(String),
     /// The broker did not answer in time. Our words, as in all errors of a broker: its Secret may name any host.
     #[error("{attempt}: {message}")]
     Unreachable {
@@ -79,6 +84,7 @@ impl BrokerError {
             Self::NoSecret(_) => "SecretNotFound",
             Self::BadSecret { .. } => "SecretInvalid",
             Self::Conflict(_) => "Conflict",
+            Self::EarlierRoom(_) => "EarlierRoom",
             Self::Unreachable { .. } => "BrokerUnreachable",
             Self::Rejected { .. } => "BrokerRejected",
             Self::OverBound { .. } => "BrokerLimitExceeded",

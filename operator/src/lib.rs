@@ -7,7 +7,8 @@
 //! 3. [`apply`](mod@apply): the only effects. First the broker, then the cluster, because the servers are started with the log that was found.
 //! 4. [`status`](mod@status): from what came back to what users read. Pure.
 //!
-//! A deleted room is finalized instead: its servers end, and its broker is cleared. [`mod@remove_finalizers`] is for uninstalling the operator.
+//! A deleted room is finalized instead: its servers end, and its broker is cleared. One whose broker cannot be cleared is kept in a list
+//! ([`leftovers`]) and tried again. [`mod@remove_finalizers`] is for uninstalling the operator.
 
 pub mod answer;
 pub mod apply;
@@ -24,8 +25,10 @@ mod finalizers;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 pub mod lease;
+pub mod leftovers;
 pub mod metrics;
 pub mod names;
+pub mod patience;
 pub mod progress;
 mod quantity;
 pub mod remove_finalizers;

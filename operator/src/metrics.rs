@@ -1,6 +1,7 @@
 //! The operator's metrics.
 
 use std::{
+    collections::BTreeMap,
     sync::atomic::AtomicU64,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -47,6 +48,12 @@ struct Replicas {
     state: &'static str,
 }
 
+/// The namespace of a broker's Secret; empty if it is not known.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SecretNamespace {
+    secret_namespace: String,
+}
+
 /// The operator's metrics. Clones share them.
 #[derive(Clone, Debug)]
 pub struct Metrics {
@@ -62,7 +69,15 @@ pub struct Metrics {
     last_reconcile: Gauge<f64, AtomicU64>,
     log_replicas: Family<Replicas, Gauge>,
     logs_incomplete: Family<Scope, Gauge>,
+    leftovers: Family<SecretNamespace, Gauge>,
+    leftovers_recorded: Counter,
+    leftovers_cleared: Counter,
 }
+
+/// Namespaces with a series of their own among the leftovers. The series of all others is called [`OTHERS`].
+const LEFTOVER_NAMESPACES: usize = 50;
+/// No namespace is called so.
+const OTHERS: &str = "(others)";
 
 impl Default for Metrics {
     fn default() -> Self {
@@ -81,6 +96,9 @@ impl Default for Metrics {
             last_reconcile: Gauge::default(),
             log_replicas: Family::default(),
             logs_incomplete: Family::default(),
+            leftovers: Family::default(),
+            leftovers_recorded: Counter::default(),
+            leftovers_cleared: Counter::default(),
         }
     }
 }
@@ -151,6 +169,21 @@ impl Metrics {
             "Logs with fewer running replicas than wanted",
             self.logs_incomplete.clone(),
         );
+        registry.register(
+            "leftovers",
+            "Deleted rooms whose brokers are not cleared yet, by the namespace of the broker's Secret",
+            self.leftovers.clone(),
+        );
+        registry.register(
+            "leftovers_recorded",
+            "Deleted rooms that were put on the list because their brokers could not be cleared",
+            self.leftovers_recorded.clone(),
+        );
+        registry.register(
+            "leftovers_cleared",
+            "Deleted rooms of the list whose brokers were cleared later",
+            self.leftovers_cleared.clone(),
+        );
     }
 
     pub(crate) fn reconciled(&self, took: Duration, succeeded: bool) {
@@ -198,6 +231,36 @@ impl Metrics {
         self.logs_incomplete
             .get_or_create(&scope)
             .set((*incomplete).into());
+    }
+
+    /// The list of leftovers: the namespace of each one's broker.
+    pub(crate) fn leftovers<'a>(&self, namespaces: impl Iterator<Item = &'a str>) {
+        let mut counts: BTreeMap<&str, i64> = BTreeMap::new();
+        for namespace in namespaces {
+            let is_known = counts.contains_key(namespace) || counts.len() < LEFTOVER_NAMESPACES;
+            let label = if is_known { namespace } else { OTHERS };
+            *counts.entry(label).or_default() += 1;
+        }
+        // A list that is empty has no namespaces, and is to be seen all the same.
+        if counts.is_empty() {
+            counts.insert("", 0);
+        }
+        self.leftovers.clear();
+        for (namespace, count) in counts {
+            let label = SecretNamespace {
+                secret_namespace: namespace.to_owned(),
+            };
+            self.leftovers.get_or_create(&label).set(count);
+        }
+    }
+
+    pub(crate) fn leftovers_recorded(&self) {
+        self.leftovers_recorded.inc();
+    }
+
+    pub(crate) fn leftovers_cleared(&self, count: usize) {
+        self.leftovers_cleared
+            .inc_by(u64::try_from(count).unwrap_or(u64::MAX));
     }
 
     pub(crate) fn cluster_write(&self) {

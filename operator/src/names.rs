@@ -26,6 +26,11 @@ pub fn child(room: &RoomName) -> String {
     format!("chat-{}", room.name())
 }
 
+/// Name of the `ConfigMap` in the operator's namespace that lists what deleted rooms have left on brokers. Operators that share a Lease share it.
+pub fn leftovers(lease: &str) -> String {
+    format!("{lease}-leftovers")
+}
+
 /// Labels that select a room's pods. They cannot change: a Deployment's selector is immutable.
 pub fn selector(room: &RoomName) -> BTreeMap<String, String> {
     labels_of([

@@ -26,8 +26,10 @@ use crate::{
     controller::{self, Context, Scope},
     crd::{CRD_NAME, StoredRoom},
     lease::{self, Election, Leadership},
+    leftovers::Leftovers,
     metrics::Metrics,
     names,
+    patience::Patience,
     rooms::Rooms,
 };
 
@@ -146,8 +148,9 @@ fn start_controllers(
     let scopes: Vec<_> = namespaces
         .map(|namespace| (scope(namespace), rooms.add_scope(&settings.defaults)))
         .collect();
+    let leftovers = leftovers(settings, client, metrics);
     for (scope, of_scope) in scopes {
-        let rooms = rooms.clone();
+        let (rooms, leftovers) = (rooms.clone(), leftovers.clone());
         let (client, metrics, readiness, settings, shutdown) = (
             client.clone(),
             metrics.clone(),
@@ -170,6 +173,8 @@ fn start_controllers(
                 },
                 resync: Duration::from_secs(settings.resync_period.into()),
                 cleanup_timeout: Duration::from_secs(settings.cleanup_timeout.into()),
+                patience: Patience::default(),
+                leftovers,
                 rooms,
                 defaults: settings.defaults,
                 failures: Failures::default(),
@@ -187,6 +192,15 @@ fn start_controllers(
             Ok(())
         });
     }
+}
+
+fn leftovers(settings: &Run, client: &Client, metrics: &Metrics) -> Leftovers {
+    let Election {
+        namespace, name, ..
+    } = election(&settings.lease, client);
+    let own = settings.defaults.broker_secret.as_ref();
+    let (client, name) = (client.clone(), names::leftovers(&name));
+    Leftovers::new(client, &namespace, name, own, metrics.clone())
 }
 
 fn broker_policy(settings: &Run) -> Policy {

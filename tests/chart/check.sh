@@ -185,6 +185,7 @@ is "no Secret of the chart beside an existing one" renders '! kind: Secret' --se
 is "the broker takes the existing Secret" renders 'secretKeyRef: {name: mine, key: password}' --set rabbitmq.existingSecret=mine
 is "the operator takes the existing Secret" renders 'value: "papo-system/mine"' --set rabbitmq.existingSecret=mine
 is "the operator may read the existing Secret" renders 'resourceNames: [mine]' --show-only templates/role.yaml --set rabbitmq.existingSecret=mine
+is "the operator may write the list of leftovers" renders 'resourceNames: [papo-operator-leftovers]' --show-only templates/role.yaml
 is "finalizers stay while the operator is installed" renders '--unless-deployment=papo-system/papo-operator'
 is "the job of the finalizers may look for the operator" renders 'resourceNames: [papo-operator]' --show-only templates/remove-finalizers.yaml
 if command -v glua > /dev/null; then is "Argo CD's health of rooms" argo_cd_health; fi

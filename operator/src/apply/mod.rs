@@ -25,9 +25,19 @@ use outcome::RoomLog;
 pub use outcome::{LogOrigin, Observed, Outcome, Replicas};
 use rabbitmq::Password;
 
-/// Makes a room as it should be. `recorded` is the epoch that the last status names.
-pub async fn apply(clients: &Clients, room: &Room, recorded: Option<Epoch>) -> Outcome {
-    let (broker, log, replicas) = match clients.broker(&room.broker).await {
+/// Makes a room as it should be. `recorded` is the epoch that the last status names. The broker is not changed unless it is `cleared` of what an
+/// earlier room of this name has left there.
+pub async fn apply(
+    clients: &Clients,
+    room: &Room,
+    recorded: Option<Epoch>,
+    cleared: Result<(), BrokerError>,
+) -> Outcome {
+    let broker = match cleared {
+        Ok(()) => clients.broker(&room.broker).await,
+        Err(error) => Err(error),
+    };
+    let (broker, log, replicas) = match broker {
         Ok(broker) => {
             let found = apply_broker(clients, room, &broker, recorded.as_ref()).await;
             let replicas = found

@@ -78,15 +78,22 @@ pub(crate) struct Management {
     endpoint: String,
     username: String,
     password: String,
+    delete_timeout: Duration,
 }
 
 impl Management {
-    pub(super) fn new(settings: &Settings) -> Result<Self, reqwest::Error> {
+    /// `delete_timeout` is how long the broker may take to delete an object. What it has begun to delete is not to be given up early: RabbitMQ may
+    /// then have to begin again.
+    pub(super) fn new(
+        settings: &Settings,
+        delete_timeout: Duration,
+    ) -> Result<Self, reqwest::Error> {
         Ok(Self {
             http: http_client(settings)?,
             endpoint: settings.endpoint(),
             username: settings.username.clone(),
             password: settings.password.clone(),
+            delete_timeout: delete_timeout.max(REQUEST_TIMEOUT),
         })
     }
 
@@ -135,10 +142,14 @@ impl Management {
         query: &[(&str, &str)],
         body: Option<Vec<u8>>,
     ) -> Result<Vec<u8>, Failure> {
+        let is_delete = method == Method::DELETE;
         let mut request = self
             .http
             .request(method, self.url(path, query)?)
             .basic_auth(&self.username, Some(&self.password));
+        if is_delete {
+            request = request.timeout(self.delete_timeout);
+        }
         if let Some(body) = body {
             request = request.header(CONTENT_TYPE, "application/json").body(body);
         }

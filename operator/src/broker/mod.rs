@@ -5,6 +5,7 @@ mod circuit_breaker;
 mod hosts;
 mod inventory;
 mod management;
+mod removals;
 mod settings;
 
 use std::{
@@ -29,6 +30,8 @@ pub use hosts::HostPattern;
 use inventory::Inventory;
 pub(crate) use inventory::{Found, FoundLog, Key};
 pub(crate) use management::{Failure, Management};
+use removals::Removals;
+pub(crate) use removals::{Listing, Names, Step};
 pub use settings::Settings;
 
 /// A broker to work on.
@@ -42,6 +45,7 @@ pub struct Broker {
     pub(crate) management: Management,
     pub(crate) metrics: Metrics,
     pub(crate) inventory: Inventory,
+    pub(crate) removals: Removals,
 }
 
 impl Broker {
@@ -60,6 +64,26 @@ impl Broker {
         &self,
         work: impl Future<Output = Result<T, BrokerError>>,
     ) -> Result<T, BrokerError> {
+        self.attempt_unless(|| false, work).await
+    }
+
+    /// The same for the removal of a room's objects, of which `owner` is the `metadata.uid`. One that the time-out cuts opens the circuit only if
+    /// the broker has confirmed nothing meanwhile: a slow broker is not one that does not answer, and the next attempt goes on from there.
+    pub(crate) async fn attempt_removal<T>(
+        &self,
+        owner: &str,
+        work: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
+        let before = self.removals.last_progress_of(owner);
+        let has_progressed = || self.removals.last_progress_of(owner) > before;
+        self.attempt_unless(has_progressed, work).await
+    }
+
+    async fn attempt_unless<T>(
+        &self,
+        is_alive: impl Fn() -> bool,
+        work: impl Future<Output = Result<T, BrokerError>>,
+    ) -> Result<T, BrokerError> {
         self.circuit.check(Instant::now())?;
         let Some(_slot) = self.slots.acquire().await else {
             self.metrics.broker_bound("slots");
@@ -72,7 +96,8 @@ impl Broker {
         if let Err(BrokerError::OverBound { bound, .. }) = &result {
             self.metrics.broker_bound(bound.label());
         }
-        self.circuit.record(result.as_ref().err(), Instant::now());
+        let error = result.as_ref().err().filter(|_| !is_alive());
+        self.circuit.record(error, Instant::now());
         if result.is_ok() {
             self.slots.note_success(Instant::now());
         } else {
@@ -111,6 +136,8 @@ pub struct Policy {
     pub inventory_period: Duration,
     /// How long the Secret of a broker is not read again. All rooms of the broker share what was read.
     pub secret_period: Duration,
+    /// The shortest time between two lists of a virtual host from which deleted rooms are removed.
+    pub listing_period: Duration,
     /// Hosts that rooms may name in their Secrets; any if empty.
     pub allowed_hosts: Vec<HostPattern>,
     /// The operator's own Secret, whose host is always allowed.
@@ -124,6 +151,7 @@ impl Default for Policy {
             timeout: Duration::from_secs(30),
             inventory_period: Duration::from_secs(15),
             secret_period: Duration::from_secs(5),
+            listing_period: Duration::from_secs(2),
             allowed_hosts: Vec::new(),
             default_secret: None,
         }
@@ -197,7 +225,7 @@ impl Brokers {
             known.broker.is_suspect.store(false, Ordering::Relaxed);
             return Ok(known.broker.clone());
         }
-        let management = Management::new(&settings).map_err(|_| {
+        let management = Management::new(&settings, self.policy.timeout).map_err(|_| {
             bad(
                 "no HTTP client can be made of it; check that `ca.crt` is a certificate in PEM"
                     .to_owned(),
@@ -212,6 +240,7 @@ impl Brokers {
             management,
             metrics: metrics.clone(),
             inventory: Inventory::new(self.policy.inventory_period),
+            removals: Removals::new(self.policy.listing_period),
         });
         let now_known = Known {
             broker: broker.clone(),

@@ -7,7 +7,7 @@ use rand::RngExt;
 
 use crate::{
     answer, backoff::Failures, clients::Clients, config::Defaults, error::BrokerError,
-    progress::Progress, rooms::Rooms,
+    leftovers::Leftovers, patience::Patience, progress::Progress, rooms::Rooms,
 };
 
 /// The longest that a reconcile may take: more than all requests to a slow broker together, so that only one that hangs is ended.
@@ -25,8 +25,12 @@ pub struct Context {
     pub defaults: Defaults,
     /// The resync period: when a room in which nothing has changed is reconciled again.
     pub resync: Duration,
-    /// How long a deleted room waits for a broker that cannot be cleared.
+    /// How long a deleted room waits for a broker that cannot be cleared, after the last progress.
     pub cleanup_timeout: Duration,
+    /// When that was.
+    pub patience: Patience,
+    /// What deleted rooms have left on brokers that could not be cleared.
+    pub leftovers: Leftovers,
     /// How often rooms have failed in a row.
     pub failures: Failures,
     /// When a reconcile last finished.

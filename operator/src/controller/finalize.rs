@@ -1,9 +1,10 @@
 //! The deletion of a room: first its servers end, then its broker is cleared, then the finalizer is removed. Kubernetes' garbage collection
 //! removes everything else.
 //!
-//! Each step has a time limit, so that the deletion always ends. Servers are waited for during their grace period and [`SERVERS_MARGIN`]. A broker that cannot be cleared is
-//! tried until the room has been deleted for [`Context::cleanup_timeout`], so that a broker that is being restarted is cleared. After that, or at
-//! once if the broker's Secret is gone, the operator removes the finalizer, and an event names what may be left on the broker.
+//! Servers are waited for during their grace period and [`SERVERS_MARGIN`]. A broker that cannot be cleared is tried until
+//! [`Context::cleanup_timeout`] has passed since it last confirmed a step, so that one that is being restarted, or is slow, is cleared however long
+//! that takes. After that, or at once if the broker's Secret is gone, the room is put on the list of [`Leftovers`](crate::leftovers) and the
+//! operator removes the finalizer: an event names what is left on the broker, and the operator removes it later.
 
 use std::time::Duration;
 
@@ -20,15 +21,17 @@ use papo_protocol::Launch;
 
 use super::{
     context::{Context, Error},
-    report,
+    leftovers::clear,
+    report::{note, publish, report},
 };
 use crate::{
     answer,
-    apply::rabbitmq,
-    crd::{self, ChatRoom, ChatRoomSpec, DeletionPolicy, StoredRoom},
-    desired,
+    apply::rabbitmq::{Removal, Removed},
+    crd::{self, ChatRoom, ChatRoomSpec, DeletionPolicy, StoredRoom, condition},
     error::BrokerError,
-    finalizers, names,
+    finalizers,
+    leftovers::Leftover,
+    names, status,
     validate::{self, Room, validate},
 };
 
@@ -38,8 +41,6 @@ const SERVERS_MARGIN: Duration = Duration::from_secs(30);
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 /// The requeue while servers end. The watch of Deployments reports it earlier.
 const SERVERS_REQUEUE: Duration = Duration::from_secs(5);
-/// The longest note that an event may have, in characters.
-const NOTE_MAX: usize = 1_000;
 
 /// One step of the deletion of a room.
 pub(super) async fn finalize(stored: &StoredRoom, context: &Context) -> Result<Action, Error> {
@@ -47,34 +48,23 @@ pub(super) async fn finalize(stored: &StoredRoom, context: &Context) -> Result<A
     if !finalizers::has(chat_room) {
         return Ok(Action::await_change());
     }
-    let age = deleted_for(chat_room);
     // A room whose spec was never valid has nothing; one whose spec is invalid now may have everything.
     if let Ok(room) = room_to_clear(stored, context) {
-        if are_servers_ending(&room, context, age).await? {
+        if are_servers_ending(&room, context, deleted_for(chat_room)).await? {
             return Ok(Action::requeue(SERVERS_REQUEUE));
         }
-        if let Err(error) = clear_broker(stored, &room, context).await {
-            if !is_final(&error) && age < cleanup_timeout(&error, context) {
-                return Err(Error::Incomplete(error.to_string()));
-            }
-            report_leftovers(chat_room, context, &room, &error).await;
+        if let Some(wait) = clear_broker(stored, &room, context).await? {
+            return Ok(Action::requeue(wait));
         }
     }
     context.clients.metrics.cluster_write();
     answer::optional(finalizers::remove(&context.clients.client, chat_room).await)?;
+    context.patience.end(&chat_room.uid().unwrap_or_default());
     tracing::info!(
         room = %format!("{}/{}", chat_room.namespace().unwrap_or_default(), chat_room.name_any()),
         "removed the finalizer of a deleted room"
     );
     Ok(Action::await_change())
-}
-
-/// How long a broker is tried after this error. A room that only waits for its turn, behind all others of its namespace, has more time.
-fn cleanup_timeout(error: &BrokerError, context: &Context) -> Duration {
-    match error {
-        BrokerError::Busy => 2 * context.cleanup_timeout,
-        _ => context.cleanup_timeout,
-    }
 }
 
 /// The room without what does not matter here and may be invalid: its name and its broker are enough. What cannot be read is not deleted: a log
@@ -108,14 +98,13 @@ fn room_to_clear(stored: &StoredRoom, context: &Context) -> Result<Room, validat
     validate(&bare, &context.defaults)
 }
 
-/// How long the broker of a deleted room is still tried; `None` if the room is not deleted, or if the next attempt is the last.
+/// How long the broker of a deleted room is still tried without progress; `None` if the room is not deleted, or if it stays although the time has
+/// passed.
 pub(super) fn cleanup_time_left(chat_room: &ChatRoom, context: &Context) -> Option<Duration> {
     chat_room.meta().deletion_timestamp.as_ref()?;
-    time_left(context.cleanup_timeout, deleted_for(chat_room))
-}
-
-fn time_left(cleanup_timeout: Duration, age: Duration) -> Option<Duration> {
-    Some(cleanup_timeout.checked_sub(age)?.max(SHORTEST_RETRY))
+    let uid = chat_room.uid().unwrap_or_default();
+    let left = context.patience.time_left(&uid, context.cleanup_timeout)?;
+    Some(left.max(SHORTEST_RETRY))
 }
 
 /// How long ago the room was deleted.
@@ -169,24 +158,62 @@ async fn delete_servers(room: &Room, context: &Context) -> Result<bool, kube::Er
     Ok(answer::optional_object(deleted)?.is_some())
 }
 
+/// Clears the broker, or puts the room on the list of those whose brokers could not be cleared. Returns how long to wait if neither is done yet.
 async fn clear_broker(
     stored: &StoredRoom,
     room: &Room,
     context: &Context,
-) -> Result<(), BrokerError> {
-    if !stored.is_readable("broker") {
-        return Err(BrokerError::Unknown);
+) -> Result<Option<Duration>, Error> {
+    let leftovers = &context.leftovers;
+    leftovers.load().await;
+    let removal = removal(stored, room);
+    let key = Leftover::key_of(&removal.room, &removal.owner);
+    // It is on the list already if the operator has stopped since.
+    let Some(_claim) = leftovers.claim(key.clone()) else {
+        return Ok(Some(SHORTEST_RETRY));
+    };
+    context.patience.begin(&room.uid);
+    let cleared = if stored.is_readable("broker") {
+        clear(&room.broker, &removal, context).await
+    } else {
+        Err(BrokerError::Unknown)
+    };
+    match cleared {
+        Ok(Removed::Later(wait)) => Ok(Some(wait)),
+        Ok(Removed::All) => {
+            let removed = leftovers.remove(vec![key]).await;
+            removed.map_err(|error| Error::Incomplete(error.to_string()))?;
+            Ok(None)
+        }
+        // A room that only waits for its turn is not given up.
+        Err(error @ BrokerError::Busy) => Err(Error::Busy(error)),
+        Err(error) if !is_final(&error) && has_patience(room, context) => {
+            Err(Error::Incomplete(error.to_string()))
+        }
+        Err(error) => {
+            leave_on_broker(stored, room, &error, context).await?;
+            Ok(None)
+        }
     }
-    let chat_room = &stored.room;
-    let broker = context.clients.broker(&room.broker).await?;
-    let keep_log = room.deletion_policy == DeletionPolicy::Retain;
-    let had_log = chat_room
-        .status
-        .as_ref()
-        .is_some_and(|status| status.epoch.is_some());
-    let topology = desired::topology(room);
-    let work = rabbitmq::remove(&broker, &topology, keep_log, had_log);
-    broker.attempt(work).await
+}
+
+/// What is to be removed of the room.
+fn removal(stored: &StoredRoom, room: &Room) -> Removal {
+    let status = stored.room.status.as_ref();
+    let epoch = status.and_then(|status| status.epoch.as_ref());
+    Removal {
+        room: room.name.clone(),
+        owner: room.uid.clone(),
+        keep_log: room.deletion_policy == DeletionPolicy::Retain,
+        epoch: epoch.and_then(|epoch| epoch.parse().ok()),
+    }
+}
+
+fn has_patience(room: &Room, context: &Context) -> bool {
+    let left = context
+        .patience
+        .time_left(&room.uid, context.cleanup_timeout);
+    left.is_some()
 }
 
 /// Whether another attempt meets the same error.
@@ -200,38 +227,72 @@ fn is_final(error: &BrokerError) -> bool {
     )
 }
 
-async fn report_leftovers(
-    chat_room: &ChatRoom,
-    context: &Context,
+/// Puts the room on the list, and says that it is there. Fails if the list does not take it: then the room stays.
+async fn leave_on_broker(
+    stored: &StoredRoom,
     room: &Room,
     error: &BrokerError,
-) {
-    let exchange = desired::topology(room).exchange;
-    let note = format!(
-        "exchange, user, policy and streams named {exchange} may be left on the broker: {error}"
+    context: &Context,
+) -> Result<(), Error> {
+    let chat_room = &stored.room;
+    let exchange = papo_protocol::topology::exchange(&room.name);
+    let objects = format!("exchange, user, policy and streams named {exchange}");
+    if !can_be_cleared_later(stored, error) {
+        let text = format!("{objects} may be left on the broker: {error}");
+        warn(chat_room, "LeftOnBroker", &text, context).await;
+        return Ok(());
+    }
+    let leftover = Leftover {
+        removal: removal(stored, room),
+        secret: room.broker.clone(),
+        since: Timestamp::now(),
+    };
+    if let Err(problem) = context.leftovers.add(leftover).await {
+        return Err(keep(chat_room, &format!("{error}; {problem}"), context).await);
+    }
+    let text = format!(
+        "{objects} may be left on the broker; the operator removes them later (ConfigMap {}): {error}",
+        context.leftovers.location()
     );
-    tracing::warn!(room = %room.name, note, "the broker of a deleted room is not cleared");
+    warn(chat_room, "LeftOnBroker", &text, context).await;
+    Ok(())
+}
+
+/// Whether there is something to be cleared, and a broker. A room that has never found its broker has left nothing there.
+fn can_be_cleared_later(stored: &StoredRoom, error: &BrokerError) -> bool {
+    let status = stored.room.status.clone().unwrap_or_default();
+    let mut conditions = status.conditions.iter();
+    let never_found = status.epoch.is_none()
+        && conditions.any(|it| it.type_ == condition::BROKER_READY && it.reason == error.reason());
+    let has_no_broker = matches!(error, BrokerError::Unknown) || is_final(error) && never_found;
+    !has_no_broker
+}
+
+/// Says on the room itself why it stays, once.
+async fn keep(chat_room: &ChatRoom, problem: &str, context: &Context) -> Error {
+    let text = format!(
+        "the room is deleted, but its broker cannot be cleared, and neither can that be noted for later: {problem}"
+    );
+    let last = chat_room.status.clone().unwrap_or_default();
+    let status = status::kept(&text, &last, Timestamp::now());
+    match report(context, chat_room, &status).await {
+        Ok(()) => Error::Incomplete(text),
+        Err(error) => Error::Room(error),
+    }
+}
+
+async fn warn(chat_room: &ChatRoom, reason: &str, text: &str, context: &Context) {
+    let (namespace, name) = (
+        chat_room.namespace().unwrap_or_default(),
+        chat_room.name_any(),
+    );
+    tracing::warn!(room = %format!("{namespace}/{name}"), text, "the broker of a deleted room is not cleared");
     let event = Event {
         type_: EventType::Warning,
-        reason: "LeftOnBroker".to_owned(),
-        note: Some(note.chars().take(NOTE_MAX).collect()),
+        reason: reason.to_owned(),
+        note: Some(note(text)),
         action: "Delete".to_owned(),
         secondary: None,
     };
-    report::publish(context, chat_room, &event).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn last_cleanup_attempt_is_made_when_the_timeout_ends() {
-        let timeout = Duration::from_mins(2);
-        let left_after = |seconds| time_left(timeout, Duration::from_secs(seconds));
-        assert_eq!(left_after(0), Some(timeout));
-        assert_eq!(left_after(100), Some(Duration::from_secs(20)));
-        assert_eq!(left_after(120), Some(SHORTEST_RETRY), "not in a busy loop");
-        assert_eq!(left_after(121), None);
-    }
+    publish(context, chat_room, &event).await;
 }

@@ -5,6 +5,7 @@
 
 mod context;
 mod finalize;
+mod leftovers;
 mod reconcile;
 mod report;
 
@@ -37,6 +38,7 @@ use crate::{
 };
 
 pub use context::{Context, Error};
+pub use leftovers::Retries;
 pub use reconcile::reconcile;
 
 /// Which rooms a controller reconciles, and how.
@@ -101,6 +103,8 @@ pub async fn run(
     };
     // A task of its own: a controller that hangs must not keep the watchdog from reporting it.
     let watchdog = tokio::spawn(watchdog.run(context.progress.clone()));
+    let retries = Retries::default().run(context.clone(), scope.namespace.clone());
+    let retries = tokio::spawn(retries);
     let reporter = |kind| scope.reporter(kind, readiness, &metrics);
     let Writers {
         deployments,
@@ -139,6 +143,11 @@ pub async fn run(
         ended = AbortOnDropHandle::new(watchdog) => {
             if let Err(error) = ended {
                 tracing::error!(%error, "the watchdog ended");
+            }
+        }
+        ended = AbortOnDropHandle::new(retries) => {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the task that clears brokers later ended");
             }
         }
     }

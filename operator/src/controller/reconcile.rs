@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::{
     context::{Context, Error, TIMEOUT},
     finalize,
+    leftovers::clear_earlier,
     report::report,
 };
 use crate::{
@@ -105,8 +106,9 @@ async fn apply_and_report(
     if !clients.cache.is_ready_for(room).await {
         return Err(Error::Stopping);
     }
+    let earlier = Box::pin(clear_earlier(room, context)).await;
     // On the heap: the requests of all children make it large.
-    let outcome = Box::pin(apply(clients, room, epoch_of(last))).await;
+    let outcome = Box::pin(apply(clients, room, epoch_of(last), earlier)).await;
     let limit = if clients.brokers.are_moving(&room.broker) {
         BUSY_REPORTED_AT_LAST
     } else {

@@ -43,6 +43,14 @@ pub(super) async fn report(
     Ok(())
 }
 
+/// The longest note that an event may have, in characters.
+const NOTE_MAX: usize = 1_000;
+
+/// A note of an event, cut if it is too long.
+pub(super) fn note(text: &str) -> String {
+    text.chars().take(NOTE_MAX).collect()
+}
+
 /// Writes an event. An event that cannot be written, as in a namespace that is being deleted, does not fail the reconcile.
 pub(super) async fn publish(context: &Context, chat_room: &ChatRoom, event: &Event) {
     context.clients.metrics.cluster_write();

@@ -37,7 +37,7 @@ pub use pod_disruption_budget::pod_disruption_budget;
 pub use secret::{CA_KEY, Credentials, PASSWORD_KEY, SESSION_KEY, USERNAME_KEY, secret};
 pub use service::{CHAT_SERVICE_PORT, service};
 pub use signal_policies::{SIGNAL_QUEUE_PATTERN, SignalPolicy, signal_policies};
-pub use topology::{Topology, User, exchange_of_signal_queue, topology};
+pub use topology::{Topology, User, exchange_of_signal_queue, is_signal_queue, topology};
 
 /// A room's objects in the cluster. What is `None` should not exist, and is removed if it does.
 ///

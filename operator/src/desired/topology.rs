@@ -82,17 +82,15 @@ pub fn topology(room: &Room) -> Topology {
     }
 }
 
-impl Topology {
-    /// Whether a name is one of the room's signal queues, in a room of any size.
-    pub fn is_signal_queue(&self, name: &str) -> bool {
-        let number = name
-            .strip_prefix(&self.exchange)
-            .and_then(|rest| rest.strip_prefix(".signal."));
-        let number = number.and_then(|number| u16::from_str_radix(number, 16).ok());
-        number.is_some_and(|number| {
-            number < MANY_SIGNAL_QUEUES && broker_names::signal_queue(&self.room, number) == name
-        })
-    }
+/// Whether a name is one of the room's signal queues, in a room of any size.
+pub fn is_signal_queue(room: &RoomName, name: &str) -> bool {
+    let number = name
+        .strip_prefix(&broker_names::exchange(room))
+        .and_then(|rest| rest.strip_prefix(".signal."));
+    let number = number.and_then(|number| u16::from_str_radix(number, 16).ok());
+    number.is_some_and(|number| {
+        number < MANY_SIGNAL_QUEUES && broker_names::signal_queue(room, number) == name
+    })
 }
 
 /// The exchange of the room whose signal queue has this name, if it looks like one.

@@ -151,6 +151,23 @@ pub fn paused(generation: Option<i64>, last: &ChatRoomStatus, now: Timestamp) ->
     )
 }
 
+/// The status of a deleted room that stays because its broker cannot be cleared and the list of such rooms does not take it: everything else stays
+/// as it was.
+pub fn kept(message: &str, last: &ChatRoomStatus, now: Timestamp) -> ChatRoomStatus {
+    let (generation, kept) = (
+        last.observed_generation,
+        state(false, "LeftoversNotRecorded", message),
+    );
+    let changed = [condition::READY, condition::BROKER_READY];
+    let new = changed.map(|type_| conditions::condition(type_, &kept, generation, last, now));
+    let others = last.conditions.iter();
+    let others = others.filter(|condition| !changed.contains(&condition.type_.as_str()));
+    ChatRoomStatus {
+        conditions: new.into_iter().chain(others.cloned()).collect(),
+        ..last.clone()
+    }
+}
+
 /// The last status with another state of `Accepted`.
 fn unchanged_but_accepted(
     last: &ChatRoomStatus,

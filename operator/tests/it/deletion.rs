@@ -1,12 +1,16 @@
 //! The deletion of a room, each of whose steps has a time limit.
 
-use papo_operator::config::Namespaces;
+use std::time::{Duration, Instant};
+
+use papo_operator::{broker::Policy, config::Namespaces};
 use serde_json::{Value, json};
 
-use crate::fake::{Fixture, ROOM, room};
+use crate::{
+    fake::{BROKER_SECRET, Fault, Fixture, LEFTOVERS, ROOM, room},
+    process::put_room,
+};
 
 const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/team/deployments/chat-geral";
-const SECRET: &str = "/api/v1/namespaces/papo/secrets/broker";
 const EXCHANGE: &str = "papo.team.geral";
 
 /// A room that has been made, and then deleted so many seconds ago.
@@ -83,29 +87,116 @@ async fn retained_log_is_continued_by_a_room_of_its_name() {
 }
 
 #[tokio::test]
-async fn room_without_its_broker_secret_is_deleted_at_once() {
-    let mut fixture = deleted(json!({}), 0).await;
-    fixture.cluster.remove(SECRET);
-    fixture.reconcile().await.expect("the servers are deleted");
-    fixture
-        .reconcile()
-        .await
-        .expect("there is nothing to wait for");
-    assert!(fixture.cluster.get(ROOM).is_none());
-    assert_an_event_was_written(&fixture);
-}
-
-#[tokio::test]
 async fn failing_broker_delays_deletion_until_the_cleanup_timeout() {
-    for (seconds_ago, goes) in [(10, false), (200, true)] {
-        let mut fixture = deleted(json!({}), seconds_ago).await;
+    for (cleanup_timeout, goes) in [(Duration::from_mins(2), false), (Duration::ZERO, true)] {
+        // It does not matter when the room was deleted: an operator that starts has all its patience.
+        let mut fixture = deleted(json!({}), 600).await;
+        fixture.restart_with_cleanup_timeout(cleanup_timeout);
         fixture.broker.set_down(true);
         for _ in 0..2 {
             if fixture.cluster.get(ROOM).is_some() {
                 let _ = fixture.reconcile().await;
             }
         }
-        assert_eq!(fixture.cluster.get(ROOM).is_none(), goes, "{seconds_ago} s");
+        let is_gone = fixture.cluster.get(ROOM).is_none();
+        assert_eq!(is_gone, goes, "{cleanup_timeout:?}");
+    }
+}
+
+#[tokio::test]
+async fn slow_broker_is_cleared_however_long_it_takes() {
+    const PATIENCE: Duration = Duration::from_secs(5);
+    // An attempt is cut after three requests.
+    let policy = Policy {
+        timeout: Duration::from_millis(3_500),
+        ..Policy::default()
+    };
+    let slow = Fault::Slow(Duration::from_secs(1));
+    let mut fixture = Fixture::with_policy(room(json!({})), policy).await;
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.delete(ROOM);
+    fixture.reconcile().await.expect("the servers are deleted");
+    fixture.restart_with_cleanup_timeout(PATIENCE);
+    fixture.broker.set_fault(Some(slow));
+    let began = Instant::now();
+    while began.elapsed() < PATIENCE {
+        fixture
+            .reconcile()
+            .await
+            .expect("an attempt that is cut is no failure");
+    }
+    fixture.broker.set_down(true);
+    fixture.reconcile().await.expect_err("a failure");
+    assert!(
+        fixture.cluster.get(ROOM).is_some(),
+        "patience counts from the last progress"
+    );
+    fixture.broker.set_fault(Some(slow));
+    fixture.reconcile_until_gone(&[ROOM.to_owned()]).await;
+    assert_eq!(fixture.broker.all(), Vec::<String>::new());
+    assert!(
+        fixture.cluster.get(LEFTOVERS).is_none(),
+        "it was not given up"
+    );
+}
+
+#[tokio::test]
+async fn deletion_of_many_rooms_costs_six_requests_each_and_few_lists() {
+    const ROOMS: usize = 40;
+    let policy = Policy {
+        listing_period: Duration::from_secs(1),
+        ..Policy::default()
+    };
+    let mut fixture = Fixture::with_policy(room(json!({})), policy).await;
+    let mut rooms = vec![ROOM.to_owned()];
+    rooms.extend((1..ROOMS).map(|n| put_room(&fixture.cluster, &format!("a{n}"), json!({}))));
+    for room in &rooms {
+        fixture.reconcile_room(room).await.expect("a reconcile");
+        fixture.delete(room);
+    }
+    for room in &rooms {
+        fixture
+            .reconcile_room(room)
+            .await
+            .expect("its servers are deleted");
+    }
+    let before = (fixture.broker.requests(), fixture.broker.lists());
+    fixture.reconcile_until_gone(&rooms).await;
+    assert_eq!(fixture.broker.all(), Vec::<String>::new());
+    let requests = fixture.broker.requests() - before.0;
+    let lists = fixture.broker.lists() - before.1;
+    // The policies of all rooms with the last one.
+    let most = 6 * ROOMS + 2;
+    assert!(
+        requests - lists <= most,
+        "{requests} requests, {lists} of them lists"
+    );
+    // One a second. Without sharing there would be one for each room.
+    assert!(lists <= ROOMS / 2, "{lists} lists");
+}
+
+#[tokio::test]
+async fn operator_that_dies_after_any_write_of_a_deletion_leaves_nothing() {
+    let mut undisturbed = deleted(json!({}), 0).await;
+    let before = undisturbed.cluster.writes().len() + undisturbed.broker.writes().len();
+    undisturbed.reconcile_until_gone(&[ROOM.to_owned()]).await;
+    let after = undisturbed.cluster.writes().len() + undisturbed.broker.writes().len();
+    for survived in 0..i64::try_from(after - before).expect("few") {
+        let mut fixture = deleted(json!({}), 0).await;
+        fixture.restart(survived);
+        for _ in 0..3 {
+            if fixture.cluster.get(ROOM).is_some() {
+                let _ = fixture.reconcile().await;
+            }
+        }
+        fixture.restart(i64::MAX);
+        fixture.reconcile_until_gone(&[ROOM.to_owned()]).await;
+        assert_eq!(
+            fixture.broker.all(),
+            Vec::<String>::new(),
+            "after {survived} writes"
+        );
+        assert!(fixture.cluster.get(LEFTOVERS).is_none());
     }
 }
 
@@ -186,13 +277,13 @@ async fn remove_finalizers_keeps_finalizers_of_others() {
 async fn plain_404_for_the_broker_secret_does_not_end_the_cleanup() {
     let mut fixture = deleted(json!({}), 0).await;
     fixture.reconcile().await.expect("the servers are deleted");
-    fixture.cluster.hide(SECRET);
+    fixture.cluster.hide(BROKER_SECRET);
     fixture
         .reconcile()
         .await
         .expect_err("nothing is known of the Secret");
     assert!(fixture.cluster.get(ROOM).is_some());
-    fixture.cluster.show(SECRET);
+    fixture.cluster.show(BROKER_SECRET);
     fixture.reconcile().await.expect("the broker is cleared");
     assert!(fixture.broker.get("exchanges", EXCHANGE).is_none());
     assert!(fixture.cluster.get(ROOM).is_none());

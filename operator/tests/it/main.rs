@@ -11,6 +11,7 @@ mod fields;
 mod golden;
 mod hosts;
 mod inventory;
+mod leftovers;
 mod process;
 mod rabbitmq;
 mod reconcile;

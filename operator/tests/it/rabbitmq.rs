@@ -10,7 +10,10 @@ use papo_protocol::topology;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, MutexGuard};
 
-use crate::fake::{BROKER_SECRET, Fixture, ROOM, room};
+use crate::{
+    fake::{BROKER_SECRET, Fixture, LEFTOVERS, ROOM, room},
+    process::put_room,
+};
 use attack::Attacker;
 use vhost::Vhost;
 
@@ -174,6 +177,55 @@ async fn retention_changes_up_and_down_and_back() {
     }
     assert_eq!(log_of(&fixture), log);
     delete(fixture, vhost).await;
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP and PAPO_TEST_MANAGEMENT"]
+async fn two_hundred_deleted_rooms_leave_nothing() {
+    const ROOMS: usize = 200;
+    let _alone = alone().await;
+    let vhost = Vhost::create().await;
+    let mut fixture = operator(&vhost, "u-1").await;
+    let mut rooms = vec![ROOM.to_owned()];
+    rooms.extend((1..ROOMS).map(|n| put_room(&fixture.cluster, &format!("a{n}"), json!({}))));
+    for room in &rooms {
+        fixture.reconcile_room(room).await.expect("a reconcile");
+        fixture.delete(room);
+    }
+    // What somebody with the credentials of a room's servers may have left.
+    for name in ["papo.team.a7.signal.0a", "papo.team.a8.log.0a"] {
+        vhost.put_stream(name).await;
+    }
+    for room in &rooms {
+        fixture
+            .reconcile_room(room)
+            .await
+            .expect("its servers are deleted");
+    }
+    let before = fixture.broker_requests();
+    let began = Instant::now();
+    fixture.reconcile_until_gone(&rooms).await;
+    let (took, requests) = (began.elapsed(), fixture.broker_requests() - before);
+    println!("{ROOMS} rooms were removed in {took:?} with {requests} requests");
+    assert!(
+        fixture.cluster.get(LEFTOVERS).is_none(),
+        "none was given up"
+    );
+    // Lists of 500 names are three requests each.
+    assert!(requests < 8 * ROOMS as u64, "{requests} requests");
+    for kind in ["queues", "exchanges", "policies"] {
+        let left: Vec<String> = vhost.names(kind).await;
+        let left: Vec<&String> = left
+            .iter()
+            .filter(|name| name.starts_with("papo."))
+            .collect();
+        assert!(left.is_empty(), "{kind}: {left:?}");
+    }
+    let users = vhost.users().await;
+    let is_ours = |name: &&String| name.starts_with("papo.team.a") || *name == EXCHANGE;
+    let left: Vec<&String> = users.iter().filter(is_ours).collect();
+    assert!(left.is_empty(), "users: {left:?}");
+    vhost.delete().await;
 }
 
 fn log_of(fixture: &Fixture) -> String {

@@ -21,23 +21,29 @@ pub(super) async fn ensure_exchange(
     if let Some(existing) = exchange_info(broker, name).await? {
         return check_exchange(&existing, name, owner);
     }
-    let arguments = Map::from_iter([(OWNER.to_owned(), json!(owner))]);
-    broker.metrics.broker_write();
-    let params = ExchangeParams::durable_topic(name, Some(arguments));
-    done(
-        "create the exchange",
-        broker
-            .management
-            .put(&["exchanges", broker.vhost(), name], &params)
-            .await,
-    )?;
-    // RabbitMQ answers the same if somebody else was faster: read it back to learn its owner.
+    create_exchange(broker, name, owner).await?;
     match exchange_info(broker, name).await? {
         Some(existing) => check_exchange(&existing, name, owner),
         None => Err(BrokerError::Conflict(format!(
             "exchange {name} was removed while it was created"
         ))),
     }
+}
+
+/// Creates the exchange. RabbitMQ answers the same if somebody else was faster: read it back to learn its owner.
+pub(super) async fn create_exchange(
+    broker: &Broker,
+    name: &str,
+    owner: &str,
+) -> Result<(), BrokerError> {
+    let arguments = Map::from_iter([(OWNER.to_owned(), json!(owner))]);
+    broker.metrics.broker_write();
+    let params = ExchangeParams::durable_topic(name, Some(arguments));
+    let path = ["exchanges", broker.vhost(), name];
+    done(
+        "create the exchange",
+        broker.management.put(&path, &params).await,
+    )
 }
 
 /// Fails unless the exchange is of our making and belongs to `owner`. The texts quote nothing of the broker.

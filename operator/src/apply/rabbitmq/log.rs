@@ -120,7 +120,7 @@ pub(in crate::apply) fn check_log(existing: &Queue, name: &str) -> Result<(), Br
 }
 
 /// All streams that are named like a log of the room.
-pub(super) async fn logs(broker: &Broker, topology: &Topology) -> Result<Vec<Queue>, BrokerError> {
+async fn logs(broker: &Broker, topology: &Topology) -> Result<Vec<Queue>, BrokerError> {
     let mut logs: Vec<Queue> = Vec::new();
     let prefix = format!("{}.log.", topology.exchange);
     each_page(broker, "queues", &prefix, |page| {

@@ -13,6 +13,7 @@ mod inventory;
 mod list;
 mod log;
 mod policy;
+mod remove;
 mod request;
 mod signals;
 mod user;
@@ -25,17 +26,17 @@ use crate::{apply::outcome::RoomLog, broker::Broker, desired::Topology, error::B
 pub(super) use answers::{Exchange, Queue};
 #[cfg(any(test, fuzzing))]
 pub(super) use exchange::check_exchange;
-use exchange::{are_rooms_left, ensure_exchange, exchange_info, owner_of};
+use exchange::ensure_exchange;
 pub(super) use inventory::at_rest;
 use inventory::{note, refresh, settled};
 #[cfg(any(test, fuzzing))]
 pub(super) use log::{check_log, epoch_of};
-use log::{ensure_binding, ensure_log, logs};
-use policy::{ensure_log_policy, remove_policy, remove_signal_policies};
-use request::done;
-use signals::{remove_found_signals, remove_signals};
+use log::{ensure_binding, ensure_log};
+use policy::ensure_log_policy;
+pub(crate) use remove::{Removal, Removed, remove};
+use signals::remove_found_signals;
 pub(super) use user::Password;
-use user::{ensure_permissions, ensure_user, remove_user};
+use user::{ensure_permissions, ensure_user};
 
 /// Makes the room's objects on the broker as they should be, and returns the room's log.
 ///
@@ -85,50 +86,4 @@ async fn apply_each(
     ensure_user(broker, user, owner, password).await?;
     ensure_permissions(broker, user).await?;
     Ok(log)
-}
-
-/// Removes the room's objects on the broker: all, or all but the log and its policy. `had_log`: the room has ever had a log.
-pub(crate) async fn remove(
-    broker: &Broker,
-    topology: &Topology,
-    keep_log: bool,
-    had_log: bool,
-) -> Result<(), BrokerError> {
-    let Topology {
-        room: _,
-        exchange,
-        owner,
-        policy,
-        replicas: _,
-        user,
-    } = topology;
-    let (api, vhost) = (&broker.management, broker.vhost());
-    let ours = match exchange_info(broker, exchange).await? {
-        Some(info) if owner_of(&info).as_ref() != Some(owner) => return Ok(()),
-        Some(_) => true,
-        None => had_log,
-    };
-    if ours {
-        if !keep_log {
-            for log in logs(broker, topology).await? {
-                broker.metrics.broker_write();
-                done(
-                    "remove the log",
-                    api.delete(&["queues", vhost, &log.name]).await,
-                )?;
-            }
-            remove_policy(broker, &policy.name).await?;
-        }
-        remove_user(broker, user, owner).await?;
-        remove_signals(broker, topology).await?;
-    }
-    broker.metrics.broker_write();
-    done(
-        "remove the exchange",
-        api.delete(&["exchanges", vhost, exchange]).await,
-    )?;
-    if are_rooms_left(broker).await? {
-        return Ok(());
-    }
-    remove_signal_policies(broker).await
 }

@@ -60,14 +60,9 @@ pub(super) async fn ensure_signal_policies(broker: &Broker) -> Result<(), Broker
     Ok(())
 }
 
-/// Removes the policies of the signal queues.
-pub(super) async fn remove_signal_policies(broker: &Broker) -> Result<(), BrokerError> {
-    // The next room needs them again.
-    broker.inventory.expire();
-    for policy in signal_policies() {
-        remove_policy(broker, policy.name).await?;
-    }
-    Ok(())
+/// The names of the policies that all rooms share.
+pub(super) fn shared_policies() -> [&'static str; 2] {
+    signal_policies().map(|policy| policy.name)
 }
 
 /// Removes a policy.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     broker::{Broker, Found},
-    desired::{Topology, exchange_of_signal_queue},
+    desired::{Topology, exchange_of_signal_queue, is_signal_queue},
     error::BrokerError,
 };
 
@@ -42,14 +42,11 @@ pub(super) async fn inspect(broker: &Broker, found: &mut Found) -> Result<(), Br
 }
 
 /// Removes what no server leaves under the names of the room's signal queues.
-pub(super) async fn remove_signals(
-    broker: &Broker,
-    topology: &Topology,
-) -> Result<(), BrokerError> {
+async fn remove_signals(broker: &Broker, topology: &Topology) -> Result<(), BrokerError> {
     let mut leftovers = Vec::new();
     let prefix = format!("{}.signal.", topology.exchange);
     each_leftover(broker, &prefix, |kind, name| {
-        if topology.is_signal_queue(name) {
+        if is_signal_queue(&topology.room, name) {
             leftovers.push((kind, name.to_owned()));
         }
     })

@@ -129,18 +129,20 @@ async fn ensure_limits(
     Ok(())
 }
 
-/// Removes the user, with its permissions and limits, unless it belongs to another room.
-pub(super) async fn remove_user(
+/// Whether the user exists and belongs to the room with this `metadata.uid`.
+pub(super) async fn is_user_of(
     broker: &Broker,
-    user: &User,
+    name: &str,
     owner: &str,
-) -> Result<(), BrokerError> {
-    let existing = user_info(broker, &user.name).await?;
-    if !existing.is_some_and(|existing| existing.tags.contains(&owner_tag(owner))) {
-        return Ok(());
-    }
+) -> Result<bool, BrokerError> {
+    let existing = user_info(broker, name).await?;
+    Ok(existing.is_some_and(|existing| existing.tags.contains(&owner_tag(owner))))
+}
+
+/// Removes a user, with its permissions and limits.
+pub(super) async fn remove_user(broker: &Broker, name: &str) -> Result<(), BrokerError> {
     broker.metrics.broker_write();
-    let path = ["users", user.name.as_str()];
+    let path = ["users", name];
     done("remove the user", broker.management.delete(&path).await)
 }
 

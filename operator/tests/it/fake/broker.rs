@@ -42,6 +42,8 @@ struct Inside {
     bindings: Vec<(String, String)>,
     writes: Vec<String>,
     requests: usize,
+    /// How many of them were for a list.
+    lists: usize,
     fault: Option<Fault>,
     /// As RabbitMQ 4.4.
     hides_hashes: bool,
@@ -165,6 +167,11 @@ impl Broker {
     /// Requests of all kinds so far.
     pub(crate) fn requests(&self) -> usize {
         self.inside(|inside| inside.requests)
+    }
+
+    /// Requests for a list so far: the broker goes through all its objects for each.
+    pub(crate) fn lists(&self) -> usize {
+        self.inside(|inside| inside.lists)
     }
 
     /// Answers nothing but errors from now on, or works again.
@@ -358,8 +365,14 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
             inside.writes.push(format!("{method} {path}"));
         }
         match (method, steps.as_slice()) {
-            (Method::GET, [kind @ ("queues" | "exchanges"), "/"]) => query.page(inside.all(kind)),
-            (Method::GET, ["definitions", "/"]) => Json(inside.definitions()).into_response(),
+            (Method::GET, [kind @ ("queues" | "exchanges"), "/"]) => {
+                inside.lists += 1;
+                query.page(inside.all(kind))
+            }
+            (Method::GET, ["definitions", "/"]) => {
+                inside.lists += 1;
+                Json(inside.definitions()).into_response()
+            }
             (Method::GET, ["vhosts", "/", "permissions"]) => {
                 let all: Vec<Value> = inside.all("permissions").map(|(_, object)| object).collect();
                 Json(all).into_response()
@@ -371,6 +384,11 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
             (Method::GET, ["nodes"]) => {
                 let nodes: Vec<Value> = inside.nodes.iter().map(|name| json!({"name": name})).collect();
                 Json(nodes).into_response()
+            }
+            (Method::GET, ["policies", "/"]) => {
+                inside.lists += 1;
+                let listed: Vec<&Value> = inside.objects.iter().filter(|((of, _), _)| of == "policies").map(|(_, object)| object).collect();
+                Json(listed).into_response()
             }
             (Method::GET, ["users", name]) => match inside.user(name) {
                 Some(user) => Json(user).into_response(),
@@ -421,6 +439,7 @@ fn one(inside: &mut Inside, method: &Method, kind: &str, name: &str, mut body: V
                         .take(wanted.map_or(1, |count| usize::try_from(count).expect("few")));
                     body["members"] = nodes.cloned().collect();
                     body["online"] = body["members"].clone();
+                    body["exclusive"] = json!(false);
                 }
                 "users" => {
                     let tags = body["tags"].as_str().unwrap_or_default();

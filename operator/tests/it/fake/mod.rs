@@ -27,9 +27,11 @@ use papo_operator::{
     cache::{Cache, Writers},
     clients::Clients,
     config::{Allowed, Defaults, Network},
-    controller::{Context, Error, reconcile},
+    controller::{Context, Error, Retries, reconcile},
     crd::StoredRoom,
+    leftovers::Leftovers,
     metrics::Metrics,
+    patience::Patience,
     rooms::{Rooms, ScopeWriter},
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
@@ -72,6 +74,7 @@ pub(crate) struct Fixture {
     pub(crate) broker: Broker,
     life: Arc<Mutex<Life>>,
     policy: Policy,
+    cleanup_timeout: Duration,
     operator: Operator,
 }
 
@@ -100,12 +103,14 @@ impl Fixture {
         let broker = Broker::start(life.clone()).await;
         cluster.put(BROKER_SECRET, broker.secret());
         cluster.put(ROOM, room);
-        let operator = operator(&cluster, &policy);
+        let cleanup_timeout = Duration::from_mins(2);
+        let operator = operator(&cluster, &policy, cleanup_timeout);
         Self {
             cluster,
             broker,
             life,
             policy,
+            cleanup_timeout,
             operator,
         }
     }
@@ -118,7 +123,60 @@ impl Fixture {
     /// Restarts the operator: with an empty cache, and with so many writes to live.
     pub(crate) fn restart(&mut self, writes: i64) {
         *self.life.lock().expect("no panic") = Life::new(writes);
-        self.operator = operator(&self.cluster, &self.policy);
+        self.operator = operator(&self.cluster, &self.policy, self.cleanup_timeout);
+    }
+
+    /// Restarts the operator with another patience.
+    pub(crate) fn restart_with_cleanup_timeout(&mut self, cleanup_timeout: Duration) {
+        self.cleanup_timeout = cleanup_timeout;
+        self.restart(i64::MAX);
+    }
+
+    /// Deletes a room as a user would.
+    pub(crate) fn delete(&self, path: &str) {
+        let now = k8s_openapi::jiff::Timestamp::now();
+        self.cluster.edit(path, |room| {
+            room["metadata"]["deletionTimestamp"] = json!(format!("{now:.0}"));
+        });
+    }
+
+    /// Reconciles rooms that are being deleted until none is left.
+    pub(crate) async fn reconcile_until_gone(&mut self, rooms: &[String]) {
+        let began = Instant::now();
+        loop {
+            let cluster = self.cluster.clone();
+            let left = rooms.iter().filter(|room| cluster.get(room).is_some());
+            let left: Vec<&String> = left.collect();
+            if left.is_empty() {
+                return;
+            }
+            assert!(
+                began.elapsed() < Duration::from_mins(2),
+                "not in time: {left:?}"
+            );
+            for room in left {
+                let _ = self.reconcile_room(room).await;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Tries everything on the list of leftovers, whatever its delay.
+    pub(crate) async fn retry_leftovers(&self) {
+        let (context, mut retries) = (&self.operator.context, Retries::default());
+        context.leftovers.reload().await;
+        retries.round(context, None, Instant::now()).await;
+    }
+
+    /// The value of a metric.
+    pub(crate) fn metric(&self, name: &str) -> Option<u64> {
+        let (mut registry, mut text) = (Registry::default(), String::new());
+        let metrics = &self.operator.context.clients.metrics;
+        metrics.register(&mut registry);
+        encode(&mut text, &registry).expect("text");
+        let prefix = format!("{name} ");
+        let value = text.lines().find_map(|line| line.strip_prefix(&prefix));
+        value.map(|value| value.parse().expect("a number"))
     }
 
     /// One reconcile, with a cache that is up to date.
@@ -151,16 +209,14 @@ impl Fixture {
 
     /// Writes to brokers, of which the metrics know.
     pub(crate) fn broker_writes(&self) -> u64 {
-        let (mut registry, mut text) = (Registry::default(), String::new());
-        self.operator
-            .context
-            .clients
-            .metrics
-            .register(&mut registry);
-        encode(&mut text, &registry).expect("text");
-        let writes = r#"papo_operator_broker_requests_total{access="write"} "#;
-        let count = text.lines().find_map(|line| line.strip_prefix(writes));
-        count.map_or(0, |count| count.parse().expect("a number"))
+        self.metric(r#"papo_operator_broker_requests_total{access="write"}"#)
+            .unwrap_or(0)
+    }
+
+    /// Requests to brokers of all kinds, of which the metrics know.
+    pub(crate) fn broker_requests(&self) -> u64 {
+        let reads = self.metric(r#"papo_operator_broker_requests_total{access="read"}"#);
+        reads.unwrap_or(0) + self.broker_writes()
     }
 
     /// When a reconcile last finished.
@@ -246,6 +302,9 @@ impl Fixture {
 /// Path of the broker's Secret.
 pub(crate) const BROKER_SECRET: &str = "/api/v1/namespaces/papo/secrets/broker";
 
+/// Path of the list of what deleted rooms have left on brokers.
+pub(crate) const LEFTOVERS: &str = "/api/v1/namespaces/papo/configmaps/papo-operator-leftovers";
+
 /// Path of the room's Secret.
 pub(crate) const ROOM_SECRET: &str = "/api/v1/namespaces/team/secrets/chat-geral";
 
@@ -288,23 +347,29 @@ pub(crate) fn room(spec: Value) -> Value {
     })
 }
 
-fn operator(cluster: &Cluster, policy: &Policy) -> Operator {
+fn operator(cluster: &Cluster, policy: &Policy, cleanup_timeout: Duration) -> Operator {
     let all = Rooms::default();
     let rooms = all.add_scope(&defaults());
     let client = cluster.client();
     let (cache, writers) = Cache::new(&client);
+    let (metrics, defaults) = (Metrics::default(), defaults());
+    let own = defaults.broker_secret.as_ref();
+    let name = "papo-operator-leftovers".to_owned();
+    let leftovers = Leftovers::new(client.clone(), "papo", name, own, metrics.clone());
     let context = Context {
         recorder: Recorder::new(client.clone(), Reporter::from("test")),
         clients: Clients {
             client,
             cache,
             brokers: Brokers::new(policy.clone()),
-            metrics: Metrics::default(),
+            metrics,
         },
         rooms: all,
-        defaults: defaults(),
+        defaults,
         resync: Duration::from_secs(30),
-        cleanup_timeout: Duration::from_mins(2),
+        cleanup_timeout,
+        patience: Patience::default(),
+        leftovers,
         failures: Failures::default(),
         progress: Arc::default(),
     };

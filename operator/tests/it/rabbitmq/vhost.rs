@@ -72,6 +72,11 @@ impl Vhost {
             .await;
     }
 
+    pub(super) async fn put_stream(&self, name: &str) {
+        let stream = json!({"durable": true, "arguments": {"x-queue-type": "stream"}});
+        self.put(&format!("queues/VHOST/{name}"), stream).await;
+    }
+
     pub(super) async fn delete_other_room(&self) {
         for path in [
             "exchanges/VHOST/papo.team.other",
@@ -156,6 +161,15 @@ impl Vhost {
         })
         .await;
         counted.expect("it was counted")
+    }
+
+    /// The names of all users, of all virtual hosts.
+    pub(super) async fn users(&self) -> Vec<String> {
+        let listed = self.get("users").await;
+        let users = listed.as_array().expect("a list").iter();
+        users
+            .map(|user| user["name"].as_str().expect("a name").to_owned())
+            .collect()
     }
 
     pub(super) async fn user(&self, name: &str) -> Value {

@@ -1,0 +1,323 @@
+//! Removes what a deleted room has on its broker.
+//!
+//! A room costs at most six requests, however many rooms there are: its exchange is read, and again after a list was waited for; its log, its user
+//! (read and removed) and its exchange are removed. Whatever else has the room's name is found in the definitions of the virtual host: one request,
+//! which all rooms share that are deleted at the same time. The last room of a virtual host costs three more, and a policy of a room's own one.
+//!
+//! The exchange is the lock: it is removed last, and if it is missing it is created again first. So nothing is removed that a new room of the same
+//! name has, or one of another cluster: it would own the exchange.
+
+use std::time::{Duration, Instant};
+
+use papo_protocol::{Epoch, RoomName, topology as broker_names};
+
+use super::{
+    answers::{Definitions, Named, Queue},
+    exchange::{are_rooms_left, create_exchange, exchange_info, owner_of},
+    list::each_page,
+    policy::{remove_policy, shared_policies},
+    request::done,
+    user::{is_user_of, remove_user},
+};
+use crate::{
+    broker::{Broker, Listing, Names, Step},
+    desired::is_signal_queue,
+    error::BrokerError,
+};
+
+/// How long a room waits while another room lists.
+const WAIT: Duration = Duration::from_millis(250);
+
+/// Whose objects are removed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    /// The room.
+    pub(crate) room: RoomName,
+    /// Its `metadata.uid`, which the exchange and the user name.
+    pub(crate) owner: String,
+    /// Whether its logs stay, with their policy.
+    pub(crate) keep_log: bool,
+    /// The epoch that its status names: it has had a log.
+    pub(crate) epoch: Option<Epoch>,
+}
+
+/// How far a removal has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Removed {
+    /// Nothing is left.
+    All,
+    /// It goes on in so long, with a list that other rooms share.
+    Later(Duration),
+}
+
+/// Removes the room's objects: all, or all but its logs. Goes on where the last attempt stopped.
+pub(crate) async fn remove(broker: &Broker, removal: &Removal) -> Result<Removed, BrokerError> {
+    let (owner, removals) = (removal.owner.as_str(), &broker.removals);
+    let exchange = broker_names::exchange(&removal.room);
+    // What the inventory has of it is about to be removed.
+    broker.inventory.forget(&exchange);
+    if !removals.has(owner, &Step::Exchange) {
+        if removals.has(owner, &Step::User)
+            && let Listing::In(wait) = removals.listing(owner, Instant::now())
+        {
+            return Ok(Removed::Later(wait));
+        }
+        if !is_exchange_ours(broker, &exchange, removal).await? {
+            // A user has an owner of its own. It may be left, if somebody has deleted the exchange.
+            remove_own_user(broker, &exchange, owner).await?;
+            removals.finish(owner);
+            return Ok(Removed::All);
+        }
+        if let Some(wait) = remove_all_below(broker, &exchange, removal).await? {
+            return Ok(Removed::Later(wait));
+        }
+        delete(broker, "remove the exchange", "exchanges", &exchange).await?;
+        removals.confirm(owner, Step::Exchange);
+    }
+    if !removals.are_others_left(&exchange) {
+        remove_shared_policies(broker, owner).await?;
+    }
+    removals.finish(owner);
+    Ok(Removed::All)
+}
+
+/// Whether the exchange is the room's. One that is missing is created, so that no other room gets it meanwhile, unless the room never had a log.
+async fn is_exchange_ours(
+    broker: &Broker,
+    exchange: &str,
+    removal: &Removal,
+) -> Result<bool, BrokerError> {
+    let mut found = exchange_info(broker, exchange).await?;
+    if found.is_none() && removal.epoch.is_some() {
+        create_exchange(broker, exchange, &removal.owner).await?;
+        found = exchange_info(broker, exchange).await?;
+    }
+    Ok(found.is_some_and(|found| owner_of(&found).as_ref() == Some(&removal.owner)))
+}
+
+/// Removes everything that is named after the exchange. Returns how long to wait for a list, if there is none.
+async fn remove_all_below(
+    broker: &Broker,
+    exchange: &str,
+    removal: &Removal,
+) -> Result<Option<Duration>, BrokerError> {
+    let (owner, removals) = (removal.owner.as_str(), &broker.removals);
+    if !removals.has(owner, &Step::Log) {
+        if let Some(epoch) = removal.epoch.as_ref().filter(|_| !removal.keep_log) {
+            let log = broker_names::log(&removal.room, epoch);
+            delete(broker, "remove the log", "queues", &log).await?;
+        }
+        removals.confirm(owner, Step::Log);
+    }
+    remove_own_user(broker, exchange, owner).await?;
+    let names = match names_below(broker, exchange, owner).await? {
+        Ok(names) => names,
+        Err(wait) => return Ok(Some(wait)),
+    };
+    removals.confirm(owner, Step::Listed);
+    for (kind, name) in leftovers(removal, &names) {
+        let step = Step::Leftover(format!("{kind} {name}"));
+        if removals.has(owner, &step) {
+            continue;
+        }
+        match kind {
+            "policies" => remove_policy(broker, name).await?,
+            kind => delete(broker, "remove what is left of the room", kind, name).await?,
+        }
+        removals.confirm(owner, step);
+    }
+    Ok(None)
+}
+
+async fn remove_own_user(broker: &Broker, user: &str, owner: &str) -> Result<(), BrokerError> {
+    let removals = &broker.removals;
+    if removals.has(owner, &Step::User) {
+        return Ok(());
+    }
+    if removals.has(owner, &Step::UserIsOurs) || is_user_of(broker, user, owner).await? {
+        removals.confirm(owner, Step::UserIsOurs);
+        remove_user(broker, user).await?;
+    }
+    removals.confirm(owner, Step::User);
+    Ok(())
+}
+
+/// What the virtual host has under the name of the exchange, by a list that began after the room's user was removed; or how long to wait for one.
+async fn names_below(
+    broker: &Broker,
+    exchange: &str,
+    owner: &str,
+) -> Result<Result<Names, Duration>, BrokerError> {
+    let removals = &broker.removals;
+    if removals.listing(owner, Instant::now()) == Listing::Due {
+        let listed = async {
+            match list_all(broker).await {
+                Ok(names) => Ok(Some(names)),
+                // Too large, or a broker that does not know the request.
+                Err(BrokerError::OverBound { .. } | BrokerError::Rejected { .. }) => Ok(None),
+                Err(error) => Err(error),
+            }
+        };
+        removals.list(listed).await?;
+    }
+    match removals.listing(owner, Instant::now()) {
+        Listing::Ready => Ok(Ok(removals.names_below(exchange))),
+        Listing::OverBound => list(broker, exchange).await.map(Ok),
+        // Another room lists.
+        Listing::Due => Ok(Err(WAIT)),
+        Listing::In(wait) => Ok(Err(wait)),
+    }
+}
+
+/// All of Papo's names in the virtual host, but not those of queues that end with their connections. The definitions cost RabbitMQ a tenth of what
+/// lists of its exchanges and queues cost.
+async fn list_all(broker: &Broker) -> Result<Names, BrokerError> {
+    broker.metrics.broker_read();
+    let path = ["definitions", broker.vhost()];
+    let definitions = broker.management.get(&path, &[]).await;
+    let Definitions {
+        exchanges,
+        queues,
+        bindings: _,
+        policies,
+    } = done("read the definitions", definitions)?;
+    let ours = |names: Vec<String>| names.into_iter().filter(|name| is_papos(name)).collect();
+    Ok(Names {
+        exchanges: ours(exchanges.into_iter().map(|it| it.name).collect()),
+        queues: ours(queues.into_iter().map(|it| it.name).collect()),
+        policies: ours(policies.into_iter().map(|it| it.name).collect()),
+    })
+}
+
+/// All objects whose names contain `part`, but not the queues that end with their connections.
+async fn list(broker: &Broker, part: &str) -> Result<Names, BrokerError> {
+    let (mut exchanges, mut queues) = (Names::default(), Names::default());
+    let listed_exchanges = each_page(broker, "exchanges", part, |page| {
+        let names = page.map(|exchange: Named| exchange.name);
+        exchanges
+            .exchanges
+            .extend(names.filter(|name| is_papos(name)));
+        true
+    });
+    let listed_queues = each_page(broker, "queues", part, |page| {
+        let mut are_all_left = true;
+        page.for_each(|queue: Queue| {
+            if queue.exclusive != Some(false) {
+                are_all_left = false;
+            } else if is_papos(&queue.name) {
+                queues.queues.insert(queue.name);
+            }
+        });
+        are_all_left
+    });
+    // At the same time, so that a slow broker takes no longer than for one of them.
+    let ((), (), policies) =
+        tokio::try_join!(listed_exchanges, listed_queues, list_policies(broker))?;
+    Ok(Names {
+        exchanges: exchanges.exchanges,
+        queues: queues.queues,
+        policies: policies
+            .into_iter()
+            .map(|policy| policy.name)
+            .filter(|name| is_papos(name))
+            .collect(),
+    })
+}
+
+/// The policies of the virtual host. RabbitMQ does not list them by pages.
+async fn list_policies(broker: &Broker) -> Result<Vec<Named>, BrokerError> {
+    broker.metrics.broker_read();
+    let path = ["policies", broker.vhost()];
+    let listed = broker.management.get(&path, &[("columns", "name")]).await;
+    done("list the policies", listed)
+}
+
+fn is_papos(name: &str) -> bool {
+    name.starts_with(broker_names::PREFIX)
+}
+
+/// Kinds and names of what is the room's: logs that the status does not name, what was created with the credentials of the servers, and the
+/// policy of a log. A log that stays keeps its policy.
+fn leftovers<'a>(removal: &Removal, names: &'a Names) -> Vec<(&'static str, &'a str)> {
+    let is_log = |name: &str| !removal.keep_log && is_log_of(&removal.room, name);
+    let is_signal_queue = |name: &str| is_signal_queue(&removal.room, name);
+    let queues = names.queues.iter();
+    let queues = queues.filter(|name| is_log(name) || is_signal_queue(name));
+    let exchanges = names.exchanges.iter().filter(|name| is_signal_queue(name));
+    let policies = names
+        .policies
+        .iter()
+        .filter(|name| !removal.keep_log && **name == broker_names::exchange(&removal.room));
+    let queues = queues.map(|name| ("queues", name.as_str()));
+    let exchanges = exchanges.map(|name| ("exchanges", name.as_str()));
+    let policies = policies.map(|name| ("policies", name.as_str()));
+    // Policies last: to remove one costs the broker a look at every queue that is left.
+    queues.chain(exchanges).chain(policies).collect()
+}
+
+fn is_log_of(room: &RoomName, queue: &str) -> bool {
+    let prefix = format!("{}.log.", broker_names::exchange(room));
+    let epoch = queue.strip_prefix(&prefix);
+    let epoch = epoch.and_then(|epoch| epoch.parse::<Epoch>().ok());
+    epoch.is_some_and(|epoch| broker_names::log(room, &epoch) == queue)
+}
+
+/// Removes the policies that all rooms share, unless there is one.
+async fn remove_shared_policies(broker: &Broker, owner: &str) -> Result<(), BrokerError> {
+    let removals = &broker.removals;
+    if !removals.has(owner, &Step::SharedPolicy(0)) && are_rooms_left(broker).await? {
+        return Ok(());
+    }
+    // The next room needs them again.
+    broker.inventory.expire();
+    for (index, policy) in shared_policies().into_iter().enumerate() {
+        if !removals.has(owner, &Step::SharedPolicy(index)) {
+            remove_policy(broker, policy).await?;
+            removals.confirm(owner, Step::SharedPolicy(index));
+        }
+    }
+    Ok(())
+}
+
+async fn delete(broker: &Broker, attempt: &str, kind: &str, name: &str) -> Result<(), BrokerError> {
+    broker.metrics.broker_write();
+    let path = [kind, broker.vhost(), name];
+    done(attempt, broker.management.delete(&path).await)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_that_is_kept_keeps_its_policy_and_nothing_else() {
+        let mut removal = Removal {
+            room: "team/geral".parse().expect("valid"),
+            owner: "u-1".to_owned(),
+            keep_log: false,
+            epoch: None,
+        };
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let names = Names {
+            exchanges: set(&["papo.team.geral.signal.01"]),
+            queues: set(&[
+                "papo.team.geral.epochs",
+                "papo.team.geral.log.0a",
+                "papo.team.geral.log.0a.log.0b",
+                "papo.team.geral.signal.00",
+                "papo.team.geral.signal.ZZ",
+            ]),
+            policies: set(&["papo.team.geral"]),
+        };
+        let signals = [
+            ("queues", "papo.team.geral.signal.00"),
+            ("exchanges", "papo.team.geral.signal.01"),
+        ];
+        let all = leftovers(&removal, &names);
+        let log = [("queues", "papo.team.geral.log.0a")];
+        let policy = [("policies", "papo.team.geral")];
+        assert_eq!(all, [&log[..], &signals, &policy].concat());
+        removal.keep_log = true;
+        assert_eq!(leftovers(&removal, &names), signals);
+    }
+}

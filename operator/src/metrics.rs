@@ -161,12 +161,12 @@ impl Metrics {
         );
         registry.register(
             "log_replicas",
-            "Replicas of all logs together on the nodes of their brokers: wanted, members (there) and online (running)",
+            "Replicas of all logs together on the nodes of their brokers: desired, members (there) and online (running)",
             self.log_replicas.clone(),
         );
         registry.register(
             "logs_incomplete",
-            "Logs with fewer running replicas than wanted",
+            "Logs with fewer running replicas than desired",
             self.logs_incomplete.clone(),
         );
         registry.register(
@@ -214,11 +214,15 @@ impl Metrics {
 
     pub(crate) fn log_replicas(&self, namespace: &str, (sum, incomplete): &(LogReplicas, u32)) {
         let LogReplicas {
-            wanted,
+            desired,
             members,
             online,
         } = *sum;
-        for (state, count) in [("wanted", wanted), ("members", members), ("online", online)] {
+        for (state, count) in [
+            ("desired", desired),
+            ("members", members),
+            ("online", online),
+        ] {
             let replicas = Replicas {
                 namespace: namespace.to_owned(),
                 state,

@@ -88,7 +88,7 @@ impl Watchdog {
 /// The replicas of all logs together, as the statuses say, and how many logs have fewer than they should.
 fn log_replicas(rooms: &[Arc<StoredRoom>]) -> (LogReplicas, u32) {
     let mut sum = LogReplicas {
-        wanted: 0,
+        desired: 0,
         members: 0,
         online: 0,
     };
@@ -97,10 +97,10 @@ fn log_replicas(rooms: &[Arc<StoredRoom>]) -> (LogReplicas, u32) {
         .iter()
         .filter_map(|stored| stored.room.status.as_ref());
     for replicas in statuses.filter_map(|status| status.log_replicas) {
-        sum.wanted += replicas.wanted;
-        sum.members += replicas.members;
-        sum.online += replicas.online;
-        incomplete += u32::from(replicas.online < replicas.wanted);
+        sum.desired = sum.desired.saturating_add(replicas.desired);
+        sum.members = sum.members.saturating_add(replicas.members);
+        sum.online = sum.online.saturating_add(replicas.online);
+        incomplete += u32::from(replicas.online < replicas.desired);
     }
     (sum, incomplete)
 }

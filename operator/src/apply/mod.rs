@@ -105,7 +105,7 @@ fn replicas(room: &Room, broker: &Broker, log: &RoomLog) -> Option<Replicas> {
     let vhost = broker.vhost();
     Some(Replicas {
         count: LogReplicas {
-            wanted: room.log_replicas.min(nodes),
+            desired: room.log_replicas.min(nodes),
             members: of_one_node.or(log.found.members)?,
             online: of_one_node.or(log.found.online)?,
         },

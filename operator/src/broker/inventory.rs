@@ -190,7 +190,7 @@ struct State {
     found: Found,
     read: Option<Instant>,
     /// When a bulk read was last rejected, or larger than the bounds.
-    refused: Option<Instant>,
+    rejected: Option<Instant>,
     /// What was written while a bulk read is under way.
     changes: Option<Vec<Change>>,
     /// Rooms that have asked since the last bulk read.
@@ -222,13 +222,13 @@ impl Inventory {
 
     /// Whether a bulk read may fit into the bounds.
     pub(crate) fn may_be_read(&self, now: Instant) -> bool {
-        let refused = self.state().refused;
-        refused.is_none_or(|at| now.saturating_duration_since(at) >= self.period * SELDOM)
+        let rejected = self.state().rejected;
+        rejected.is_none_or(|at| now.saturating_duration_since(at) >= self.period * SELDOM)
     }
 
     /// A bulk read was rejected, or is larger than the bounds.
-    pub(crate) fn refuse(&self, now: Instant) {
-        self.state().refused = Some(now);
+    pub(crate) fn reject(&self, now: Instant) {
+        self.state().rejected = Some(now);
     }
 
     /// Whether the replicas of the logs have to be read again.
@@ -277,7 +277,7 @@ impl Inventory {
         *state = State {
             found,
             read: Some(now),
-            refused: state.refused.filter(|_| !is_complete),
+            rejected: state.rejected.filter(|_| !is_complete),
             changes: None,
             asked: HashSet::new(),
         };

@@ -67,7 +67,7 @@ pub struct ChatRoomStatus {
 #[serde(rename_all = "camelCase")]
 pub struct LogReplicas {
     /// Nodes that it should be on: `spec.broker.replicas`, or as many as the broker has.
-    pub wanted: u32,
+    pub desired: u32,
     /// Nodes that have a replica of it.
     pub members: u32,
     /// Nodes whose replica runs, and follows its leader.

@@ -79,9 +79,9 @@ mod tests {
         }
     }
 
-    fn definition(created: &Retention, wanted: Retention) -> Option<Value> {
+    fn definition(created: &Retention, desired: Retention) -> Option<Value> {
         let room = "team/geral".parse().expect("valid");
-        let policy = LogPolicy::new(&room, "x", wanted);
+        let policy = LogPolicy::new(&room, "x", desired);
         policy
             .definition(&LogArguments::of(created))
             .map(Value::Object)
@@ -97,7 +97,7 @@ mod tests {
     #[test]
     fn policy_overrides_all_that_the_arguments_set() {
         let (plain, aged) = (retention(1, None), retention(1, Some("7D")));
-        for (created, wanted, expected) in [
+        for (created, desired, expected) in [
             (&plain, retention(2, None), json!({"max-length-bytes": 2})),
             (
                 &plain,
@@ -110,7 +110,7 @@ mod tests {
                 json!({"max-length-bytes": 1, "max-age": NO_MAX_AGE}),
             ),
         ] {
-            assert_eq!(definition(created, wanted), Some(expected));
+            assert_eq!(definition(created, desired), Some(expected));
         }
     }
 

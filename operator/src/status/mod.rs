@@ -94,14 +94,14 @@ const FEW_REPLICAS: &str = "FewReplicas";
 fn few_replicas(replicas: &Replicas) -> Option<ConditionState> {
     let Replicas { count, command } = replicas;
     let LogReplicas {
-        wanted, members, ..
+        desired, members, ..
     } = count;
     let message = || {
         format!(
-            "the log is on {members} of {wanted} nodes of the broker; for each of the others run on the broker: {command}"
+            "the log is on {members} of {desired} nodes of the broker; for each of the others run on the broker: {command}"
         )
     };
-    (members < wanted).then(|| state(true, FEW_REPLICAS, message()))
+    (members < desired).then(|| state(true, FEW_REPLICAS, message()))
 }
 
 fn broker_ready(

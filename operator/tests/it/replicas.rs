@@ -37,7 +37,7 @@ async fn new_log_is_on_as_many_nodes_as_there_are() {
         let mut fixture = Fixture::new(room(spec)).await;
         fixture.broker.set_nodes(&NODES[..nodes]);
         fixture.reconcile().await.expect("a reconcile");
-        let all = json!({"wanted": expected, "members": expected, "online": expected});
+        let all = json!({"desired": expected, "members": expected, "online": expected});
         assert_eq!(counts(&fixture), all, "{nodes} nodes");
         assert_eq!(fixture.cluster.condition("BrokerReady").1, "Synced");
     }
@@ -63,7 +63,7 @@ async fn log_on_too_few_nodes_is_reported_with_the_command() {
     assert!(message.ends_with(&command), "{message}");
     assert_eq!(
         counts(&fixture),
-        json!({"wanted": 3, "members": 1, "online": 1})
+        json!({"desired": 3, "members": 1, "online": 1})
     );
 
     set_replicas(&fixture, 3, 2);
@@ -72,12 +72,12 @@ async fn log_on_too_few_nodes_is_reported_with_the_command() {
     assert_eq!((reason.as_str(), message.as_str()), ("Synced", ""));
     assert_eq!(
         counts(&fixture),
-        json!({"wanted": 3, "members": 3, "online": 2})
+        json!({"desired": 3, "members": 3, "online": 2})
     );
 }
 
 #[tokio::test]
-async fn wanted_replicas_follow_the_spec() {
+async fn desired_replicas_follow_the_spec() {
     let mut fixture = Fixture::new(room(json!({"broker": {"replicas": 1}}))).await;
     fixture.broker.set_nodes(&NODES);
     fixture.settle().await;

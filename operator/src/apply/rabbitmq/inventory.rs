@@ -63,7 +63,7 @@ async fn is_read(broker: &Broker, found: &mut Found) -> bool {
         broker.metrics.broker_bound(bound.label());
     }
     if !matches!(error, BrokerError::Unreachable { .. }) {
-        broker.inventory.refuse(Instant::now());
+        broker.inventory.reject(Instant::now());
     }
     tracing::info!(%error, "cannot read all of a virtual host at once; reading its rooms one by one");
     false
@@ -123,12 +123,12 @@ async fn read_definitions(broker: &Broker, found: &mut Found) -> Result<(), Brok
 
 fn are_signals_bounded(found: &Found) -> bool {
     signal_policies().iter().all(|policy| {
-        let wanted = fingerprint(
+        let desired = fingerprint(
             SIGNAL_QUEUE_PATTERN,
             policy.apply_to,
             Some(&policy.definition),
         );
-        found.has(&Key::Policy(policy.name), wanted)
+        found.has(&Key::Policy(policy.name), desired)
     })
 }
 
@@ -236,11 +236,11 @@ pub(super) fn settled(
     let queue = broker_names::log(room, epoch);
     let found_log = broker.inventory.ask(Instant::now(), |found| {
         let log = found.log(&queue)?;
-        let wanted = policy.definition(&log.arguments);
-        let is_bounded = match &wanted {
+        let desired = policy.definition(&log.arguments);
+        let is_bounded = match &desired {
             Some(definition) => {
-                let wanted = fingerprint(&policy.pattern, "streams", Some(definition));
-                found.has(&Key::Policy(&policy.name), wanted)
+                let desired = fingerprint(&policy.pattern, "streams", Some(definition));
+                found.has(&Key::Policy(&policy.name), desired)
             }
             None => !found.has_any(&Key::Policy(&policy.name)),
         };

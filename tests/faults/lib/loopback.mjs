@@ -23,7 +23,12 @@ export class Loopback {
     place.room = `faults/r-${randomBytes(5).toString("hex")}`;
     place.servers = [];
     for (let n = 0; n < 3; n++) place.servers.push(await Server.create(place, n, flags));
-    await Promise.all(place.servers.map((server) => server.start()));
+    const started = await Promise.allSettled(place.servers.map((server) => server.start()));
+    const failed = started.find(({ status }) => status === "rejected");
+    if (failed) {
+      await Promise.all(place.servers.map((server) => server.remove()));
+      throw failed.reason;
+    }
     let turn = 0;
     place.front = await Proxy.to(() => {
       const ready = place.servers.filter((server) => server.ready);

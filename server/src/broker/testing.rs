@@ -68,7 +68,8 @@ impl Broker for Slow {
 #[derive(Clone, Debug)]
 pub(crate) struct Silent {
     local: Local,
-    silent_readers: Arc<AtomicUsize>,
+    /// Readers that get nothing and are still to come.
+    left: Arc<AtomicUsize>,
     given_up: Arc<AtomicUsize>,
 }
 
@@ -81,10 +82,10 @@ pub(crate) struct SilentReader {
 }
 
 impl Silent {
-    pub(crate) fn new(local: Local, silent_readers: usize) -> Self {
+    pub(crate) fn new(local: Local, readers: usize) -> Self {
         Self {
             local,
-            silent_readers: Arc::new(AtomicUsize::new(silent_readers)),
+            left: Arc::new(AtomicUsize::new(readers)),
             given_up: Arc::default(),
         }
     }
@@ -118,10 +119,11 @@ impl Broker for Silent {
             from,
             reader,
         } = self.local.attach(start).await?;
-        let left = &self.silent_readers;
-        let left = left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
-            left.checked_sub(1)
-        });
+        let left = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            });
         let reader = SilentReader {
             reader,
             is_silent: left.is_ok(),

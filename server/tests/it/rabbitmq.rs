@@ -7,7 +7,7 @@ use lapin::{
     options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::FieldTable,
 };
-use papo_protocol::{Launch, topology};
+use papo_protocol::{BrokerUrl, Launch, topology};
 use papo_server::broker::{
     Attached, Broker, BrokerConnection, PublishError, Publishing, ReadError, Reader, Signal, Start,
     rabbitmq::{RabbitMq, StreamReader},
@@ -642,8 +642,8 @@ async fn read_dropped_at_any_moment_ends_its_consumer() {
 #[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
 async fn publisher_leaves_a_node_that_confirms_nothing() {
     let direct = launch(&amqp(), &["--declare", "--publish-timeout=100"]);
-    let (proxies, proxied) = behind_two_proxies(&direct).await;
-    let broker = connect(&proxied).await;
+    let (proxies, launch) = behind_two_proxies(&direct).await;
+    let broker = connect(&launch).await;
     publish(&broker, "a", ["before".to_owned()].into_iter()).await;
     let silent = used(&proxies, || broker.connections(), "publisher").await;
     silent.forward_only_heartbeats();
@@ -657,8 +657,8 @@ async fn publisher_leaves_a_node_that_confirms_nothing() {
 #[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
 async fn reader_leaves_a_node_that_delivers_nothing() {
     let direct = launch(&amqp(), &["--declare"]);
-    let (proxies, proxied) = behind_two_proxies(&direct).await;
-    let urls: Vec<&str> = proxied.broker.iter().map(|url| url.as_str()).collect();
+    let (proxies, launch) = behind_two_proxies(&direct).await;
+    let urls: Vec<&str> = launch.broker.iter().map(BrokerUrl::as_str).collect();
     let (room, urls) = (room(), urls.join(","));
     let server = Server::start(&["--room", &room, "--declare", "--broker", &urls], &[]).await;
     let (mut member, _) = Wire::join(&server, json!({})).await;
@@ -685,10 +685,10 @@ async fn reader_leaves_a_node_that_delivers_nothing() {
 #[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
 async fn server_uses_another_node_when_one_does_not_answer() {
     let direct = launch(&amqp(), &["--declare", "--publish-timeout=100"]);
-    let (proxies, proxied) = behind_two_proxies(&direct).await;
+    let (proxies, launch) = behind_two_proxies(&direct).await;
     proxies[0].lose_answers(true);
     for _ in 0..4 {
-        let broker = connect(&proxied).await;
+        let broker = connect(&launch).await;
         publish(&broker, "a", ["x".to_owned()].into_iter()).await;
         for connection in broker.connections() {
             assert_eq!(connection.node, Some(proxies[1].address.to_string()));

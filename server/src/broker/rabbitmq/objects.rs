@@ -186,6 +186,11 @@ impl Objects {
         }
     }
 
+    /// No node has the stream as far as it was read.
+    pub(super) fn was_cut_short(&self, stream: &str, end: u64) {
+        *self.read.lock() = Some((stream.to_owned(), end));
+    }
+
     /// How far a stream was read at most.
     pub(super) fn read_to(&self, stream: &str) -> u64 {
         let read = self.read.lock();
@@ -320,8 +325,14 @@ impl Objects {
 
     /// Leaves the node of a channel, which does not serve the log as it must.
     pub(super) fn leave(&self, channel: &OwnChannel, reason: Reason) {
-        // A node that is slow is better than none.
-        if reason != Reason::Timeout || self.link.has_others() {
+        let is_useless = match reason {
+            // The end of a channel is not that of its connection, which others use.
+            Reason::Lost => !channel.open.connection.status().connected(),
+            // A node that is slow is better than none.
+            Reason::Timeout => self.link.has_others(),
+            _ => true,
+        };
+        if is_useless {
             self.link.leave(&channel.open, reason);
         }
     }

@@ -79,7 +79,11 @@ async fn bounds_reaching(
     loop {
         let bounds = objects.bounds(epoch).await?;
         reads += 1;
-        if offset <= bounds.end || (reads >= END_READS && Instant::now() > deadline) {
+        if offset <= bounds.end {
+            return Ok(bounds);
+        }
+        if reads >= END_READS && Instant::now() > deadline {
+            objects.was_cut_short(&topology::log(objects.room(), epoch), bounds.end);
             return Ok(bounds);
         }
         if objects.link().has_others() {
@@ -112,12 +116,18 @@ pub(super) async fn read(
             Ok(batch) => records.append(&mut batch?),
             // No record comes when the log ends before the range does, or the replica of this node does.
             Err(late) => {
-                let end = objects.bounds(epoch).await?.end.max(objects.read_to(&log));
-                if reader.due < end {
-                    objects.leave(&reader.channel, Reason::Lagging);
-                    return Err(late);
+                let (end, read_to) = (objects.bounds(epoch).await?.end, objects.read_to(&log));
+                if reader.due >= end.max(read_to) {
+                    break;
                 }
-                break;
+                let is_lagging = end < read_to;
+                let reason = if is_lagging {
+                    Reason::Lagging
+                } else {
+                    Reason::Timeout
+                };
+                objects.leave(&reader.channel, reason);
+                return Err(late);
             }
         }
     }

@@ -37,6 +37,7 @@ use super::{
 use crate::backoff::Backoff;
 use connection::{Connector, Link};
 use publisher::Publisher;
+use reaction::Reason;
 use signals::SIGNAL_BUFFER;
 use topology::Topology;
 
@@ -107,6 +108,10 @@ async fn check(topology: &Topology) -> Result<(), ConnectError> {
         };
         if matches!(error, ConnectError::Topology(ReadError::Missing(_))) && !topology.declares() {
             missing += 1;
+            let objects = &topology.objects;
+            if let Ok(channel) = objects.channel().await {
+                objects.look_elsewhere(&channel, Reason::NoReplica);
+            }
         }
         let has_connected = topology.objects.link().has_connected();
         if error.must_be_corrected() || !has_connected || missing == MISSING {

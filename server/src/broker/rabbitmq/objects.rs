@@ -167,10 +167,7 @@ impl Objects {
             let channel = self.channel().await?;
             match self.find_on(&channel, name).await {
                 Ok(()) => return Ok(false),
-                Err(ReadError::Missing(_)) if self.link.has_others() => {
-                    self.link.leave(&channel.open, Reason::NoReplica);
-                }
-                Err(ReadError::Missing(_)) => {}
+                Err(ReadError::Missing(_)) => self.look_elsewhere(&channel, Reason::NoReplica),
                 Err(error) => return Err(error),
             }
         }
@@ -320,6 +317,13 @@ impl Objects {
                 self.leave(channel, reason);
                 ReadError::Unavailable(format!("{node}: {error}"))
             }
+        }
+    }
+
+    /// Leaves the node of a channel if there is another one, which may know more.
+    pub(super) fn look_elsewhere(&self, channel: &OwnChannel, reason: Reason) {
+        if self.link.has_others() {
+            self.link.leave(&channel.open, reason);
         }
     }
 

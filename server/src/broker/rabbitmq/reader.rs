@@ -36,6 +36,18 @@ pub(super) async fn attach(
     topology: &Topology,
     start: Start,
 ) -> Result<Attached<StreamReader>, ReadError> {
+    let attached = attach_here(topology, start).await;
+    if let Err(ReadError::Missing(_)) = &attached {
+        let objects = &topology.objects;
+        objects.look_elsewhere(&objects.channel().await?, Reason::NoReplica);
+    }
+    attached
+}
+
+async fn attach_here(
+    topology: &Topology,
+    start: Start,
+) -> Result<Attached<StreamReader>, ReadError> {
     let epoch = topology.current_epoch().await?;
     let objects = &topology.objects;
     if let Start::At(asked, _) = &start
@@ -86,9 +98,7 @@ async fn bounds_reaching(
             objects.was_cut_short(&topology::log(objects.room(), epoch), bounds.end);
             return Ok(bounds);
         }
-        if objects.link().has_others() {
-            objects.leave(&objects.channel().await?, Reason::Lagging);
-        }
+        objects.look_elsewhere(&objects.channel().await?, Reason::Lagging);
         sleep(READ_END_AGAIN).await;
     }
 }

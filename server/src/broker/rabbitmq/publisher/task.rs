@@ -38,6 +38,8 @@ pub(super) struct Task {
     pub(super) sequence: u64,
     /// The broker blocks publishers.
     pub(super) is_blocked: bool,
+    /// How many connections in a row have confirmed nothing for too long.
+    pub(super) stalls: u32,
     /// Most records that may be on a channel without a confirm.
     pub(super) window: usize,
     /// When a record that the broker does not accept was logged last.

@@ -37,8 +37,8 @@ const LOGGED: Duration = Duration::from_secs(10);
 /// How long a node may confirm nothing before the publisher tries another one: less than the default of `--publish-timeout`, so that senders
 /// get their acknowledgement all the same.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The same if there is no other address: behind it may be other nodes.
-const PATIENCE_WITH_ONE_NODE: Duration = Duration::from_secs(20);
+/// The longest such time, and the only one if there is no other address: behind it may be other nodes.
+const MOST_PATIENCE: Duration = Duration::from_secs(20);
 
 type Events = BoxStream<'static, Event>;
 type Confirms = FuturesUnordered<BoxFuture<'static, (u64, lapin::Result<Confirmation>)>>;
@@ -118,7 +118,11 @@ impl Task {
                     self.settle(sequence, confirmation, &mut records.in_flight)?;
                     records.waiting_since = Instant::now();
                 }
-                event = events.next() => self.notice(event)?,
+                event = events.next() => {
+                    self.notice(event)?;
+                    // A broker that has blocked publishers had no reason to confirm.
+                    records.waiting_since = Instant::now();
+                }
                 Some(pending) = self.records.recv(), if !self.is_blocked && has_room => {
                     let sequence = self.keep(pending);
                     self.write(sequence, records, events).await?;
@@ -130,6 +134,7 @@ impl Task {
                 // No event tells that the last caller has stopped waiting.
                 () = sleep(CLOSING), if self.closing.is_cancelled() => {}
                 () = sleep_until(records.waiting_since + patience), if !records.in_flight.is_empty() && !self.is_blocked => {
+                    self.stalls += 1;
                     let cause = format!("the broker has confirmed nothing for {} s", patience.as_secs());
                     return Err(Failure::Broken(Reason::Stalled, cause));
                 }
@@ -139,11 +144,13 @@ impl Task {
 
     /// How long the broker may confirm nothing. A node in a minority confirms nothing, and its connections stay; so does each node while the
     /// leader of the log does not answer.
+    ///
+    /// It doubles with each node in a row that confirms nothing: then the cause is not the node, and each move stores the same records again.
     fn patience(&self) -> Duration {
         if self.connector.has_others() {
-            PATIENCE
+            MOST_PATIENCE.min(PATIENCE * 2_u32.pow(self.stalls.min(8)))
         } else {
-            PATIENCE_WITH_ONE_NODE
+            MOST_PATIENCE
         }
     }
 
@@ -285,6 +292,7 @@ impl Task {
             }
         }
         in_flight.remove(&sequence);
+        self.stalls = 0;
         self.window = (2 * self.window).min(UNCONFIRMED);
         if let Some(pending) = self.unconfirmed.remove(&sequence) {
             // A caller that has stopped waiting will retry.

@@ -182,8 +182,8 @@ class Facts:
             for unit, name in re.findall(r'\bregister(_with_unit)?\(\s*"(\w+)"', text):
                 yield f"{prefix[1]}_{name}_seconds" if unit else f"{prefix[1]}_{name}"
             # Metrics that are read when they are asked for.
-            for name in re.findall(r'\bencode_descriptor\(\s*"(\w+)"', text):
-                yield f"{name}_bytes"
+            for name, unit in re.findall(r'\bencode_descriptor\(\s*"(\w+)",\s*help,\s*(?:None|Some\(&Unit::(\w+)\))', text):
+                yield f"{name}_{unit.lower()}" if unit else name
 
 
 def unknown_names(page, facts):

@@ -37,12 +37,15 @@ pub(crate) fn stats_router<B: Broker>(
 }
 
 async fn stats<B: Broker>(State(of): State<Arc<Stats<B>>>) -> Json<Value> {
-    let broker = match &*of.broker.publishing().borrow() {
+    let mut broker = match &*of.broker.publishing().borrow() {
         Publishing::Up => json!({ "up": true }),
         Publishing::Blocked(reason) | Publishing::Down(reason) => {
             json!({ "up": false, "reason": reason })
         }
     };
+    for connection in of.broker.connections() {
+        broker[connection.purpose] = json!(connection.node);
+    }
     Json(json!({
         "version": env!("CARGO_PKG_VERSION"),
         "room": of.launch.room.to_string(),

@@ -33,10 +33,10 @@ pub use say::{Say, say};
 
 /// Serves until asked to stop by SIGTERM or SIGINT, or until a task of the server ends by itself.
 pub async fn run(launch: Launch) -> anyhow::Result<()> {
-    if launch.broker.is_some() {
+    if launch.broker.is_empty() {
+        serve::serve(Local::new(launch.retention_bytes), launch).await
+    } else {
         let broker = RabbitMq::connect(&launch).await.context("cannot start")?;
         serve::serve(broker, launch).await
-    } else {
-        serve::serve(Local::new(launch.retention_bytes), launch).await
     }
 }

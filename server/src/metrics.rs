@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use papo_protocol::event::Code;
 use prometheus_client::{
     collector::Collector,
-    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric},
+    encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric, NoLabelSet},
     metrics::{
         MetricType,
         counter::Counter,
@@ -15,6 +15,8 @@ use prometheus_client::{
     },
     registry::{Registry, Unit},
 };
+
+use crate::broker::BrokerConnection;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -423,6 +425,65 @@ pub(crate) fn register_client_memory(
     read: impl Fn() -> usize + Send + Sync + 'static,
 ) {
     registry.register_collector(Box::new(ClientMemory(read)));
+}
+
+/// Registers `papo_broker_connection` and `papo_broker_moves_total`, which are read whenever the metrics are.
+pub(crate) fn register_broker_connections(
+    registry: &mut Registry,
+    read: impl Fn() -> Vec<BrokerConnection> + Send + Sync + 'static,
+) {
+    registry.register_collector(Box::new(BrokerConnections(read)));
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ConnectedTo {
+    connection: &'static str,
+    node: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Moved {
+    connection: &'static str,
+    reason: &'static str,
+}
+
+struct BrokerConnections<F>(F);
+
+impl<F: Fn() -> Vec<BrokerConnection> + Send + Sync + 'static> Collector for BrokerConnections<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let connections = (self.0)();
+        let help = "1 for each connection to the broker, with the node that it uses";
+        let mut family =
+            encoder.encode_descriptor("papo_broker_connection", help, None, MetricType::Gauge)?;
+        for BrokerConnection { purpose, node, .. } in &connections {
+            let Some(node) = node.clone() else { continue };
+            let labels = ConnectedTo {
+                connection: purpose,
+                node,
+            };
+            family.encode_family(&labels)?.encode_gauge(&1_i64)?;
+        }
+        let help = "Moves of a connection to another node of the broker, by reason";
+        let mut family =
+            encoder.encode_descriptor("papo_broker_moves", help, None, MetricType::Counter)?;
+        for connection in &connections {
+            for (reason, moves) in &connection.moves {
+                let labels = Moved {
+                    connection: connection.purpose,
+                    reason,
+                };
+                let mut counter = family.encode_family(&labels)?;
+                counter.encode_counter::<NoLabelSet, _, u64>(moves, None)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F> fmt::Debug for BrokerConnections<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("BrokerConnections").finish_non_exhaustive()
+    }
 }
 
 struct ClientMemory<F>(F);

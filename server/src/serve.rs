@@ -68,6 +68,8 @@ pub(crate) async fn serve<B: Broker>(broker: B, mut launch: Launch) -> anyhow::R
     let sockets = SocketServer::new(room.clone(), launch.clone(), sharing, metrics);
     let client_memory = sockets.clone();
     metrics::register_client_memory(&mut registry, move || client_memory.client_memory());
+    let connections = broker.clone();
+    metrics::register_broker_connections(&mut registry, move || connections.connections());
     let admin_ui = admin_ui::router(&launch, &sockets, tasks.shutdown())?;
     greet(&launch, &public, &admin)?;
     let page = web::router(&sockets, &launch);
@@ -214,9 +216,10 @@ fn greet(launch: &Launch, public: &TcpListener, admin: &TcpListener) -> anyhow::
     let admin = admin.local_addr().context("a listener has an address")?;
     let (port, path) = (address.port(), launch.base_path.prefix());
     info!(version = env!("CARGO_PKG_VERSION"), %address, %admin, room = %launch.room, "serving");
-    let log = match &launch.broker {
-        Some(url) => format!("in RabbitMQ at {url}"),
-        None => "in this process, and ends with it; keep it in RabbitMQ with --broker amqp://... --declare".to_owned(),
+    let urls: Vec<String> = launch.broker.iter().map(ToString::to_string).collect();
+    let log = match &urls[..] {
+        [_, ..] => format!("in RabbitMQ at {}", urls.join(", ")),
+        [] => "in this process, and ends with it; keep it in RabbitMQ with --broker amqp://... --declare".to_owned(),
     };
     let greeting = format!(
         "Papo is at http://localhost:{port}{path}: open it in two windows and talk.\n\

@@ -1,5 +1,6 @@
 // Runs each attack beside honest members, and prints a table of what the attacker got and what the honest members noticed.
 
+import { LocalBroker } from "../lib/broker.mjs";
 import { choose, commandLine, inCluster, onLoopback, runTrials } from "../lib/trials.mjs";
 import { clusterAttacks, loopbackAttacks } from "./attacks.mjs";
 import { longRoom } from "./lib/long-log.mjs";
@@ -53,7 +54,7 @@ const settings = {
 await runTrials(chosen, await (values.cluster ? cluster() : loopback()), settings, line);
 
 async function loopback() {
-  const { broker, ...run } = await onLoopback();
+  const { broker, ...run } = await onLoopback(await LocalBroker.start());
   let long;
   /** The room with the long log, which attacks share. */
   const longLog = () => (long ??= longRoom(broker, settings.records));

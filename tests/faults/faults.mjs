@@ -5,5 +5,5 @@ async function load(...modules) {
   return loaded.flatMap((module) => module.default).toSorted((a, b) => String(a.number).localeCompare(String(b.number), "en", { numeric: true }));
 }
 
-export const loopbackFaults = () => load("loopback/servers", "loopback/broker", "loopback/network", "loopback/clients", "loopback/log");
+export const loopbackFaults = () => load("loopback/servers", "loopback/broker", "loopback/network", "loopback/clients", "loopback/log", "loopback/nodes");
 export const clusterFaults = () => load("cluster/faults");

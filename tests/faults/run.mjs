@@ -1,5 +1,6 @@
 // Causes each fault under traffic, compares the histories with the log, and prints a table.
 
+import { LocalBroker, LocalCluster } from "../lib/broker.mjs";
 import { choose, commandLine, inCluster, onLoopback, runTrials } from "../lib/trials.mjs";
 import { clusterFaults, loopbackFaults } from "./faults.mjs";
 import { Loopback } from "./lib/loopback.mjs";
@@ -47,8 +48,18 @@ const heading = `${run.machine}; ${settings.senders} senders and ${settings.read
 await runTrials(chosen, { ...run, heading, table: (rows) => table(rows, settings, run.machine) }, settings, line);
 
 async function loopback() {
-  const { broker, ...run } = await onLoopback();
-  return { ...run, make: (fault) => trial(fault, settings, { broker }, (flags) => Loopback.start(broker, flags)) };
+  const brokers = new Map();
+  /** The broker of a fault, started when the first fault needs it: a single node or a cluster. */
+  const brokerOf = async ({ nodes = 1 }) => {
+    if (!brokers.has(nodes)) brokers.set(nodes, await (nodes === 1 ? LocalBroker.start() : LocalCluster.start(nodes)));
+    return brokers.get(nodes);
+  };
+  const make = async (fault) => {
+    const broker = await brokerOf(fault);
+    return trial(fault, settings, { broker }, (flags) => Loopback.start(broker, flags));
+  };
+  const end = () => Promise.all([...brokers.values()].map((broker) => broker.stop()));
+  return { ...(await onLoopback(await brokerOf(chosen[0]))), make, end };
 }
 
 async function cluster() {

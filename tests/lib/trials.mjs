@@ -4,7 +4,6 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { cpus } from "node:os";
 import { parseArgs } from "node:util";
 
-import { LocalBroker } from "./broker.mjs";
 import { binary } from "./server.mjs";
 
 /** The arguments of a program. `fail` ends it with the reason and the usage. */
@@ -46,9 +45,8 @@ export function choose(kind, trials, only, { values, fail }) {
   return trials.filter((trial) => (only ? only.includes(String(trial.number)) : !values.quick || trial.quick));
 }
 
-/** A RabbitMQ of its own on loopback, and the machine in words. */
-export async function onLoopback() {
-  const broker = await LocalBroker.start();
+/** A RabbitMQ on loopback, and the machine in words. */
+export async function onLoopback(broker) {
   const machine = `${cpus().length} x ${cpus()[0].model}, RabbitMQ ${await broker.version()}, Node ${process.versions.node}, ${binary()}`;
   return { broker, machine, end: () => broker.stop() };
 }

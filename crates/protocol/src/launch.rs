@@ -107,15 +107,18 @@ pub struct Launch {
     )]
     pub admin_ui_origin: Vec<Origin>,
 
-    /// RabbitMQ to keep the log in: `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS
+    /// RabbitMQ to keep the log in: `amqp://user:password@host:5672/vhost`, or `amqps://` for TLS. For the nodes of a cluster repeat it or
+    /// separate by commas; the URLs differ in host and port only. The server resolves a host again at every connection, and uses each of its
+    /// addresses
     #[arg(
         long,
         env = "PAPO_BROKER",
         value_name = "URL",
         help_heading = "Broker",
-        hide_env_values = true
+        hide_env_values = true,
+        value_delimiter = ','
     )]
-    pub broker: Option<BrokerUrl>,
+    pub broker: Vec<BrokerUrl>,
     /// Folder with files `username` and `password`, read at every connection (a mounted Secret, so that rotation needs no restart)
     #[arg(
         long,
@@ -203,7 +206,7 @@ impl Default for Launch {
             admin_ui_user: None,
             admin_ui_password: None,
             admin_ui_origin: Vec::new(),
-            broker: None,
+            broker: Vec::new(),
             broker_credentials: None,
             broker_ca: None,
             declare: false,
@@ -293,7 +296,7 @@ impl Launch {
             ("PAPO_ADMIN_UI_ORIGIN", list(admin_ui_origin)),
             (
                 "PAPO_BROKER",
-                broker.as_ref().map(|url| url.as_str().to_owned()),
+                joined(broker.iter().map(|url| url.as_str().to_owned())),
             ),
             ("PAPO_BROKER_CREDENTIALS", path(broker_credentials)),
             ("PAPO_BROKER_CA", path(broker_ca)),
@@ -325,7 +328,11 @@ impl Launch {
 
 /// Values of a flag that may be repeated, as an environment variable has them; `None` if there are none.
 fn list<T: ToString>(values: &[T]) -> Option<String> {
-    let texts: Vec<String> = values.iter().map(ToString::to_string).collect();
+    joined(values.iter().map(ToString::to_string))
+}
+
+fn joined(texts: impl Iterator<Item = String>) -> Option<String> {
+    let texts: Vec<String> = texts.collect();
     (!texts.is_empty()).then(|| texts.join(","))
 }
 
@@ -338,7 +345,7 @@ pub struct BrokerUrl(String);
 pub enum InvalidBrokerUrl {
     /// Not AMQP.
     #[error(
-        "a broker URL begins with amqp:// or amqps://, as in amqp://guest:guest@localhost:5672"
+        "a broker URL begins with amqp:// or amqps://, as in amqp://guest:guest@localhost:5672; commas separate several URLs, and a comma in a password is written %2C"
     )]
     Scheme,
     /// No host.
@@ -351,12 +358,69 @@ pub enum InvalidBrokerUrl {
     Encoding,
 }
 
+/// Why URLs are not those of the nodes of one broker.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum InvalidBrokerUrls {
+    /// More than [`BrokerUrl::MOST`].
+    #[error("--broker has {0} URLs, and at most {most} are allowed: name some nodes of the cluster, or one host that resolves to all", most = BrokerUrl::MOST)]
+    TooMany(usize),
+    /// They differ in what all nodes of a cluster have in common.
+    #[error(
+        "the URLs of --broker differ in more than host and port: {0} and {1}; give both the same scheme, user, password, virtual host and options, because a cluster has the same on all its nodes"
+    )]
+    Different(BrokerUrl, BrokerUrl),
+}
+
 impl BrokerUrl {
+    /// Most URLs of one broker.
+    pub const MOST: usize = 16;
+
+    /// Checks that these are URLs of the nodes of one broker.
+    pub fn check_nodes(urls: &[Self]) -> Result<(), InvalidBrokerUrls> {
+        if urls.len() > Self::MOST {
+            return Err(InvalidBrokerUrls::TooMany(urls.len()));
+        }
+        let Some((first, others)) = urls.split_first() else {
+            return Ok(());
+        };
+        let different = others.iter().find(|url| url.common() != first.common());
+        different.map_or(Ok(()), |url| {
+            Err(InvalidBrokerUrls::Different(first.clone(), url.clone()))
+        })
+    }
+
+    /// What is before the host, and what is after the port.
+    fn common(&self) -> (&str, &str) {
+        let authority = self.authority();
+        let before = self.0.len() - self.after_scheme().len();
+        let host = before + authority.rfind('@').map_or(0, |at| at + 1);
+        (&self.0[..host], &self.0[before + authority.len()..])
+    }
+
+    fn after_scheme(&self) -> &str {
+        self.0.split_once("://").unwrap_or_default().1
+    }
+
+    fn authority(&self) -> &str {
+        self.after_scheme()
+            .split(['/', '?'])
+            .next()
+            .unwrap_or_default()
+    }
+
+    /// The host, without the brackets of an IPv6 address.
+    pub fn host(&self) -> &str {
+        let host = self.authority().rsplit('@').next().unwrap_or_default();
+        match host.strip_prefix('[').and_then(|host| host.split_once(']')) {
+            Some((address, _)) => address,
+            None => host.split(':').next().unwrap_or_default(),
+        }
+    }
+
     /// The port of the broker.
     pub fn port(&self) -> u16 {
-        let (scheme, rest) = self.0.split_once("://").unwrap_or_default();
-        let authority = rest.split(['/', '?']).next().unwrap_or_default();
-        let host = authority.rsplit('@').next().unwrap_or_default();
+        let (scheme, _) = self.0.split_once("://").unwrap_or_default();
+        let host = self.authority().rsplit('@').next().unwrap_or_default();
         // An IPv6 address without a port ends with a bracket, which is no number.
         let after = host.rsplit_once(':');
         let given = after.and_then(|(_, port)| port.parse().ok());
@@ -446,7 +510,9 @@ mod tests {
             allow_host: ["a.example", "*.b.example"]
                 .map(|host| host.parse().expect("valid"))
                 .to_vec(),
-            broker: Some("amqp://mq:5672/%2f".parse().expect("valid")),
+            broker: ["amqp://mq-0:5672/%2f", "amqp://mq-1:5672/%2f"]
+                .map(|url| url.parse().expect("valid"))
+                .to_vec(),
             broker_credentials: Some("/etc/papo".into()),
             broker_ca: Some("/etc/ca.crt".into()),
             epoch: Some("e1".parse().expect("valid")),
@@ -558,6 +624,65 @@ mod tests {
             let url: BrokerUrl = url.parse().expect("valid");
             assert_eq!(url.port(), port, "{url}");
         }
+    }
+
+    #[test]
+    fn broker_url_has_a_host() {
+        for (url, host) in [
+            ("amqp://mq", "mq"),
+            ("amqps://mq/v", "mq"),
+            ("amqp://u:1@mq:7000/v", "mq"),
+            ("amqps://[::1]", "::1"),
+            ("amqp://u@[fd00::1]:7000?heartbeat=9", "fd00::1"),
+        ] {
+            let url: BrokerUrl = url.parse().expect("valid");
+            assert_eq!(url.host(), host, "{url}");
+        }
+    }
+
+    #[test]
+    fn broker_urls_are_repeated_or_separated_by_commas() {
+        let parsed = |flags: &[&str]| {
+            let arguments = ["papo-server"].iter().chain(flags);
+            Launch::try_parse_from(arguments).map(|launch| launch.broker.len())
+        };
+        let (one, other) = ("--broker=amqp://a", "--broker=amqp://b");
+        assert_eq!(parsed(&[one]).ok(), Some(1));
+        assert_eq!(parsed(&[one, other]).ok(), Some(2));
+        assert_eq!(parsed(&["--broker=amqp://a,amqp://b"]).ok(), Some(2));
+        let error = parsed(&["--broker=amqp://u:p,w@a"]).expect_err("a comma in a password");
+        assert!(error.to_string().contains("%2C"), "{error}");
+    }
+
+    #[test]
+    fn broker_urls_differ_only_in_host_and_port() {
+        let check = |urls: &[&str]| {
+            let urls: Vec<BrokerUrl> = urls.iter().map(|url| url.parse().expect("valid")).collect();
+            BrokerUrl::check_nodes(&urls)
+        };
+        let first = "amqp://u:p@a:5672/v?heartbeat=9";
+        for others in [
+            &[][..],
+            &["amqp://u:p@b/v?heartbeat=9"],
+            &["amqp://u:p@[::1]:7000/v?heartbeat=9", first],
+        ] {
+            assert_eq!(check(&[&[first], others].concat()), Ok(()), "{others:?}");
+        }
+        for other in [
+            "amqps://u:p@b/v?heartbeat=9",
+            "amqp://x:p@b/v?heartbeat=9",
+            "amqp://u:x@b/v?heartbeat=9",
+            "amqp://b/v?heartbeat=9",
+            "amqp://u:p@b/x?heartbeat=9",
+            "amqp://u:p@b/v",
+        ] {
+            let error = check(&[first, other]).expect_err(other);
+            assert!(!error.to_string().contains(":p@"), "{error}");
+        }
+        let many = vec!["amqp://a"; BrokerUrl::MOST + 1];
+        assert_eq!(check(&many), Err(InvalidBrokerUrls::TooMany(17)));
+        assert_eq!(check(&many[1..]), Ok(()));
+        assert_eq!(check(&[]), Ok(()));
     }
 
     #[test]

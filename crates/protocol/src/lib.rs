@@ -22,7 +22,7 @@ pub mod topology;
 pub use base_path::{BasePath, InvalidBasePath};
 pub use epoch::{Epoch, InvalidEpoch};
 pub use host::{HostPattern, InvalidHostPattern, is_host_of};
-pub use launch::{BrokerUrl, InvalidBrokerUrl, Launch};
+pub use launch::{BrokerUrl, InvalidBrokerUrl, InvalidBrokerUrls, Launch};
 pub use limits::Limits;
 pub use origin::{AllowedOrigin, InvalidOrigin, Origin};
 pub use position::{InvalidPosition, Position};

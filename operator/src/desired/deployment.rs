@@ -93,7 +93,7 @@ fn launch(room: &Room, log: &Log) -> Launch {
         allow_host: hosts(room),
         room: room.name.clone(),
         title: room.title.clone(),
-        broker: Some(log.broker.clone()),
+        broker: vec![log.broker.clone()],
         broker_ca: log.private_ca.then(|| credentials.join(CA_KEY)),
         broker_credentials: Some(credentials.to_owned()),
         session_key: Some(credentials.join(SESSION_KEY)),

@@ -62,6 +62,9 @@ pub struct Attached<R> {
 pub trait Reader: Send + 'static {
     /// The next records, at least one; waits while there are none. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Stored>, ReadError>> + Send;
+
+    /// The reader gets nothing although there is something: the next one is attached to another node of the broker, if there is one.
+    fn give_up(&mut self) {}
 }
 
 /// A message that is not stored: presence, typing.
@@ -82,6 +85,17 @@ pub enum Publishing {
     Blocked(String),
     /// Not possible now, and why, in the broker's own words.
     Down(String),
+}
+
+/// A connection to the broker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerConnection {
+    /// What it is for: `publisher` or `reader`.
+    pub purpose: &'static str,
+    /// The node of the broker, as host and port; `None` while there is no connection.
+    pub node: Option<String>,
+    /// How often the connection has moved to another node, by reason. There are few reasons.
+    pub moves: Vec<(&'static str, u64)>,
 }
 
 /// Keeps a room's log and carries its signals.
@@ -122,6 +136,11 @@ pub trait Broker: Clone + Send + Sync + 'static {
     /// The state of publishing.
     fn publishing(&self) -> watch::Receiver<Publishing>;
 
+    /// The connections, for metrics; none if the broker is in this process.
+    fn connections(&self) -> Vec<BrokerConnection> {
+        Vec::new()
+    }
+
     /// Takes no more records, and waits until each one taken is stored or has failed. Idempotent.
     fn close(&self) -> impl Future<Output = ()> + Send;
 }
@@ -149,6 +168,9 @@ pub enum ReadError {
     /// The room has no log: it was never created, or it was deleted.
     #[error("{0}")]
     Missing(String),
+    /// The broker does not accept the request until a person corrects something, in its own words.
+    #[error("{0}")]
+    Rejected(String),
     /// The requested log is not the room's current one.
     #[error("the log's epoch is {current}")]
     EpochChanged {

@@ -1,6 +1,14 @@
-//! A broker for tests that takes its time to read the past.
+//! Brokers for tests: one takes its time to read the past, the other has readers that get nothing.
 
-use std::{future::Future, ops::Range, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    ops::Range,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use papo_protocol::{Epoch, Record};
 use tokio::{
@@ -9,7 +17,8 @@ use tokio::{
 };
 
 use super::{
-    Attached, Broker, PublishError, Publishing, ReadError, Signal, Start, Stored, TraceContext,
+    Attached, Broker, PublishError, Publishing, ReadError, Reader, Signal, Start, Stored,
+    TraceContext,
     local::{Local, LocalReader},
 };
 
@@ -52,5 +61,107 @@ impl Broker for Slow {
 
     async fn close(&self) {
         self.0.close().await;
+    }
+}
+
+/// The in-process broker, whose first readers get nothing.
+#[derive(Clone, Debug)]
+pub(crate) struct Silent {
+    local: Local,
+    /// Readers that get nothing and are still to come.
+    left: Arc<AtomicUsize>,
+    given_up: Arc<AtomicUsize>,
+}
+
+/// A reader of it.
+#[derive(Debug)]
+pub(crate) struct SilentReader {
+    reader: LocalReader,
+    is_silent: bool,
+    given_up: Arc<AtomicUsize>,
+}
+
+impl Silent {
+    pub(crate) fn new(local: Local, readers: usize) -> Self {
+        Self {
+            local,
+            left: Arc::new(AtomicUsize::new(readers)),
+            given_up: Arc::default(),
+        }
+    }
+
+    /// How many readers were given up.
+    pub(crate) fn given_up(&self) -> usize {
+        self.given_up.load(Ordering::SeqCst)
+    }
+}
+
+impl Reader for SilentReader {
+    async fn next(&mut self) -> Result<Vec<Stored>, ReadError> {
+        if self.is_silent {
+            std::future::pending::<()>().await;
+        }
+        self.reader.next().await
+    }
+
+    fn give_up(&mut self) {
+        self.given_up.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+impl Broker for Silent {
+    type Reader = SilentReader;
+
+    async fn attach(&self, start: Start) -> Result<Attached<SilentReader>, ReadError> {
+        let Attached {
+            epoch,
+            bounds,
+            from,
+            reader,
+        } = self.local.attach(start).await?;
+        let left = self
+            .left
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            });
+        let reader = SilentReader {
+            reader,
+            is_silent: left.is_ok(),
+            given_up: self.given_up.clone(),
+        };
+        Ok(Attached {
+            epoch,
+            bounds,
+            from,
+            reader,
+        })
+    }
+
+    async fn read(&self, epoch: &Epoch, offsets: Range<u64>) -> Result<Vec<Stored>, ReadError> {
+        self.local.read(epoch, offsets).await
+    }
+
+    fn publish(
+        &self,
+        record: Arc<Record>,
+        trace: Option<TraceContext>,
+    ) -> impl Future<Output = Result<(), PublishError>> + Send + 'static {
+        self.local.publish(record, trace)
+    }
+
+    fn signal(&self, signal: Signal) {
+        self.local.signal(signal);
+    }
+
+    fn signals(&self) -> broadcast::Receiver<Signal> {
+        self.local.signals()
+    }
+
+    fn publishing(&self) -> watch::Receiver<Publishing> {
+        self.local.publishing()
+    }
+
+    async fn close(&self) {
+        self.local.close().await;
     }
 }

@@ -3,7 +3,7 @@
 //! - [`Log`] owns the window, its epoch and its end behind one lock, so that all of them are always of the same moment.
 //! - A [`Message`] is encoded once, outside that lock, and shared by every socket.
 //! - Every server hides the same [`duplicates`].
-//! - The [`reader`] runs while there is a [`ReaderGuard`].
+//! - The [`reader`] runs while there is a [`ReaderGuard`], and goes to another node of the broker when it does not get what is [`Unread`].
 
 mod duplicates;
 mod message;
@@ -14,6 +14,7 @@ mod reader;
 mod reader_guard;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unread;
 mod window;
 
 use std::ops::Range;
@@ -29,6 +30,7 @@ pub(crate) use message::Message;
 pub(crate) use past::PastRecords;
 pub(crate) use reader::LogReader;
 pub(crate) use reader_guard::{ReaderGuard, ReaderGuards};
+pub(crate) use unread::Unread;
 pub(crate) use window::{Pushed, Size, Slice};
 
 /// The recent part of the room's log. Clones share it.

@@ -3,16 +3,23 @@
 use std::{pin::pin, sync::Arc, time::Duration};
 
 use papo_telemetry::Latch;
-use tokio::time::sleep;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep};
 use tracing::{debug, info, warn};
 
-use super::{Key, Log, Pushed, ReaderGuards, window::Window};
+use super::{Key, Log, Pushed, ReaderGuards, Unread, window::Window};
 use crate::{
     backoff::Backoff,
     broker::{Attached, Broker, ReadError, Reader, Start, Stored},
     clock,
     metrics::Metrics,
 };
+
+/// How long the broker may deliver nothing although something is stored that was not read. Each time in a row that this was in vain it doubles,
+/// up to [`MOST_PATIENCE`].
+const PATIENCE: Duration = Duration::from_secs(5);
+const MOST_PATIENCE: Duration = Duration::from_mins(5);
+/// How often this is checked.
+const CHECK: Duration = Duration::from_secs(1);
 
 /// Reads the log of a broker into memory.
 ///
@@ -26,6 +33,7 @@ pub(crate) struct LogReader<B, F> {
     pub(crate) idle_timeout: Duration,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) on_stored: F,
+    pub(crate) unread: Unread,
 }
 
 /// Why the reader has stopped.
@@ -41,9 +49,10 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
     pub(crate) async fn run(self, latch: Latch) {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(2));
         latch.not_ready("the log has not been read yet");
+        let mut patience = PATIENCE;
         loop {
             let before = self.log.end();
-            let error = match self.read(&latch).await {
+            let error = match self.read(&latch, &mut patience).await {
                 Stopped::Failed(error) => error,
                 Stopped::Idle => {
                     debug!("stopped reading the log: this server has no members");
@@ -63,7 +72,7 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
     }
 
     /// Attaches where the window ends, and reads until that fails or is not needed any more.
-    async fn read(&self, latch: &Latch) -> Stopped {
+    async fn read(&self, latch: &Latch, patience: &mut Duration) -> Stopped {
         let mut attached = match self.attach().await {
             Ok(attached) => attached,
             Err(error) => return Stopped::Failed(error),
@@ -71,6 +80,8 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
         info!(epoch = %attached.epoch, bounds = ?attached.bounds, from = attached.from, "reading the log");
         let mut idle = pin!(self.guards.wait_until_idle(self.idle_timeout));
         let mut has_caught_up = false;
+        let (mut read_at, mut check) = (Instant::now(), interval(CHECK));
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if !has_caught_up && self.log.end().next >= Some(attached.bounds.end) {
                 has_caught_up = true;
@@ -79,8 +90,20 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
             }
             tokio::select! {
                 records = attached.reader.next() => match records {
-                    Ok(records) => self.append(&records),
+                    Ok(records) => {
+                        self.append(&records);
+                        (*patience, read_at) = (PATIENCE, Instant::now());
+                    }
                     Err(error) => return Stopped::Failed(error),
+                },
+                _ = check.tick() => if self.is_stalled(read_at, *patience) {
+                    let cause = format!(
+                        "the broker has delivered nothing for {} s, although there are messages that were not read",
+                        patience.as_secs()
+                    );
+                    attached.reader.give_up();
+                    *patience = MOST_PATIENCE.min(2 * *patience);
+                    return Stopped::Failed(ReadError::Unavailable(cause));
                 },
                 () = &mut idle, if has_caught_up => {
                     self.log.set_idle(true);
@@ -88,6 +111,13 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
                 }
             }
         }
+    }
+
+    /// Whether something is stored that was not read for so long, and nothing else was read either.
+    fn is_stalled(&self, read_at: Instant, patience: Duration) -> bool {
+        let end = self.log.end_position();
+        let since = self.unread.since(end.as_ref());
+        since.is_some_and(|since| since.max(read_at).elapsed() >= patience)
     }
 
     /// Attaches, and replaces the window when it cannot be continued: another log, a shorter one, or a hole.
@@ -139,5 +169,66 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
             trace.set_parent_of(&span);
             span.in_scope(|| debug!("read from the log"));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use papo_telemetry::Readiness;
+    use prometheus_client::registry::Registry;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::{
+        broker::{local::Local, testing::Silent},
+        log::testing::record,
+    };
+
+    /// Reads a log whose first readers get nothing.
+    async fn read(silent_readers: usize, unread: &Unread) -> (Silent, Log) {
+        let broker = Silent::new(Local::new(1 << 20), silent_readers);
+        let guards = ReaderGuards::default();
+        let guard = guards.acquire();
+        let log = Log::default();
+        let reader = LogReader {
+            broker: broker.clone(),
+            log: log.clone(),
+            guards,
+            idle_timeout: Duration::from_hours(1),
+            metrics: Arc::new(Metrics::register(&mut Registry::default())),
+            on_stored: |_: &Key, _| {},
+            unread: unread.clone(),
+        };
+        let latch = Readiness::default().latch("log");
+        tokio::spawn(async move {
+            let _guard = guard;
+            reader.run(latch).await;
+        });
+        let found = log.watch().wait_for(|end| end.next.is_some()).await;
+        found.expect("a log");
+        (broker, log)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reader_that_gets_nothing_of_what_is_stored_is_given_up() {
+        let unread = Unread::default();
+        let (broker, log) = read(2, &unread).await;
+        let stored = broker.publish(Arc::new(record(1, "x")), None).await;
+        stored.expect("stored");
+        let _unread = unread.confirmed();
+        let mut end = log.watch();
+        let read = end.wait_for(|end| end.next == Some(1));
+        // The first reader is given up after 5 s, the second one after 10 s.
+        let read = timeout(Duration::from_secs(20), read).await;
+        read.expect("in time").expect("a log");
+        assert_eq!(broker.given_up(), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reader_of_a_quiet_log_is_kept() {
+        let unread = Unread::default();
+        let (broker, log) = read(0, &unread).await;
+        sleep(Duration::from_mins(10)).await;
+        assert_eq!((broker.given_up(), log.end().next), (0, Some(0)));
     }
 }

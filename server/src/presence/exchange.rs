@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use papo_protocol::{
-    event,
+    Position, event,
     topology::{PRESENCE_KEY, TYPING_KEY},
 };
 use serde::{Deserialize, Serialize};
@@ -14,6 +14,7 @@ use tokio::{
 
 use super::{
     Presence, event_frame,
+    report::Report,
     roster::{PresenceEvent, REPEAT, Roster},
 };
 use crate::{
@@ -45,13 +46,19 @@ pub(crate) fn send_typing<B: Broker>(broker: &B, member: &Member) {
 }
 
 /// The task that exchanges signals between the broker and this server's members.
-pub(crate) struct Exchange<B> {
+///
+/// Servers also tell each other how far they have read the log: one that gets no records learns so that there are some.
+pub(crate) struct Exchange<B, E, R> {
     pub(crate) broker: B,
     pub(crate) presence: Presence,
     pub(crate) notices: Notices,
+    /// How far this server has read the log.
+    pub(crate) end: E,
+    /// Called with what another server has read to.
+    pub(crate) on_reported: R,
 }
 
-impl<B: Broker> Exchange<B> {
+impl<B: Broker, E: Fn() -> Option<Position>, R: Fn(Position)> Exchange<B, E, R> {
     /// Runs until the broker's signals end.
     pub(crate) async fn run(self) {
         let mut signals = self.broker.signals();
@@ -81,7 +88,10 @@ impl<B: Broker> Exchange<B> {
         if signal.key != PRESENCE_KEY {
             return;
         }
-        if let Ok(report) = serde_json::from_slice(&signal.body) {
+        if let Ok(report) = serde_json::from_slice::<Report>(&signal.body) {
+            if let Some(end) = report.end.as_ref().and_then(|end| end.parse().ok()) {
+                (self.on_reported)(end);
+            }
             let event = self
                 .presence
                 .with_roster(|roster| roster.receive(report, Instant::now()));
@@ -108,9 +118,10 @@ impl<B: Broker> Exchange<B> {
 
     /// Repeats this server's report, and forgets silent servers.
     fn repeat(&self) {
-        let (report, event) = self
+        let (mut report, event) = self
             .presence
             .with_roster(|roster| (roster.repeated_report(), roster.expire(Instant::now())));
+        report.end = (self.end)().map(|end| end.to_string());
         send(&self.broker, PRESENCE_KEY, &report);
         self.notify_presence(event.as_ref());
     }

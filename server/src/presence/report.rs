@@ -27,4 +27,7 @@ pub(super) struct Report {
     /// a version that does not send it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub senders: Vec<Member>,
+    /// How far the server has read the log, a [`papo_protocol::Position`]: only in a repeated report.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub end: Option<String>,
 }

@@ -156,6 +156,7 @@ impl Roster {
             joined: Vec::new(),
             left: Vec::new(),
             senders: Vec::new(),
+            end: None,
         }
     }
 
@@ -310,6 +311,7 @@ mod tests {
             joined: vec![name("Rui"); 2 * MOST_NAMES],
             left: Vec::new(),
             senders: vec![member("Bia"); 2 * MOST_MEMBERS],
+            end: None,
         };
         a.receive(report("b"), Instant::now());
         let presence = a.receive(report("c"), Instant::now()).expect("changed");

@@ -25,7 +25,7 @@ use crate::{
     broker::Broker,
     chat::Member,
     fanout::{Fanout, OnClose},
-    log::{Log, LogReader, ReaderGuards},
+    log::{Log, LogReader, ReaderGuards, Unread},
     metrics::Metrics,
     presence::{self, Exchange, Presence},
     task_set::TaskSet,
@@ -53,6 +53,7 @@ pub(crate) struct Room<B: Broker, S: Sink> {
     fanout: Fanout<S>,
     presence: Presence,
     pending: PendingPublishes,
+    unread: Unread,
     turns: Turns<Requester>,
     metrics: Arc<Metrics>,
     history_page: usize,
@@ -78,6 +79,7 @@ impl<B: Broker, S: Sink> Room<B, S> {
             idle_timeout: Duration::from_secs(launch.reader_idle_timeout.into()),
             metrics: room.metrics.clone(),
             on_stored: move |key: &_, offset| pending.resolve(key, offset),
+            unread: room.unread.clone(),
         };
         tasks.spawn("log reader", reader.run(readiness.latch("log")));
         let watch = publish::watch_publisher(
@@ -90,6 +92,14 @@ impl<B: Broker, S: Sink> Room<B, S> {
             broker: room.broker.clone(),
             presence: room.presence.clone(),
             notices: room.fanout.notices().clone(),
+            end: {
+                let log = room.log.clone();
+                move || log.end_position()
+            },
+            on_reported: {
+                let (log, unread) = (room.log.clone(), room.unread.clone());
+                move |position| unread.reported(position, log.end_position().as_ref())
+            },
         };
         tasks.spawn("presence exchange", exchange.run());
         Arc::new(room)
@@ -115,6 +125,7 @@ impl<B: Broker, S: Sink> Room<B, S> {
             fanout,
             presence,
             pending: PendingPublishes::default(),
+            unread: Unread::default(),
             turns: Turns::new(
                 metrics.past_reads.clone(),
                 metrics.past_reads_waiting.clone(),

@@ -83,6 +83,7 @@ impl<B: Broker, S: Sink> Room<B, S> {
                 return pending.offset.try_recv().ok().map_or_else(|| Err(rejection(&error)), |offset| self.receipt(Some(offset)));
             },
         }
+        let _unread = self.unread.confirmed();
         let offset = timeout_at(deadline, &mut pending.offset).await;
         self.receipt(offset.ok().and_then(Result::ok))
     }

@@ -15,7 +15,11 @@ use super::{
     *,
 };
 use crate::{
-    broker::{Start, local::Local, testing::Slow},
+    broker::{
+        Start,
+        local::Local,
+        testing::{Silent, Slow},
+    },
     chat::Resume,
     fanout::testing::Socket as SlowSocket,
     log::{
@@ -353,4 +357,33 @@ async fn full_queue_rejects_reads_and_recovers() {
         assert!(rejection.message.contains("try again"), "{rejection:?}");
     }
     assert!(fixture.room.page(10_000, 50, ANA).await.is_ok());
+}
+
+/// Two servers of one room: the reader of the second one gets nothing, until it hears how far the first one has read.
+#[tokio::test(start_paused = true)]
+async fn server_that_reads_nothing_learns_from_another_that_there_is_something() {
+    let local = Local::new(1 << 20);
+    let server = |silent_readers: usize, tasks: &mut TaskSet| {
+        let broker = Silent::new(local.clone(), silent_readers);
+        let room = Room::<_, Socket>::start(
+            broker.clone(),
+            &Launch::default(),
+            &Readiness::default(),
+            Arc::new(Metrics::register(&mut Registry::default())),
+            tasks,
+        );
+        (broker, room)
+    };
+    let mut tasks = TaskSet::new(CancellationToken::new());
+    let (_, one) = server(0, &mut tasks);
+    let (silent, other) = server(1, &mut tasks);
+    let _members = [&one, &other].map(|room| room.reader_guards.acquire());
+    let mut end = other.log.watch();
+    let found = end.wait_for(|end| end.next == Some(0)).await;
+    found.expect("a log");
+    store(&local, 0..1).await;
+    let read = end.wait_for(|end| end.next == Some(1));
+    let read = tokio::time::timeout(Duration::from_secs(20), read).await;
+    read.expect("in time").expect("a log");
+    assert_eq!(silent.given_up(), 1);
 }

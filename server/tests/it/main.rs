@@ -2,6 +2,7 @@
 
 mod admin_ui;
 mod bounds;
+mod cluster;
 mod conformance;
 mod fixture;
 mod handshake;

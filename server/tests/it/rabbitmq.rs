@@ -7,9 +7,9 @@ use lapin::{
     options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions},
     types::FieldTable,
 };
-use papo_protocol::{Launch, topology};
+use papo_protocol::{BrokerUrl, Launch, topology};
 use papo_server::broker::{
-    Attached, Broker, PublishError, Publishing, ReadError, Reader, Signal, Start,
+    Attached, Broker, BrokerConnection, PublishError, Publishing, ReadError, Reader, Signal, Start,
     rabbitmq::{RabbitMq, StreamReader},
 };
 use serde_json::json;
@@ -46,10 +46,41 @@ async fn behind_proxy(direct: &Launch) -> (Proxy, Launch) {
     (
         proxy,
         Launch {
-            broker: Some(url.parse().expect("valid")),
+            broker: vec![url.parse().expect("valid")],
             ..direct.clone()
         },
     )
+}
+
+/// Two proxies, and the settings of the same room with both as the nodes of its broker.
+async fn behind_two_proxies(direct: &Launch) -> ([Proxy; 2], Launch) {
+    let ((one, first), (other, second)) = (behind_proxy(direct).await, behind_proxy(direct).await);
+    let broker = [first.broker, second.broker].concat();
+    let launch = Launch {
+        broker,
+        ..direct.clone()
+    };
+    ([one, other], launch)
+}
+
+/// The proxy that a connection uses: `publisher` or `reader`.
+async fn used<'a>(
+    proxies: &'a [Proxy; 2],
+    connections: impl Fn() -> Vec<BrokerConnection>,
+    purpose: &str,
+) -> &'a Proxy {
+    let node = until("connection", async || {
+        let connections = connections();
+        let of_purpose = connections
+            .into_iter()
+            .find(|connection| connection.purpose == purpose);
+        of_purpose?.node
+    })
+    .await;
+    let proxy = proxies
+        .iter()
+        .find(|proxy| proxy.address.to_string() == node);
+    proxy.unwrap_or_else(|| panic!("no proxy is at {node}"))
 }
 
 async fn attach(broker: &RabbitMq, start: Start) -> Attached<StreamReader> {
@@ -604,4 +635,90 @@ async fn read_dropped_at_any_moment_ends_its_consumer() {
         (consumers(&log).await == 0).then_some(())
     })
     .await;
+}
+
+/// A node that is cut off from the others keeps its connections, with their heartbeats.
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn publisher_leaves_a_node_that_confirms_nothing() {
+    let direct = launch(&amqp(), &["--declare", "--publish-timeout=100"]);
+    let (proxies, launch) = behind_two_proxies(&direct).await;
+    let broker = connect(&launch).await;
+    publish(&broker, "a", ["before".to_owned()].into_iter()).await;
+    let silent = used(&proxies, || broker.connections(), "publisher").await;
+    silent.forward_only_heartbeats();
+    publish(&broker, "a", ["after".to_owned()].into_iter()).await;
+    let publisher = broker.connections().remove(0);
+    assert_ne!(publisher.node, Some(silent.address.to_string()));
+    assert_eq!(publisher.moves, [("stalled", 1)]);
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn reader_leaves_a_node_that_delivers_nothing() {
+    let direct = launch(&amqp(), &["--declare"]);
+    let (proxies, launch) = behind_two_proxies(&direct).await;
+    let urls: Vec<&str> = launch.broker.iter().map(BrokerUrl::as_str).collect();
+    let (room, urls) = (room(), urls.join(","));
+    let server = Server::start(&["--room", &room, "--declare", "--broker", &urls], &[]).await;
+    let (mut member, _) = Wire::join(&server, json!({})).await;
+    // Both connections may use one node: then the publisher moves first.
+    let stats = async || {
+        let (_, stats) = server.get("/stats").await.expect("an answer");
+        serde_json::from_str::<serde_json::Value>(&stats).expect("JSON")
+    };
+    let reader = stats().await["broker"]["reader"].clone();
+    let silent = proxies
+        .iter()
+        .find(|proxy| reader == json!(proxy.address.to_string()))
+        .expect("the reader's proxy");
+    silent.forward_only_heartbeats();
+    let answer = member.ask(1, &json!(["message", "x"])).await;
+    assert_eq!(answer["ok"], json!(true), "{answer}");
+    assert_ne!(stats().await["broker"]["reader"], reader);
+    let (_, metrics) = server.get("/metrics").await.expect("an answer");
+    let moved = r#"papo_broker_moves_total{connection="reader",reason="stalled"} 1"#;
+    assert!(metrics.contains(moved), "{metrics}");
+}
+
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn server_uses_another_node_when_one_does_not_answer() {
+    let direct = launch(&amqp(), &["--declare", "--publish-timeout=100"]);
+    let (proxies, launch) = behind_two_proxies(&direct).await;
+    proxies[0].lose_answers(true);
+    for _ in 0..4 {
+        let broker = connect(&launch).await;
+        publish(&broker, "a", ["x".to_owned()].into_iter()).await;
+        for connection in broker.connections() {
+            assert_eq!(connection.node, Some(proxies[1].address.to_string()));
+        }
+    }
+}
+
+/// A node of a cluster may not know yet what was declared on another one.
+#[tokio::test]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn log_that_a_node_does_not_know_yet_is_kept() {
+    let direct = launch(&amqp(), &["--declare"]);
+    let epoch = attach(&connect(&direct).await, Start::BeforeEnd(1))
+        .await
+        .epoch;
+    let log = topology::log(&direct.room, &epoch);
+    // Three looks find nothing, and the one after the declaration of another log does.
+    for looks in 1..=3 {
+        let (proxy, proxied) = behind_proxy(&direct).await;
+        proxy.hide_queue(&log, looks);
+        let broker = connect(&proxied).await;
+        let attached = attach(&broker, Start::BeforeEnd(1)).await;
+        assert_eq!(attached.epoch, epoch, "{looks} looks");
+    }
+}
+
+#[tokio::test]
+async fn urls_of_different_brokers_are_rejected() {
+    let launch = launch("amqp://a/one,amqp://b/other", &["--declare"]);
+    let error = RabbitMq::connect(&launch).await.expect_err("two brokers");
+    let error = error.to_string();
+    assert!(error.contains("amqp://a/one and amqp://b/other"), "{error}");
 }

@@ -1,6 +1,7 @@
-// A room on this machine: three servers, each with its own link to one RabbitMQ, behind a load balancer that connects clients to
-// ready servers only.
+// A room on this machine: three servers behind a load balancer that connects clients to ready servers only. Each server has its own link
+// to a RabbitMQ with one node, or the addresses of all nodes of a cluster, each server in another order.
 
+import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
 import { createWriteStream, mkdirSync } from "node:fs";
 
@@ -8,6 +9,7 @@ import { logOf } from "../../lib/broker.mjs";
 import { readLog } from "../../lib/log.mjs";
 import { Proxy } from "../../lib/proxy.mjs";
 import { PapoServer, root } from "../../lib/server.mjs";
+import { until } from "../../lib/wait.mjs";
 
 const PROBE_MS = 250;
 /** Short drains, limits above the traffic of a trial, and pages too short to hide a resume that failed. */
@@ -21,7 +23,12 @@ export class Loopback {
     place.room = `faults/r-${randomBytes(5).toString("hex")}`;
     place.servers = [];
     for (let n = 0; n < 3; n++) place.servers.push(await Server.create(place, n, flags));
-    await Promise.all(place.servers.map((server) => server.start()));
+    const started = await Promise.allSettled(place.servers.map((server) => server.start()));
+    const failed = started.find(({ status }) => status === "rejected");
+    if (failed) {
+      await Promise.all(place.servers.map((server) => server.remove()));
+      throw failed.reason;
+    }
     let turn = 0;
     place.front = await Proxy.to(() => {
       const ready = place.servers.filter((server) => server.ready);
@@ -31,7 +38,14 @@ export class Loopback {
     return place;
   }
 
-  log = (epoch, last) => readLog(this.broker.url, logOf(this.room, epoch), last);
+  /** The log. Every node of a cluster must have the same one. */
+  async log(epoch, last) {
+    const read = ({ url }) => readLog(url, logOf(this.room, epoch), last);
+    if (!this.broker.nodes) return read(this.broker);
+    const logs = await Promise.all(this.broker.nodes.map((node) => until(`${node.name} has the log`, () => read(node))));
+    for (const { records } of logs) assert.deepEqual(records, logs[0].records, "two nodes have different logs");
+    return logs[0];
+  }
 
   async stop() {
     this.front.close();
@@ -50,11 +64,16 @@ export class Server extends PapoServer {
     mkdirSync(folder, { recursive: true });
     const log = createWriteStream(`${folder}/${place.room.replace("/", "-")}-${n + 1}.log`, { flags: "a" });
     const server = new Server({ name: `server ${n + 1}`, env: DEFAULTS, log });
-    server.link = await Proxy.to(place.broker.port);
-    const url = new URL(place.broker.url);
-    url.port = server.link.port;
-    server.flags = ["--broker", url.href, "--declare", "--room", place.room, ...flags];
+    server.flags = ["--broker", await server.#addresses(place, n), "--declare", "--room", place.room, ...flags];
     return server;
+  }
+
+  async #addresses({ broker }, n) {
+    if (broker.nodes) return broker.urlsFrom(n).join(",");
+    this.link = await Proxy.to(broker.port);
+    const url = new URL(broker.url);
+    url.port = this.link.port;
+    return url.href;
   }
 
   /** Starts or restarts the server, and waits until it is ready. */
@@ -86,7 +105,7 @@ export class Server extends PapoServer {
   async remove() {
     clearInterval(this.#probe);
     await this.kill();
-    this.link.close();
+    this.link?.close();
     this.log.end();
   }
 }

@@ -1,29 +1,38 @@
-//! Connections to RabbitMQ: how they are made, and what a failure means to the person who started the server.
+//! Connections to RabbitMQ: how they are made, to which node, and what a failure means to the person who started the server.
 
 use std::{
-    fs, io,
+    fmt, fs, io,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
+use futures::FutureExt;
 use lapin::{
-    Channel, Connection, ConnectionBuilder, ConnectionProperties, ErrorKind,
-    protocol::{AMQPErrorKind, AMQPHardError},
-    tcp::OwnedTLSConfig,
-    uri::{AMQPUri, AMQPUserInfo},
+    Channel, Connection, ConnectionProperties,
+    runtime::default_runtime,
+    tcp::{AsyncTcpStream, OwnedTLSConfig},
+    uri::{AMQPScheme, AMQPUri, AMQPUserInfo},
 };
-use papo_protocol::{BrokerUrl, Launch, RoomName};
-use tokio::{sync::Mutex, time::timeout};
+use papo_protocol::{BrokerUrl, InvalidBrokerUrls, Launch, RoomName};
+use parking_lot::Mutex;
+use tokio::time::timeout;
+use tracing::{debug, info};
 
-use crate::broker::ReadError;
+use super::{
+    nodes::{Node, Nodes, Purpose},
+    reaction::{Reaction, Reason, reaction},
+};
+use crate::broker::{BrokerConnection, ReadError};
 
 /// Seconds between heartbeats unless the URL says otherwise. A dead peer is noticed within two of them.
 const HEARTBEAT: u16 = 5;
-/// How long connecting may take, from TCP to an open AMQP connection.
+/// How long connecting to one node may take, from TCP to an open AMQP connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a broker that answers at all may take for one method.
 pub(super) const METHOD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How many nodes are tried for one connection.
+const NODES_TRIED: usize = 4;
 
 /// Why a server cannot start: cause and cure in one line.
 #[derive(Debug, thiserror::Error)]
@@ -36,6 +45,9 @@ pub enum ConnectError {
         /// Why.
         cause: io::Error,
     },
+    /// The URLs are not those of one broker.
+    #[error(transparent)]
+    Urls(#[from] InvalidBrokerUrls),
     /// The AMQP client cannot use the URL.
     #[error("--broker {url} is not usable: {cause}")]
     Url {
@@ -45,10 +57,10 @@ pub enum ConnectError {
         cause: String,
     },
     /// RabbitMQ does not answer.
-    #[error("cannot reach RabbitMQ at {url}: {cause}; is it running, and is --broker right?")]
+    #[error("cannot reach RabbitMQ at {urls}: {cause}; is it running, and is --broker right?")]
     Unreachable {
-        /// The URL without its password.
-        url: BrokerUrl,
+        /// The URLs without their passwords.
+        urls: Urls,
         /// Why.
         cause: String,
     },
@@ -69,29 +81,62 @@ pub enum ConnectError {
     Topology(ReadError),
 }
 
+impl ConnectError {
+    /// Whether it lasts until a person corrects something.
+    pub(super) fn must_be_corrected(&self) -> bool {
+        match self {
+            Self::File { .. } | Self::Urls(_) | Self::Url { .. } | Self::Rejected { .. } => true,
+            Self::Unreachable { .. } => false,
+            Self::Topology(error) => matches!(error, ReadError::Rejected(_)),
+        }
+    }
+}
+
 impl From<ReadError> for ConnectError {
     fn from(error: ReadError) -> Self {
         Self::Topology(error)
     }
 }
 
+/// The URLs of one broker, without their passwords.
+#[derive(Clone, Debug)]
+pub struct Urls(Vec<BrokerUrl>);
+
+impl fmt::Display for Urls {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        write!(f, "{}", texts.join(", "))
+    }
+}
+
 /// Makes connections, each with the credentials that the files hold then.
 #[derive(Debug)]
 pub(super) struct Connector {
-    url: BrokerUrl,
+    urls: Vec<BrokerUrl>,
+    /// What all URLs have in common.
     uri: AMQPUri,
+    nodes: Nodes,
     credentials: Option<PathBuf>,
     certificate_authority: Option<String>,
     room: RoomName,
 }
 
+/// An open connection.
+#[derive(Debug)]
+pub(super) struct Open {
+    pub(super) connection: Connection,
+    pub(super) node: Node,
+}
+
 impl Connector {
     pub(super) fn new(launch: &Launch) -> Result<Self, ConnectError> {
-        let url = launch.broker.clone().unwrap_or_else(|| {
-            "amqp://localhost"
-                .parse()
-                .expect("a constant that is a valid URL")
-        });
+        let mut urls = launch.broker.clone();
+        if urls.is_empty() {
+            let url = "amqp://localhost".parse();
+            urls.push(url.expect("a constant that is a valid URL"));
+        }
+        BrokerUrl::check_nodes(&urls)?;
+        let url = &urls[0];
         let mut uri: AMQPUri = url.as_str().parse().map_err(|cause| ConnectError::Url {
             url: url.clone(),
             cause,
@@ -99,43 +144,113 @@ impl Connector {
         uri.query.heartbeat = uri.query.heartbeat.or(Some(HEARTBEAT));
         let certificate_authority = launch.broker_ca.as_deref().map(read_file).transpose()?;
         Ok(Self {
-            url,
             uri,
+            nodes: Nodes::new(&urls),
+            urls,
             credentials: launch.broker_credentials.clone(),
             certificate_authority,
             room: launch.room.clone(),
         })
     }
 
-    /// Connects once. The broker shows the connection with its `purpose`.
-    pub(super) async fn connect(&self, purpose: &str) -> Result<Connection, ConnectError> {
+    /// Connects to one of the nodes. The broker shows the connection with its `purpose`.
+    ///
+    /// Hosts are resolved again each time. Nodes that have just failed come last.
+    pub(super) async fn connect(&self, purpose: Purpose) -> Result<Open, ConnectError> {
         let uri = self.uri_with_credentials()?;
-        let user = uri.authority.userinfo.username.clone();
-        let unreachable = |cause: String| ConnectError::Unreachable {
-            url: self.url.clone(),
-            cause,
+        let nodes = self.nodes.resolve(purpose).await;
+        let nodes = nodes.map_err(|cause| self.unreachable(cause))?;
+        let (mut causes, mut rejection) = (Vec::new(), None);
+        for node in nodes.into_iter().take(NODES_TRIED) {
+            let user = uri.authority.userinfo.username.clone();
+            let (reason, cause) = match self.connect_to(&node, uri.clone(), purpose).await {
+                Ok(connection) => {
+                    self.nodes.connected(&node, purpose);
+                    info!(connection = purpose.as_str(), %node, "connected to the broker");
+                    return Ok(Open { connection, node });
+                }
+                Err(failure) => failure,
+            };
+            debug!(connection = purpose.as_str(), %node, cause, "cannot connect to a node of the broker");
+            self.nodes.failed(&node, purpose, reason);
+            if reason == Reason::Rejected {
+                let url = self.urls[node.url].clone();
+                rejection = Some(ConnectError::Rejected { url, user, cause });
+            } else {
+                causes.push((node, cause));
+            }
+        }
+        let is_alone = causes.len() == 1;
+        let cause = causes.into_iter().map(|(node, cause)| {
+            if is_alone {
+                cause
+            } else {
+                format!("{node}: {cause}")
+            }
+        });
+        let cause: Vec<String> = cause.collect();
+        Err(rejection.unwrap_or_else(|| self.unreachable(cause.join("; "))))
+    }
+
+    async fn connect_to(
+        &self,
+        node: &Node,
+        uri: AMQPUri,
+        purpose: Purpose,
+    ) -> Result<Connection, (Reason, String)> {
+        let name = format!("papo-server {} {}", self.room, purpose.as_str());
+        let properties = ConnectionProperties::default().with_connection_name(name.into());
+        let host = self.urls[node.url].host().to_owned();
+        let (address, authority) = (node.address, self.certificate_authority.clone());
+        let failed = |error: lapin::Error| match reaction(&error) {
+            Reaction::Correct => (Reason::Rejected, error.to_string()),
+            _ => (Reason::Unreachable, error.to_string()),
         };
-        let name = format!("papo-server {} {purpose}", self.room);
-        let builder = ConnectionBuilder::new().map_err(|error| unreachable(error.to_string()))?;
-        let builder = builder
-            .with_uri(uri)
-            .with_properties(ConnectionProperties::default().with_connection_name(name.into()))
-            .with_tls_config(OwnedTLSConfig {
-                identity: None,
-                cert_chain: self.certificate_authority.clone(),
-            });
-        match timeout(CONNECT_TIMEOUT, builder.connect()).await {
-            Err(_) => Err(unreachable(format!(
-                "no answer within {} s",
-                CONNECT_TIMEOUT.as_secs()
-            ))),
-            Ok(Err(error)) if is_rejection(&error) => Err(ConnectError::Rejected {
-                url: self.url.clone(),
-                user,
-                cause: error.to_string(),
-            }),
-            Ok(Err(error)) => Err(unreachable(error.to_string())),
-            Ok(Ok(connection)) => Ok(connection),
+        let runtime = default_runtime().map_err(failed)?;
+        let connecting = Connection::connector(
+            uri,
+            runtime,
+            // The node's own address; the certificate is of the URL's host.
+            async move |uri, runtime| {
+                let stream = AsyncTcpStream::connect(&runtime, address).await?;
+                if uri.scheme == AMQPScheme::AMQP {
+                    return Ok(stream);
+                }
+                let tls = OwnedTLSConfig {
+                    identity: None,
+                    cert_chain: authority.clone(),
+                };
+                Ok(stream.into_tls(&host, tls.as_ref()).await?)
+            },
+            properties,
+        );
+        match timeout(CONNECT_TIMEOUT, connecting).await {
+            Err(_) => Err((
+                Reason::Timeout,
+                format!("no answer within {} s", CONNECT_TIMEOUT.as_secs()),
+            )),
+            Ok(connected) => connected.map_err(failed),
+        }
+    }
+
+    /// The node has failed this connection: the next one is to another node, if there is one.
+    pub(super) fn failed(&self, node: &Node, purpose: Purpose, reason: Reason) {
+        self.nodes.failed(node, purpose, reason);
+    }
+
+    /// Whether there is another node to go to.
+    pub(super) fn has_others(&self) -> bool {
+        self.nodes.has_others()
+    }
+
+    pub(super) fn connections(&self) -> Vec<BrokerConnection> {
+        self.nodes.connections()
+    }
+
+    fn unreachable(&self, cause: String) -> ConnectError {
+        ConnectError::Unreachable {
+            urls: Urls(self.urls.clone()),
+            cause,
         }
     }
 
@@ -161,48 +276,74 @@ fn read_file(path: &Path) -> Result<String, ConnectError> {
     })
 }
 
-fn is_rejection(error: &lapin::Error) -> bool {
-    let ErrorKind::ProtocolError(error) = error.kind() else {
-        return false;
-    };
-    let rejections = [403, 530];
-    rejections.contains(&error.get_id())
-        || *error.kind() == AMQPErrorKind::Hard(AMQPHardError::NOTALLOWED)
-}
-
 /// The connection that reads: made when it is needed, and again after it was lost.
 #[derive(Debug)]
 pub(super) struct Link {
     connector: Arc<Connector>,
-    purpose: &'static str,
-    connection: Mutex<Option<Connection>>,
+    current: Mutex<Option<Arc<Open>>>,
+    /// One connection is made at a time.
+    connecting: tokio::sync::Mutex<()>,
 }
 
 impl Link {
-    pub(super) fn new(connector: Arc<Connector>, purpose: &'static str) -> Self {
+    pub(super) fn new(connector: Arc<Connector>) -> Self {
         Self {
             connector,
-            purpose,
-            connection: Mutex::new(None),
+            current: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(()),
         }
     }
 
-    /// A channel for the caller alone: an error on it affects no other caller.
-    pub(super) async fn channel(&self) -> Result<Channel, ConnectError> {
-        let mut connection = self.connection.lock().await;
-        if let Some(open) = connection.as_ref().filter(|open| open.status().connected())
-            && let Ok(Ok(channel)) = timeout(METHOD_TIMEOUT, open.create_channel()).await
-        {
-            return Ok(channel);
+    /// A channel for the caller alone, and its connection: an error on it affects no other caller.
+    pub(super) async fn channel(&self) -> Result<(Channel, Arc<Open>), ConnectError> {
+        let _one_at_a_time = self.connecting.lock().await;
+        let current = self.current.lock().clone();
+        if let Some(open) = current {
+            let is_connected = open.connection.status().connected();
+            match timeout(METHOD_TIMEOUT, open.connection.create_channel()).await {
+                Ok(Ok(channel)) => return Ok((channel, open)),
+                Err(_) if is_connected => self.leave(&open, Reason::Timeout),
+                _ => self.leave(&open, Reason::Lost),
+            }
         }
-        let open = connection.insert(self.connector.connect(self.purpose).await?);
-        let unreachable = |cause: String| ConnectError::Unreachable {
-            url: self.connector.url.clone(),
-            cause,
+        let open = Arc::new(self.connector.connect(Purpose::Reader).await?);
+        *self.current.lock() = Some(open.clone());
+        let channel = timeout(METHOD_TIMEOUT, open.connection.create_channel()).await;
+        let error = match channel {
+            Ok(Ok(channel)) => return Ok((channel, open)),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no channel in time".to_owned(),
         };
-        let channel = timeout(METHOD_TIMEOUT, open.create_channel()).await;
-        channel
-            .map_err(|_| unreachable("no channel in time".to_owned()))?
-            .map_err(|error| unreachable(error.to_string()))
+        self.leave(&open, Reason::Lost);
+        Err(self.connector.unreachable(error))
+    }
+
+    /// Ends this connection, if it is the current one, for all who use it: they go on with the next one, to another node.
+    pub(super) fn leave(&self, open: &Arc<Open>, reason: Reason) {
+        {
+            let mut current = self.current.lock();
+            if !current.as_ref().is_some_and(|now| Arc::ptr_eq(now, open)) {
+                return; // Somebody else has left it.
+            }
+            *current = None;
+        }
+        let node = &open.node;
+        info!(%node, reason = reason.as_str(), "leaving a node of the broker");
+        self.connector.failed(node, Purpose::Reader, reason);
+        // The first poll queues the request. Nobody waits for the answer.
+        let _ = open
+            .connection
+            .close(200, "leaving this node".into())
+            .now_or_never();
+    }
+
+    /// Whether there is another node to go to.
+    pub(super) fn has_others(&self) -> bool {
+        self.connector.has_others()
+    }
+
+    /// Whether the broker has ever accepted a connection.
+    pub(super) fn has_connected(&self) -> bool {
+        self.connector.nodes.has_connected(Purpose::Reader)
     }
 }

@@ -4,9 +4,11 @@
 //! from its beginning: the first entry is valid, and a later one only if it replaces the valid epoch. So when several servers draw
 //! at the same time one of them wins, and all see which (compare-and-set).
 //!
-//! A log is created before its epoch is entered: a valid epoch without a stream was lost, not slow to appear.
+//! A log is created before its epoch is entered: a valid epoch without a stream was lost. But a node of a cluster may not know the stream yet,
+//! or not be able to say so. So a log counts as lost only if it was missing several times, on several nodes, and once more after the broker
+//! has created another one on the same node: RabbitMQ answers then only when this node knows everything that was declared before.
 
-use futures::StreamExt;
+use futures::{StreamExt, TryStreamExt};
 use lapin::{
     BasicProperties,
     options::{BasicPublishOptions, ConfirmSelectOptions},
@@ -22,7 +24,7 @@ use tracing::info;
 
 use super::{
     connection::METHOD_TIMEOUT,
-    objects::{Objects, close, in_time},
+    objects::{Objects, close},
 };
 use crate::broker::ReadError;
 
@@ -48,8 +50,8 @@ pub(super) async fn agree(objects: &Objects, retention_bytes: u64) -> Result<Epo
     }
     let current = current(objects).await?;
     if let Some(epoch) = &current
-        && objects
-            .has_stream(&topology::log(objects.room(), epoch))
+        && !objects
+            .is_deleted(&topology::log(objects.room(), epoch))
             .await?
     {
         return Ok(epoch.clone());
@@ -66,6 +68,15 @@ pub(super) async fn agree(objects: &Objects, retention_bytes: u64) -> Result<Epo
     };
     let log = topology::log_stream(objects.room(), &drawn.epoch, settings);
     objects.declare_stream(&log).await?;
+    if let Some(epoch) = &drawn.replaces
+        && objects
+            .has_stream(&topology::log(objects.room(), epoch))
+            .await?
+    {
+        info!(%epoch, "the log is there: this node of the broker did not know it yet");
+        objects.delete_log(&drawn.epoch).await?;
+        return Ok(epoch.clone());
+    }
     write(objects, &drawn).await?;
     let entries = draws_with(objects, &drawn).await?;
     let agreed = valid(&entries);
@@ -121,11 +132,12 @@ async fn draws(objects: &Objects) -> Result<Vec<Draw>, ReadError> {
             most,
         )
         .await?;
-    let entries = in_time(consumer.take(count).collect::<Vec<_>>()).await?;
+    let entries = consumer.take(count).try_collect::<Vec<_>>();
+    let entries = objects.call(&channel, &register, entries).await?;
     close(&channel).await;
     Ok(entries
         .into_iter()
-        .filter_map(|entry| serde_json::from_slice(&entry.ok()?.data).ok())
+        .filter_map(|entry| serde_json::from_slice(&entry.data).ok())
         .collect())
 }
 
@@ -133,10 +145,8 @@ async fn write(objects: &Objects, draw: &Draw) -> Result<(), ReadError> {
     let register = topology::epochs(objects.room());
     let body = serde_json::to_vec(draw).expect("epochs always encode");
     let channel = objects.channel().await?;
-    let explain = |error: lapin::Error| objects.explain(&error, &register);
-    in_time(channel.confirm_select(ConfirmSelectOptions::default()))
-        .await?
-        .map_err(explain)?;
+    let selected = channel.confirm_select(ConfirmSelectOptions::default());
+    objects.call(&channel, &register, selected).await?;
     let options = BasicPublishOptions {
         mandatory: true,
         ..Default::default()
@@ -148,8 +158,8 @@ async fn write(objects: &Objects, draw: &Draw) -> Result<(), ReadError> {
         &body,
         BasicProperties::default(),
     );
-    let confirm = in_time(published).await?.map_err(explain)?;
-    in_time(confirm).await?.map_err(explain)?;
+    let confirm = objects.call(&channel, &register, published).await?;
+    objects.call(&channel, &register, confirm).await?;
     close(&channel).await;
     Ok(())
 }

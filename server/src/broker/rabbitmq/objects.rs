@@ -5,12 +5,13 @@
 use std::{
     future::Future,
     ops::{Deref, Range},
+    sync::Arc,
     time::Duration,
 };
 
 use futures::{FutureExt, StreamExt};
 use lapin::{
-    Channel, ErrorKind, ExchangeKind,
+    Channel, ExchangeKind,
     options::{
         BasicConsumeOptions, BasicQosOptions, ExchangeDeclareOptions, QueueBindOptions,
         QueueDeclareOptions, QueueDeleteOptions,
@@ -21,16 +22,16 @@ use papo_protocol::{
     Epoch, RoomName,
     topology::{self, Argument, Stream},
 };
-use tokio::time::{Instant, timeout};
+use parking_lot::Mutex;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::{
     codec,
-    connection::{Link, METHOD_TIMEOUT},
+    connection::{Link, METHOD_TIMEOUT, Open},
+    reaction::{Reaction, Reason, reaction},
 };
 use crate::broker::ReadError;
 
-/// AMQP's reply code for an object that does not exist.
-pub(super) const NOT_FOUND: u16 = 404;
 /// How long a stream that has records may take to deliver the next one of them.
 const IDLE: Duration = Duration::from_millis(300);
 /// How long to follow a stream's last chunk at most.
@@ -38,16 +39,28 @@ const LAST_CHUNK_TIME: Duration = Duration::from_secs(1);
 /// Enough for the largest chunk that RabbitMQ writes of small messages, all delivered without acknowledgement.
 const LAST_CHUNK: u16 = 10_000;
 
+/// How often an object must be missing, one look after the other, before it counts as deleted: a node may not know yet what was declared on
+/// another one.
+const LOOKS: u32 = 3;
+/// How long after each look the next one is.
+const LOOK_AGAIN: Duration = Duration::from_millis(700);
+
 /// The broker's side of a room.
 #[derive(Debug)]
 pub(super) struct Objects {
     link: Link,
     room: RoomName,
+    /// How far a stream was read, whatever the node: no replica of it may end before.
+    read: Mutex<Option<(String, u64)>>,
 }
 
 impl Objects {
     pub(super) fn new(link: Link, room: RoomName) -> Self {
-        Self { link, room }
+        Self {
+            link,
+            room,
+            read: Mutex::default(),
+        }
     }
 
     pub(super) fn room(&self) -> &RoomName {
@@ -79,14 +92,13 @@ impl Objects {
     async fn exchange_declare(&self, options: ExchangeDeclareOptions) -> Result<(), ReadError> {
         let name = topology::exchange(&self.room);
         let channel = self.channel().await?;
-        let declared = in_time(channel.exchange_declare(
+        let declared = channel.exchange_declare(
             name.as_str().into(),
             ExchangeKind::Topic,
             options,
             FieldTable::default(),
-        ))
-        .await?;
-        declared.map_err(|error| self.explain(&error, &name))?;
+        );
+        self.call(&channel, &name, declared).await?;
         close(&channel).await;
         Ok(())
     }
@@ -95,10 +107,8 @@ impl Objects {
     pub(super) async fn delete_log(&self, epoch: &Epoch) -> Result<(), ReadError> {
         let name = topology::log(&self.room, epoch);
         let channel = self.channel().await?;
-        let deleted =
-            in_time(channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default()))
-                .await?;
-        deleted.map_err(|error| self.explain(&error, &name))?;
+        let deleted = channel.queue_delete(name.as_str().into(), QueueDeleteOptions::default());
+        self.call(&channel, &name, deleted).await?;
         close(&channel).await;
         Ok(())
     }
@@ -107,14 +117,14 @@ impl Objects {
         let name = topology::log(&self.room, epoch);
         let channel = self.channel().await?;
         let exchange = topology::exchange(&self.room);
-        let bound = in_time(channel.queue_bind(
+        let bound = channel.queue_bind(
             name.as_str().into(),
             exchange.as_str().into(),
             topology::MESSAGE_KEY.into(),
             QueueBindOptions::default(),
             FieldTable::default(),
-        ));
-        bound.await?.map_err(|error| self.explain(&error, &name))?;
+        );
+        self.call(&channel, &name, bound).await?;
         close(&channel).await;
         Ok(())
     }
@@ -138,8 +148,8 @@ impl Objects {
             ..Default::default()
         };
         let name = stream.name.as_str();
-        let declared = in_time(channel.queue_declare(name.into(), options, table)).await?;
-        declared.map_err(|error| self.explain(&error, name))?;
+        let declared = channel.queue_declare(name.into(), options, table);
+        self.call(&channel, name, declared).await?;
         close(&channel).await;
         Ok(())
     }
@@ -150,6 +160,44 @@ impl Objects {
             Err(ReadError::Missing(_)) => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Is the stream certainly not there? It must be missing several times, on more than one node if there are several: each look leaves a
+    /// node that does not know it.
+    pub(super) async fn is_deleted(&self, name: &str) -> Result<bool, ReadError> {
+        for look in 0..LOOKS {
+            if look > 0 {
+                sleep(LOOK_AGAIN).await;
+            }
+            let channel = self.channel().await?;
+            match self.find_on(&channel, name).await {
+                Ok(()) => return Ok(false),
+                Err(ReadError::Missing(_)) => self.look_elsewhere(&channel, Reason::NoReplica),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+
+    /// A stream was read up to this offset.
+    pub(super) fn has_read(&self, stream: &str, next: u64) {
+        let mut read = self.read.lock();
+        match &mut *read {
+            Some((name, end)) if name == stream => *end = next.max(*end),
+            other => *other = Some((stream.to_owned(), next)),
+        }
+    }
+
+    /// No node has the stream as far as it was read.
+    pub(super) fn was_cut_short(&self, stream: &str, end: u64) {
+        *self.read.lock() = Some((stream.to_owned(), end));
+    }
+
+    /// How far a stream was read at most.
+    pub(super) fn read_to(&self, stream: &str) -> u64 {
+        let read = self.read.lock();
+        let of_stream = read.as_ref().filter(|(name, _)| name == stream);
+        of_stream.map_or(0, |(_, end)| *end)
     }
 
     /// The offsets that the log retains.
@@ -191,7 +239,7 @@ impl Objects {
         {
             let delivery =
                 delivery.ok_or_else(|| ReadError::Unavailable(format!("{stream} was deleted")))?;
-            let delivery = delivery.map_err(|error| self.explain(&error, stream))?;
+            let delivery = delivery.map_err(|error| self.explain(&channel, &error, stream))?;
             offsets.extend(codec::stored(delivery).map(|stored| stored.offset));
         }
         close(&channel).await;
@@ -201,54 +249,100 @@ impl Objects {
     /// Is the stream there?
     pub(super) async fn find_stream(&self, stream: &str) -> Result<(), ReadError> {
         let channel = self.channel().await?;
+        self.find_on(&channel, stream).await
+    }
+
+    async fn find_on(&self, channel: &OwnChannel, stream: &str) -> Result<(), ReadError> {
         let options = QueueDeclareOptions {
             passive: true,
             ..Default::default()
         };
-        let declared =
-            in_time(channel.queue_declare(stream.into(), options, FieldTable::default())).await?;
-        declared.map_err(|error| self.explain(&error, stream))?;
-        close(&channel).await;
+        let declared = channel.queue_declare(stream.into(), options, FieldTable::default());
+        self.call(channel, stream, declared).await?;
+        close(channel).await;
         Ok(())
     }
 
     /// Begins to consume a stream. The broker delivers at most `prefetch` records that are not acknowledged.
     pub(super) async fn consume(
         &self,
-        channel: &Channel,
+        channel: &OwnChannel,
         stream: &str,
         from: AMQPValue,
         prefetch: u16,
     ) -> Result<lapin::Consumer, ReadError> {
-        in_time(channel.basic_qos(prefetch, BasicQosOptions::default()))
-            .await?
-            .map_err(|error| self.explain(&error, stream))?;
+        let limited = channel.basic_qos(prefetch, BasicQosOptions::default());
+        self.call(channel, stream, limited).await?;
         let mut arguments = FieldTable::default();
         arguments.insert(topology::STREAM_OFFSET_HEADER.into(), from);
-        let consumer = in_time(channel.basic_consume(
+        let consumer = channel.basic_consume(
             stream.into(),
             "".into(),
             BasicConsumeOptions::default(),
             arguments,
-        ))
-        .await?;
-        consumer.map_err(|error| self.explain(&error, stream))
+        );
+        self.call(channel, stream, consumer).await
     }
 
     pub(super) async fn channel(&self) -> Result<OwnChannel, ReadError> {
-        let channel = self.link.channel().await;
-        channel
-            .map(OwnChannel)
-            .map_err(|error| ReadError::Unavailable(error.to_string()))
+        match self.link.channel().await {
+            Ok((channel, open)) => Ok(OwnChannel { channel, open }),
+            Err(error) => Err(ReadError::Unavailable(error.to_string())),
+        }
     }
 
-    /// What an error about the object `name` means.
-    pub(super) fn explain(&self, error: &lapin::Error, name: &str) -> ReadError {
-        match error.kind() {
-            ErrorKind::ProtocolError(protocol) if protocol.get_id() == NOT_FOUND => {
-                self.missing(name)
+    /// Waits for the broker's answer to a method about the object `name`. Leaves the node if it cannot answer.
+    pub(super) async fn call<T>(
+        &self,
+        channel: &OwnChannel,
+        name: &str,
+        method: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, ReadError> {
+        match in_time(method).await {
+            Ok(answer) => answer.map_err(|error| self.explain(channel, &error, name)),
+            Err(late) => {
+                self.leave(channel, Reason::Timeout);
+                Err(late)
             }
-            _ => ReadError::Unavailable(error.to_string()),
+        }
+    }
+
+    /// What an error about the object `name` means. Leaves the node if another one may do better.
+    pub(super) fn explain(
+        &self,
+        channel: &OwnChannel,
+        error: &lapin::Error,
+        name: &str,
+    ) -> ReadError {
+        let node = &channel.open.node;
+        match reaction(error) {
+            Reaction::Look => self.missing(name),
+            Reaction::Correct => ReadError::Rejected(format!("{node}: {error}")),
+            Reaction::Move(reason) => {
+                self.leave(channel, reason);
+                ReadError::Unavailable(format!("{node}: {error}"))
+            }
+        }
+    }
+
+    /// Leaves the node of a channel if there is another one, which may know more.
+    pub(super) fn look_elsewhere(&self, channel: &OwnChannel, reason: Reason) {
+        if self.link.has_others() {
+            self.link.leave(&channel.open, reason);
+        }
+    }
+
+    /// Leaves the node of a channel, which does not serve the log as it must.
+    pub(super) fn leave(&self, channel: &OwnChannel, reason: Reason) {
+        let is_useless = match reason {
+            // The end of a channel is not that of its connection, which others use.
+            Reason::Lost => !channel.open.connection.status().connected(),
+            // A node that is slow is better than none.
+            Reason::Timeout => self.link.has_others(),
+            _ => true,
+        };
+        if is_useless {
+            self.link.leave(&channel.open, reason);
         }
     }
 
@@ -266,20 +360,23 @@ impl Objects {
 /// lapin closes a channel when nothing refers to it. But it keeps a consumer whose call was dropped before the broker's answer, and the
 /// consumer refers to the channel: both would stay, with the records that the broker sends, until the connection ends.
 #[derive(Debug)]
-pub(super) struct OwnChannel(Channel);
+pub(super) struct OwnChannel {
+    channel: Channel,
+    open: Arc<Open>,
+}
 
 impl Deref for OwnChannel {
     type Target = Channel;
 
     fn deref(&self) -> &Channel {
-        &self.0
+        &self.channel
     }
 }
 
 impl Drop for OwnChannel {
     fn drop(&mut self) {
         // The first poll queues the request, before those of the next channel. Nobody waits for the answer.
-        let _ = self.0.close(200, "dropped".into()).now_or_never();
+        let _ = self.channel.close(200, "dropped".into()).now_or_never();
     }
 }
 

@@ -1,14 +1,16 @@
 //! Reading the stream: from an offset on, in batches, every record or an error.
 
-use std::{ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
 use lapin::{Acker, Consumer, message::Delivery, options::BasicAckOptions, types::AMQPValue};
 use papo_protocol::{Epoch, topology};
+use tokio::time::{Instant, sleep};
 
 use super::{
     codec,
     objects::{Objects, OwnChannel, close, in_time},
+    reaction::Reason,
     topology::Topology,
 };
 use crate::broker::{Attached, ReadError, Reader, Start, Stored};
@@ -21,11 +23,28 @@ const ACKNOWLEDGED_AT_ONCE: u16 = 4;
 /// Most records in one batch.
 const BATCH: usize = 500;
 
-/// How often the end of the log is read before an offset counts as beyond it.
+/// How long an offset must be beyond the end of the log, on whatever node, before it counts as such: the replica of a node that has just
+/// started may end long before.
+const LAGGING: Duration = Duration::from_secs(10);
+/// How often the end of the log is read in this time, at least.
 const END_READS: u32 = 3;
+/// How long after each read of the end the next one is.
+const READ_END_AGAIN: Duration = Duration::from_millis(500);
 
 /// Finds where the reader starts, and begins to read there.
 pub(super) async fn attach(
+    topology: &Topology,
+    start: Start,
+) -> Result<Attached<StreamReader>, ReadError> {
+    let attached = attach_here(topology, start).await;
+    if let Err(ReadError::Missing(_)) = &attached {
+        let objects = &topology.objects;
+        objects.look_elsewhere(&objects.channel().await?, Reason::NoReplica);
+    }
+    attached
+}
+
+async fn attach_here(
     topology: &Topology,
     start: Start,
 ) -> Result<Attached<StreamReader>, ReadError> {
@@ -38,12 +57,16 @@ pub(super) async fn attach(
     }
     let (bounds, from) = match start {
         Start::BeforeEnd(records) => {
-            let bounds = objects.bounds(&epoch).await?;
+            let due = objects.read_to(&topology::log(objects.room(), &epoch));
+            let bounds = bounds_reaching(objects, &epoch, due).await?;
             let from = bounds.end.saturating_sub(records).max(bounds.start);
             (bounds, from)
         }
         Start::At(_, offset) => {
             let bounds = bounds_reaching(objects, &epoch, offset).await?;
+            if offset > bounds.end {
+                return Err(ReadError::BeyondEnd { end: bounds.end });
+            }
             let from = offset.max(bounds.start);
             (bounds, from)
         }
@@ -57,20 +80,27 @@ pub(super) async fn attach(
     })
 }
 
+/// The bounds of the log, which reach this offset unless no node has a replica that does.
 async fn bounds_reaching(
     objects: &Objects,
     epoch: &Epoch,
     offset: u64,
 ) -> Result<Range<u64>, ReadError> {
-    let mut end = 0;
-    for _ in 0..END_READS {
+    let deadline = Instant::now() + LAGGING;
+    let mut reads = 0;
+    loop {
         let bounds = objects.bounds(epoch).await?;
+        reads += 1;
         if offset <= bounds.end {
             return Ok(bounds);
         }
-        end = bounds.end;
+        if reads >= END_READS && Instant::now() > deadline {
+            objects.was_cut_short(&topology::log(objects.room(), epoch), bounds.end);
+            return Ok(bounds);
+        }
+        objects.look_elsewhere(&objects.channel().await?, Reason::Lagging);
+        sleep(READ_END_AGAIN).await;
     }
-    Err(ReadError::BeyondEnd { end })
 }
 
 /// Reads the records of a range that are retained.
@@ -80,9 +110,8 @@ pub(super) async fn read(
     offsets: Range<u64>,
 ) -> Result<Vec<Stored>, ReadError> {
     let objects = &topology.objects;
-    let head = objects
-        .head_of(&topology::log(objects.room(), epoch))
-        .await?;
+    let log = topology::log(objects.room(), epoch);
+    let head = objects.head_of(&log).await?;
     let from = offsets.start.max(head.unwrap_or(0));
     if from >= offsets.end {
         return Ok(Vec::new());
@@ -95,9 +124,21 @@ pub(super) async fn read(
     while reader.due < offsets.end {
         match in_time(reader.next()).await {
             Ok(batch) => records.append(&mut batch?),
-            // No record comes when the log ends before the range does.
-            Err(late) if reader.due < objects.bounds(epoch).await?.end => return Err(late),
-            Err(_) => break,
+            // No record comes when the log ends before the range does, or the replica of this node does.
+            Err(late) => {
+                let (end, read_to) = (objects.bounds(epoch).await?.end, objects.read_to(&log));
+                if reader.due >= end.max(read_to) {
+                    break;
+                }
+                let is_lagging = end < read_to;
+                let reason = if is_lagging {
+                    Reason::Lagging
+                } else {
+                    Reason::Timeout
+                };
+                objects.leave(&reader.channel, reason);
+                return Err(late);
+            }
         }
     }
     close(&reader.channel).await;
@@ -163,7 +204,7 @@ impl StreamReader {
     /// Adds a delivery to the batch, unless its offset is too low: the broker begins with a whole chunk.
     fn take(&mut self, delivery: Option<lapin::Result<Delivery>>) -> Result<(), ReadError> {
         let delivery = delivery.ok_or_else(|| cut("cancelled"))?;
-        let delivery = delivery.map_err(|error| cut(&error.to_string()))?;
+        let delivery = delivery.map_err(|error| self.ended(&error))?;
         self.latest = Some(delivery.acker.clone());
         self.unacknowledged += 1;
         let stored = codec::stored(delivery).ok_or_else(|| cut("a delivery without an offset"))?;
@@ -190,9 +231,15 @@ impl StreamReader {
         };
         self.unacknowledged = 0;
         let acknowledged = acker.ack(BasicAckOptions { multiple: true }).await;
-        acknowledged
-            .map(drop)
-            .map_err(|error| cut(&error.to_string()))
+        acknowledged.map(drop).map_err(|error| self.ended(&error))
+    }
+
+    /// Why the broker ended the reader. Leaves the node if another one may do better.
+    fn ended(&self, error: &lapin::Error) -> ReadError {
+        match self.objects.explain(&self.channel, error, &self.stream) {
+            ReadError::Unavailable(cause) => cut(&cause),
+            lasting => lasting,
+        }
     }
 
     /// An offset that did not come and is still retained is an entry of the broker's own; else records were lost.
@@ -234,7 +281,12 @@ impl Reader for StreamReader {
         self.acknowledge().await?;
         self.fill_batch().await?;
         self.account_for_missing().await?;
+        self.objects.has_read(&self.stream, self.due);
         Ok(std::mem::take(&mut self.batch))
+    }
+
+    fn give_up(&mut self) {
+        self.objects.leave(&self.channel, Reason::Stalled);
     }
 }
 

@@ -14,15 +14,18 @@ use lapin::{
 use papo_protocol::topology::{self, MANY_SIGNAL_QUEUES, SIGNAL_QUEUES};
 use rand::RngExt;
 use tokio::{
-    sync::broadcast,
+    sync::{broadcast, watch},
     time::{sleep, timeout},
 };
 use tracing::debug;
 
-use super::objects::{Objects, OwnChannel, in_time};
+use super::{
+    objects::{Objects, OwnChannel, in_time},
+    reaction::Reason,
+};
 use crate::{
     backoff::Backoff,
-    broker::{ReadError, Signal},
+    broker::{Publishing, ReadError, Signal},
 };
 
 /// Signals that a subscriber may be behind before it loses the oldest.
@@ -32,16 +35,30 @@ pub(super) const SIGNAL_BUFFER: usize = 256;
 /// binding, and the broker does not tell. Every server reports its presence more often than this.
 const BIND_AGAIN: Duration = Duration::from_secs(12);
 
+/// How often in a row no signal may come in this time, although this server publishes its own, before the node counts as cut off from the node
+/// to which the server publishes.
+const SILENT: u32 = 2;
+
 /// How many names are tried. The first half is drawn among the names of small rooms, which are all that a server of such a room may use.
 const NAMES_TRIED: u32 = 16;
 /// AMQP's reply code for a queue that another connection has, or that is not exclusive.
 const RESOURCE_LOCKED: u16 = 405;
 
 /// Receives signals for ever, and reconnects when the connection is lost.
-pub(super) async fn receive(objects: Arc<Objects>, received: broadcast::Sender<Signal>) {
+pub(super) async fn receive(
+    objects: Arc<Objects>,
+    received: broadcast::Sender<Signal>,
+    publishing: watch::Receiver<Publishing>,
+) {
+    let mut signals = Receiver {
+        objects,
+        received,
+        publishing,
+        minds_silence: true,
+    };
     let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(5));
     loop {
-        let error = receive_once(&objects, &received, &mut backoff).await.err();
+        let error = signals.receive_once(&mut backoff).await.err();
         let wait = backoff.delay();
         debug!(
             error = error.map(|error| error.to_string()),
@@ -52,49 +69,73 @@ pub(super) async fn receive(objects: Arc<Objects>, received: broadcast::Sender<S
     }
 }
 
-async fn receive_once(
-    objects: &Objects,
-    received: &broadcast::Sender<Signal>,
-    backoff: &mut Backoff,
-) -> Result<(), ReadError> {
-    let (channel, queue) = declare(objects).await?;
-    let exchange = topology::exchange(objects.room());
-    let explain = |error: lapin::Error| objects.explain(&error, &exchange);
-    let bind = || {
-        channel.queue_bind(
+struct Receiver {
+    objects: Arc<Objects>,
+    received: broadcast::Sender<Signal>,
+    publishing: watch::Receiver<Publishing>,
+    /// Not after a silent node was left in vain: then something else keeps the signals away.
+    minds_silence: bool,
+}
+
+impl Receiver {
+    async fn receive_once(&mut self, backoff: &mut Backoff) -> Result<(), ReadError> {
+        let objects = &self.objects;
+        let (channel, queue) = declare(objects).await?;
+        let exchange = topology::exchange(objects.room());
+        let explain = |error: lapin::Error| objects.explain(&channel, &error, &exchange);
+        let bind = || {
+            channel.queue_bind(
+                queue.as_str().into(),
+                exchange.as_str().into(),
+                topology::SIGNAL_BINDING.into(),
+                QueueBindOptions::default(),
+                FieldTable::default(),
+            )
+        };
+        objects.call(&channel, &exchange, bind()).await?;
+        let options = BasicConsumeOptions {
+            no_ack: true,
+            exclusive: true,
+            ..Default::default()
+        };
+        let consuming = channel.basic_consume(
             queue.as_str().into(),
-            exchange.as_str().into(),
-            topology::SIGNAL_BINDING.into(),
-            QueueBindOptions::default(),
+            "".into(),
+            options,
             FieldTable::default(),
-        )
-    };
-    in_time(bind()).await?.map_err(explain)?;
-    let options = BasicConsumeOptions {
-        no_ack: true,
-        exclusive: true,
-        ..Default::default()
-    };
-    let consuming = channel.basic_consume(
-        queue.as_str().into(),
-        "".into(),
-        options,
-        FieldTable::default(),
-    );
-    let mut consumer = in_time(consuming).await?.map_err(explain)?;
-    backoff.reset();
-    loop {
-        match timeout(BIND_AGAIN, consumer.next()).await {
-            Ok(None) => return Ok(()),
-            Ok(Some(delivery)) => {
-                let delivery = delivery.map_err(explain)?;
-                // Without a subscriber the signal is not needed.
-                let _ = received.send(Signal {
-                    key: delivery.routing_key.as_str().to_owned(),
-                    body: delivery.data.into(),
-                });
+        );
+        let mut consumer = objects.call(&channel, &queue, consuming).await?;
+        backoff.reset();
+        let mut silent = 0;
+        loop {
+            match timeout(BIND_AGAIN, consumer.next()).await {
+                Ok(None) => return Ok(()),
+                Ok(Some(delivery)) => {
+                    let delivery = delivery.map_err(explain)?;
+                    (silent, self.minds_silence) = (0, true);
+                    // Without a subscriber the signal is not needed.
+                    let _ = self.received.send(Signal {
+                        key: delivery.routing_key.as_str().to_owned(),
+                        body: delivery.data.into(),
+                    });
+                }
+                Err(_) => {
+                    objects.call(&channel, &exchange, bind()).await?;
+                    silent += 1;
+                    let publishes = *self.publishing.borrow() == Publishing::Up;
+                    if silent >= SILENT
+                        && publishes
+                        && self.minds_silence
+                        && objects.link().has_others()
+                    {
+                        self.minds_silence = false;
+                        objects.leave(&channel, Reason::Stalled);
+                        return Err(ReadError::Unavailable(
+                            "no signal has come, not even of this server".to_owned(),
+                        ));
+                    }
+                }
             }
-            Err(_) => in_time(bind()).await?.map_err(explain)?,
         }
     }
 }
@@ -120,7 +161,7 @@ async fn declare(objects: &Objects) -> Result<(OwnChannel, String), ReadError> {
         match declared.await? {
             Ok(_) => return Ok((channel, name)),
             Err(error) if is_taken(&error) => {}
-            Err(error) => return Err(objects.explain(&error, &name)),
+            Err(error) => return Err(objects.explain(&channel, &error, &name)),
         }
     }
     Err(ReadError::Unavailable(format!(

@@ -30,9 +30,14 @@ impl Topology {
         }
     }
 
+    /// Whether this server creates the room's objects.
+    pub(super) fn declares(&self) -> bool {
+        self.declare
+    }
+
     /// Checks that everything is there. With `--declare` it is afterwards.
     pub(super) async fn check(&self) -> Result<(), ConnectError> {
-        close(&self.objects.link().channel().await?).await;
+        close(&self.objects.link().channel().await?.0).await;
         let epoch = self.current_epoch().await?;
         self.objects.check_exchange().await?;
         let log = topology::log(self.objects.room(), &epoch);

@@ -13,7 +13,8 @@ use tracing::warn;
 use super::{
     super::{
         connection::{Connector, METHOD_TIMEOUT},
-        objects::NOT_FOUND,
+        nodes::{Node, Purpose},
+        reaction::{Reaction, Reason, reaction},
         topology::Topology,
     },
     pending::PendingRecord,
@@ -37,6 +38,8 @@ pub(super) struct Task {
     pub(super) sequence: u64,
     /// The broker blocks publishers.
     pub(super) is_blocked: bool,
+    /// How many connections in a row have confirmed nothing for too long.
+    pub(super) stalls: u32,
     /// Most records that may be on a channel without a confirm.
     pub(super) window: usize,
     /// When a record that the broker does not accept was logged last.
@@ -47,28 +50,44 @@ pub(super) struct Task {
 
 /// Why a connection cannot be used any more.
 pub(super) enum Failure {
-    /// It ended, or the broker does not answer as it must.
-    Broken(String),
+    /// It ended, or the node of the broker does not answer as it must: why, and in which words.
+    Broken(Reason, String),
     /// The exchange, its binding or the stream does not exist.
     NoLog,
     /// The broker does not accept one of the records on a channel, and has closed the channel: why, in its own words.
     Rejected(String),
 }
 
-impl From<String> for Failure {
-    fn from(reason: String) -> Self {
-        Self::Broken(reason)
+impl From<lapin::Error> for Failure {
+    fn from(error: lapin::Error) -> Self {
+        match (reaction(&error), error.kind()) {
+            (Reaction::Look, _) => Self::NoLog,
+            (Reaction::Correct, ErrorKind::ProtocolError(protocol))
+                if error.is_amqp_soft_error() =>
+            {
+                Self::Rejected(protocol.get_message().as_str().to_owned())
+            }
+            (Reaction::Correct, _) => Self::Broken(Reason::Rejected, error.to_string()),
+            (Reaction::Move(reason), _) => Self::Broken(reason, error.to_string()),
+        }
     }
 }
 
-impl From<lapin::Error> for Failure {
-    fn from(error: lapin::Error) -> Self {
-        match error.kind() {
-            ErrorKind::ProtocolError(protocol) if protocol.get_id() == NOT_FOUND => Self::NoLog,
-            ErrorKind::ProtocolError(protocol) if error.is_amqp_soft_error() => {
-                Self::Rejected(protocol.get_message().as_str().to_owned())
-            }
-            _ => Self::Broken(error.to_string()),
+impl Failure {
+    fn reason(&self) -> Reason {
+        match self {
+            Self::Broken(reason, _) => *reason,
+            // A node may not know yet what was declared on another one.
+            Self::NoLog => Reason::NoLeader,
+            Self::Rejected(_) => Reason::Rejected,
+        }
+    }
+
+    /// Names the node.
+    fn at(self, node: &Node) -> Self {
+        match self {
+            Self::Broken(reason, cause) => Self::Broken(reason, format!("{node}: {cause}")),
+            other => other,
         }
     }
 }
@@ -79,11 +98,16 @@ impl Task {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
         while !self.is_done() {
             let began = Instant::now();
-            let failure = match self.connector.connect("publisher").await {
-                Err(error) => Failure::Broken(error.to_string()),
-                Ok(connection) => match self.serve(&connection).await {
-                    Ok(()) => return close(&connection).await,
-                    Err(failure) => failure,
+            let failure = match self.connector.connect(Purpose::Publisher).await {
+                Err(error) => Failure::Broken(Reason::Unreachable, error.to_string()),
+                Ok(open) => match self.serve(&open.connection).await {
+                    Ok(()) => return close(&open.connection).await,
+                    Err(failure) => {
+                        let reason = failure.reason();
+                        self.connector
+                            .failed(&open.node, Purpose::Publisher, reason);
+                        failure.at(&open.node)
+                    }
                 },
             };
             if began.elapsed() > LASTING {
@@ -95,7 +119,7 @@ impl Task {
 
     async fn recover(&mut self, failure: Failure, wait: Duration) {
         match failure {
-            Failure::Broken(reason) | Failure::Rejected(reason) => self.pause(reason, wait).await,
+            Failure::Broken(_, cause) | Failure::Rejected(cause) => self.pause(cause, wait).await,
             Failure::NoLog => {
                 let missing = format!("no log is bound to the exchange {}", self.exchange);
                 self.pause(missing, wait).await;

@@ -18,11 +18,11 @@ use lapin::{
     options::{BasicPublishOptions, ConfirmSelectOptions},
 };
 use papo_protocol::topology;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::{
-    super::{codec, connection::METHOD_TIMEOUT},
+    super::{codec, connection::METHOD_TIMEOUT, reaction::Reason},
     task::{Failure, Task},
 };
 use crate::broker::{PublishError, Publishing, Signal};
@@ -33,6 +33,12 @@ pub(super) const UNCONFIRMED: usize = 4_096;
 const CLOSING: Duration = Duration::from_millis(100);
 /// How often a record that the broker does not accept is logged at most.
 const LOGGED: Duration = Duration::from_secs(10);
+
+/// How long a node may confirm nothing before the publisher tries another one: less than the default of `--publish-timeout`, so that senders
+/// get their acknowledgement all the same.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest such time, and the only one if there is no other address: behind it may be other nodes.
+const MOST_PATIENCE: Duration = Duration::from_secs(20);
 
 type Events = BoxStream<'static, Event>;
 type Confirms = FuturesUnordered<BoxFuture<'static, (u64, lapin::Result<Confirmation>)>>;
@@ -45,6 +51,8 @@ struct RecordChannel {
     in_flight: BTreeSet<u64>,
     /// Unconfirmed records of earlier channels, which are written first.
     rewrites: VecDeque<u64>,
+    /// Since when records have been without a confirm: the latest confirm, or the first record after it.
+    waiting_since: Instant,
 }
 
 impl Task {
@@ -76,12 +84,13 @@ impl Task {
             channel.confirm_select(ConfirmSelectOptions::default()),
         );
         let selected = selected.await;
-        selected.map_err(|_| "the broker does not answer".to_owned())??;
+        selected.map_err(|_| unanswered())??;
         Ok(RecordChannel {
             channel,
             confirms: Confirms::new(),
             in_flight: BTreeSet::new(),
             rewrites: self.unconfirmed.keys().copied().collect(),
+            waiting_since: Instant::now(),
         })
     }
 
@@ -98,6 +107,7 @@ impl Task {
                 return Ok(());
             }
             let has_room = records.in_flight.len() < self.window;
+            let patience = self.patience();
             if has_room && let Some(sequence) = records.rewrites.pop_front() {
                 self.write(sequence, records, events).await?;
                 continue;
@@ -106,8 +116,13 @@ impl Task {
                 biased;
                 Some((sequence, confirmation)) = records.confirms.next() => {
                     self.settle(sequence, confirmation, &mut records.in_flight)?;
+                    records.waiting_since = Instant::now();
                 }
-                event = events.next() => self.notice(event)?,
+                event = events.next() => {
+                    self.notice(event)?;
+                    // A broker that has blocked publishers had no reason to confirm.
+                    records.waiting_since = Instant::now();
+                }
                 Some(pending) = self.records.recv(), if !self.is_blocked && has_room => {
                     let sequence = self.keep(pending);
                     self.write(sequence, records, events).await?;
@@ -118,7 +133,24 @@ impl Task {
                 () = self.closing.cancelled(), if !self.closing.is_cancelled() => {}
                 // No event tells that the last caller has stopped waiting.
                 () = sleep(CLOSING), if self.closing.is_cancelled() => {}
+                () = sleep_until(records.waiting_since + patience), if !records.in_flight.is_empty() && !self.is_blocked => {
+                    self.stalls += 1;
+                    let cause = format!("the broker has confirmed nothing for {} s", patience.as_secs());
+                    return Err(Failure::Broken(Reason::Stalled, cause));
+                }
             }
+        }
+    }
+
+    /// How long the broker may confirm nothing. A node in a minority confirms nothing, and its connections stay; so does each node while the
+    /// leader of the log does not answer.
+    ///
+    /// It doubles with each node in a row that confirms nothing: then the cause is not the node, and each move stores the same records again.
+    fn patience(&self) -> Duration {
+        if self.connector.has_others() {
+            MOST_PATIENCE.min(PATIENCE * 2_u32.pow(self.stalls.min(8)))
+        } else {
+            MOST_PATIENCE
         }
     }
 
@@ -146,6 +178,9 @@ impl Task {
         let record = pending.record.clone();
         let exchange = self.exchange.as_str().into();
         let key = topology::MESSAGE_KEY.into();
+        if records.in_flight.is_empty() {
+            records.waiting_since = Instant::now();
+        }
         records.in_flight.insert(sequence);
         let channel = &records.channel;
         let written =
@@ -226,7 +261,7 @@ impl Task {
                 written = &mut written => return Ok(written?),
                 event = events.next() => self.notice(event)?,
                 () = sleep(METHOD_TIMEOUT), if !self.is_blocked => {
-                    return Err("the broker does not read".to_owned().into());
+                    return Err(Failure::Broken(Reason::Timeout, "the broker does not read".to_owned()));
                 }
             }
         }
@@ -244,13 +279,20 @@ impl Task {
             Confirmation::Ack(None) => {}
             Confirmation::Ack(Some(_)) => return Err(self.returned(sequence)),
             Confirmation::Nack(_) => {
-                return Err("the broker could not store a message".to_owned().into());
+                return Err(Failure::Broken(
+                    Reason::NotStored,
+                    "the broker could not store a message".to_owned(),
+                ));
             }
             Confirmation::NotRequested => {
-                return Err("the channel does not confirm".to_owned().into());
+                return Err(Failure::Broken(
+                    Reason::Internal,
+                    "the channel does not confirm".to_owned(),
+                ));
             }
         }
         in_flight.remove(&sequence);
+        self.stalls = 0;
         self.window = (2 * self.window).min(UNCONFIRMED);
         if let Some(pending) = self.unconfirmed.remove(&sequence) {
             // A caller that has stopped waiting will retry.
@@ -290,7 +332,12 @@ impl Task {
                 Failure::Rejected(_) => {}
                 failure => return Err(failure),
             },
-            None => return Err("the connection has ended".to_owned().into()),
+            None => {
+                return Err(Failure::Broken(
+                    Reason::Lost,
+                    "the connection has ended".to_owned(),
+                ));
+            }
             Some(_) => {}
         }
         Ok(())
@@ -309,5 +356,9 @@ fn reason(confirms: &mut Confirms, failure: Failure) -> Failure {
 
 async fn open(connection: &Connection) -> Result<Channel, Failure> {
     let channel = timeout(METHOD_TIMEOUT, connection.create_channel()).await;
-    Ok(channel.map_err(|_| "the broker does not answer".to_owned())??)
+    Ok(channel.map_err(|_| unanswered())??)
+}
+
+fn unanswered() -> Failure {
+    Failure::Broken(Reason::Timeout, "the broker does not answer".to_owned())
 }

@@ -58,13 +58,11 @@ const faults = [
     number: 34,
     title: "SIGSTOP the node that leads the log for 40 s",
     run: ({ log, broker, members, expect }) => silent(broker, log, members, expect, ["pause", "resume"]),
-    },
   },
   {
     number: 35,
     title: "the node that leads the log silently cut off from the others, healed",
     run: ({ log, broker, members, expect }) => silent(broker, log, members, expect, ["cut", "mend"]),
-    },
   },
   {
     number: 36,

@@ -18,7 +18,8 @@ const USAGE = `usage: make faults [ARGS="..."]
   --around SECONDS    seconds of traffic before and after each fault (15; 5 with --quick)
   --out DIR           folder for the table (target/faults)
 
-PAPO_SERVER is the path of the server's binary. The run starts a RabbitMQ of its own.`;
+PAPO_SERVER is the path of the server's binary. The run starts a RabbitMQ of its own: one node, and for the
+faults 31 to 37 three nodes, which need root and iptables.`;
 
 const options = {
   quick: { type: "boolean", default: false },

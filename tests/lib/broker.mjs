@@ -149,9 +149,6 @@ export class LocalCluster extends Management {
     return this.nodes.find(({ isAway }) => !isAway).call(...args);
   }
 
-  /** The URLs of all nodes, beginning with the node at `place`. */
-  urlsFrom = (place) => [...this.nodes.slice(place), ...this.nodes.slice(0, place)].map(({ url }) => url);
-
   /** Waits until a stream has a leader that is not away; returns the leader. */
   leader(stream) {
     return until(`${stream} has a leader`, async () => {

@@ -1,5 +1,5 @@
 // A room on this machine: three servers behind a load balancer that connects clients to ready servers only. Each server has its own link
-// to a RabbitMQ with one node, or the addresses of all nodes of a cluster, each server in another order.
+// to a RabbitMQ with one node, or the addresses of all nodes of a cluster, of which it chooses one by chance.
 
 import assert from "node:assert/strict";
 import { randomBytes } from "node:crypto";
@@ -64,12 +64,12 @@ export class Server extends PapoServer {
     mkdirSync(folder, { recursive: true });
     const log = createWriteStream(`${folder}/${place.room.replace("/", "-")}-${n + 1}.log`, { flags: "a" });
     const server = new Server({ name: `server ${n + 1}`, env: DEFAULTS, log });
-    server.flags = ["--broker", await server.#addresses(place, n), "--declare", "--room", place.room, ...flags];
+    server.flags = ["--broker", await server.#addresses(place), "--declare", "--room", place.room, ...flags];
     return server;
   }
 
-  async #addresses({ broker }, n) {
-    if (broker.nodes) return broker.urlsFrom(n).join(",");
+  async #addresses({ broker }) {
+    if (broker.nodes) return broker.nodes.map(({ url }) => url).join(",");
     this.link = await Proxy.to(broker.port);
     const url = new URL(broker.url);
     url.port = this.link.port;

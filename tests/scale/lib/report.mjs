@@ -47,7 +47,7 @@ function requests({ rooms, operator, creation, rest, change, restart, deletion }
       perRoom("- for each room", creation.counted),
       line("at rest, in a resync period", scaled(rest.counted, operator.resync / rest.seconds), 1),
       perRoom("- for each room", scaled(rest.counted, operator.resync / rest.seconds)),
-      line("one changed room", change.counted),
+      line("one changed room, beyond those at rest", change.counted, 1),
       line("a restarted operator", restart.counted),
       perRoom("- for each room", restart.counted),
       ...(deletion ? [line("deletion", deletion.counted), perRoom("- for each room", deletion.counted)] : []),

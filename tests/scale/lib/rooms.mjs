@@ -99,7 +99,7 @@ export async function cleanUp(run) {
   const selector = run ? `${LABEL}=${run}` : LABEL;
   const left = (await kubectl("get", "namespaces", "-l", selector, "-o", "name")).trim();
   if (!left) return;
-  await kubectl("delete", "chatrooms", "-A", "-l", selector, "--ignore-not-found", "--timeout=30m");
+  await kubectl("delete", "chatrooms", "-A", "-l", selector, "--ignore-not-found", "--timeout=15m");
   await kubectl("delete", "namespaces", "-l", selector, "--ignore-not-found", "--timeout=10m");
 }
 

@@ -3,8 +3,8 @@
 import { randomBytes } from "node:crypto";
 import { mkdirSync, writeFileSync } from "node:fs";
 
+import { Api } from "../lib/cluster/api.mjs";
 import { commandLine } from "../lib/trials.mjs";
-import { Api } from "./lib/api.mjs";
 import { checks } from "./lib/checks.mjs";
 import { measure } from "./lib/measure.mjs";
 import { releaseForTest } from "./lib/release.mjs";

@@ -1,7 +1,7 @@
 // The rooms of one run, in namespaces of their own: creates them, and knows from one watch when each became ready and when it was gone.
 
 import { kubectl } from "../../lib/cluster/kubectl.mjs";
-import { Watch } from "./watch.mjs";
+import { Watch } from "../../lib/cluster/watch.mjs";
 
 const API = "/apis/papo.chat/v1alpha1";
 /** Label of the namespaces and rooms of a run. Its value is the run's name. */

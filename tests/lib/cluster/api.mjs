@@ -2,7 +2,7 @@
 
 import { spawn } from "node:child_process";
 
-import { until } from "../../lib/wait.mjs";
+import { until } from "../wait.mjs";
 
 const SERVING = /Starting to serve on (127\.0\.0\.1:\d+)/;
 

@@ -3,7 +3,7 @@
 import { createInterface } from "node:readline";
 import { Readable } from "node:stream";
 
-import { lasting } from "../../lib/wait.mjs";
+import { lasting } from "../wait.mjs";
 
 /** Seconds until a watch that could not be started is tried again. */
 const RETRY = 1;
@@ -22,7 +22,6 @@ export class Watch {
   /** Lists and watches the objects with these labels. `seen(type, object)` gets ADDED, MODIFIED and DELETED. */
   static async start(api, path, selector, seen) {
     const watch = new Watch();
-    Object.assign(watch, { failures: 0 });
     watch.#api = api;
     watch.#path = path;
     watch.#selector = `labelSelector=${encodeURIComponent(selector)}`;

@@ -72,8 +72,9 @@ try {
   if (settings.keep) console.log(`the rooms stay; kubectl delete chatrooms -A -l ${LABEL} && kubectl delete namespaces -l ${LABEL} deletes them`);
   console.log(`${passed} passed, ${rows.length - passed} failed`);
   status = passed === rows.length ? 0 : 1;
-} finally {
-  await end();
-  process.exitCode = status;
+} catch (error) {
+  console.error(error);
+  await end().catch((error) => console.error(error.message));
+  console.log("0 passed, 1 failed");
 }
 process.exit(status);

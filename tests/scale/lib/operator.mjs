@@ -17,7 +17,8 @@ const COUNTERS = {
   reconciles: 'papo_operator_reconciles_total{outcome="success"}',
   failures: 'papo_operator_reconciles_total{outcome="failure"}',
 };
-const NOTHING = Object.fromEntries(Object.keys(COUNTERS).map((name) => [name, 0]));
+/** The youngest of them. */
+const COUNTERS_SINCE = "papo_operator_cluster_requests_total";
 /** Seconds without a write after which nothing more is expected to happen. */
 const QUIET = 6;
 
@@ -33,7 +34,8 @@ export class Operators {
     opened.memoryLimit = bytes(container.resources?.limits?.memory);
     opened.resync = Number(variable("RESYNC_PERIOD") ?? 30);
     opened.concurrency = Number(variable("CONCURRENCY") ?? 16);
-    await opened.pods();
+    const metrics = await until("the operators show their metrics", () => opened.#all(), 60);
+    if (!metrics.some((text) => text.includes(COUNTERS_SINCE))) throw new Error(`the operator ${opened.image} has no metric ${COUNTERS_SINCE}: it is older than this program`);
     return opened;
   }
 
@@ -51,15 +53,19 @@ export class Operators {
   /** What all operators together have counted since they started. */
   counters = () => until("the operators show their metrics", () => this.#counters(), 60);
 
+  /** The metrics of every pod, as text. */
+  async #all() {
+    return Promise.all((await this.pods()).map(({ metadata }) => this.#metrics(metadata.name)));
+  }
+
   async #counters() {
-    const all = await Promise.all((await this.pods()).map(({ metadata }) => this.#metrics(metadata.name)));
+    const all = await this.#all();
     const leaders = all.filter((text) => valueOf(text, "papo_operator_leader") === 1).length;
     const sum = (name) => all.reduce((total, text) => total + valueOf(text, name), 0);
     const counted = Object.fromEntries(Object.entries(COUNTERS).map(([name, metric]) => [name, sum(metric)]));
-    if (!all.some((text) => text.includes("papo_operator_cluster_requests"))) throw new Error("the operator is older than this program: it does not count its requests to the API server");
     // Every controller has the gauge, with a label for its namespace.
     const waiting = all.flatMap((text) => text.split("\n")).filter((line) => line.startsWith("papo_operator_rooms_waiting")).reduce((total, line) => total + Number(line.split(" ").at(-1)), 0);
-    return { ...NOTHING, ...counted, waiting, leaders };
+    return { ...counted, waiting, leaders };
   }
 
   async #metrics(pod) {

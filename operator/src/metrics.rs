@@ -163,14 +163,14 @@ impl Metrics {
         self.stalled.get_or_create(&scope).set(stalled.into());
     }
 
+    pub(crate) fn cluster_write(&self) {
+        self.cluster_writes.inc();
+    }
+
     pub(crate) fn cluster_request(&self, access: &'static str) {
         self.cluster_requests
             .get_or_create(&Access { access })
             .inc();
-    }
-
-    pub(crate) fn cluster_write(&self) {
-        self.cluster_writes.inc();
     }
 
     pub(crate) fn broker_read(&self) {

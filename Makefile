@@ -5,7 +5,7 @@ DOCKER ?= docker
 VERSION := $(shell sed -n '/^\[workspace.package\]/,/^\[/s/^version = "\(.*\)"/\1/p' Cargo.toml)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test conformance bench e2e faults soak crowd attack kind image generate docs
+.PHONY: help run test conformance bench e2e faults soak crowd attack scale kind image generate docs
 
 help: ## List the commands
 	@awk -F ': ## ' '/^[a-z0-9-]+: ## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ crowd: ## Stop 100 of 1000 readers; kill the server of 5000 members (ARGS="--onl
 
 attack: ## Attack a server beside honest members, and print what both got (ARGS="--quick", "--only 41,42", "--help")
 	@$(SERVER) && cd tests/attack && node run.mjs $(ARGS)
+
+scale: ## Create 100 rooms in the cluster of KUBECONFIG, and print what they take (ARGS="--rooms 1000", "--servers", "--help")
+	@$(MAKE) --silent tests/node_modules && cd tests/scale && node run.mjs $(ARGS)
 
 # The server is built first, unless PAPO_SERVER names another.
 SERVER = { [ -n "$$PAPO_SERVER" ] || cargo build --release -p papo-server -p papo-crowd; } && $(MAKE) --silent tests/node_modules

@@ -18,6 +18,7 @@ pub mod cache;
 pub mod clients;
 pub mod config;
 pub mod controller;
+mod counted;
 pub mod crd;
 pub mod desired;
 pub mod error;

@@ -59,6 +59,7 @@ struct SecretNamespace {
 pub struct Metrics {
     reconciles: Family<Outcome, Counter>,
     duration: Histogram,
+    cluster_requests: Family<Access, Counter>,
     cluster_writes: Counter,
     broker_requests: Family<Access, Counter>,
     broker_bounds: Family<Bound, Counter>,
@@ -86,6 +87,7 @@ impl Default for Metrics {
             duration: Histogram::new([
                 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
             ]),
+            cluster_requests: Family::default(),
             cluster_writes: Counter::default(),
             broker_requests: Family::default(),
             broker_bounds: Family::default(),
@@ -117,6 +119,11 @@ impl Metrics {
             "Duration of the reconcile of a room",
             Unit::Seconds,
             self.duration.clone(),
+        );
+        registry.register(
+            "cluster_requests",
+            "Requests to the API server, by access: read, watch (the start of one), write, and lease for leader election",
+            self.cluster_requests.clone(),
         );
         registry.register(
             "cluster_writes",
@@ -269,6 +276,12 @@ impl Metrics {
 
     pub(crate) fn cluster_write(&self) {
         self.cluster_writes.inc();
+    }
+
+    pub(crate) fn cluster_request(&self, access: &'static str) {
+        self.cluster_requests
+            .get_or_create(&Access { access })
+            .inc();
     }
 
     pub(crate) fn broker_read(&self) {

@@ -24,6 +24,7 @@ use crate::{
     clients::{self, Clients},
     config::{self, Run},
     controller::{self, Context, Scope},
+    counted::counted,
     crd::{CRD_NAME, StoredRoom},
     lease::{self, Election, Leadership},
     leftovers::Leftovers,
@@ -51,6 +52,7 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let (metrics, mut registry) = (Metrics::default(), Registry::default());
     metrics.register(&mut registry);
+    let client = counted(&client, &metrics);
     let (readiness, shutdown, mut tasks) =
         (Readiness::default(), CancellationToken::new(), Tasks::new());
     let crd = readiness.latch("crd");

@@ -137,6 +137,7 @@ started_node() {        # HOST VOLUME ARGUMENTS...
     home=$(mktemp -d)
     mkdir -p "$home/mnesia/$volume" "$home/bin" "$home/cookie"
     echo "echo $host" > "$home/bin/hostname"
+    echo 'echo "CALLED $*"' > "$home/bin/rabbitmqctl"
     echo "grep -qF '/${SERVES:-nobody}.' <<< \"\$*\"" > "$home/bin/timeout"
     echo 'cat "$PAPO_HOME/rabbitmq-env.conf"; echo "SEED=${PAPO_SEED_NODE:-}"; cat "$PAPO_HOME/.erlang.cookie"; stat -c "MODE=%a" "$PAPO_HOME/.erlang.cookie"' > "$home/bin/docker-entrypoint.sh"
     chmod +x "$home"/bin/*
@@ -158,6 +159,11 @@ starts_as() {           # TEXT HOST VOLUME ARGUMENTS...: the node starts, and wh
 starts_beside() {       # PEER TEXT HOST VOLUME ARGUMENTS...: as starts_as, while this peer serves
     local SERVES=$1; shift
     starts_as "$@"
+}
+starts_beside_without() {       # PEER TEXT HOST VOLUME ARGUMENTS...: the node starts while this peer serves, and prints no line that begins with the text
+    local SERVES=$1 text=$2 said; shift 2
+    said=$(started_node "$@" 2>&1) || { echo "it did not start: $said"; return 1; }
+    ! grep -- "^$text" <<< "$said"
 }
 starts_not() {          # TEXT HOST VOLUME ARGUMENTS...: the node does not start, and says why
     local text=$1 said; shift
@@ -264,6 +270,8 @@ is "long names" starts_as USE_LONGNAME=true $node0 . --set rabbitmq.replicas=3
 is "nodes join node 0" starts_as "SEED=rabbit@$node0" $node2 . --set rabbitmq.replicas=3
 is "node 0 is the seed without peers" starts_as "SEED=rabbit@$node0" $node0 . --set rabbitmq.replicas=3
 is "node 0 joins a peer that serves" starts_beside papo-rabbitmq-2 "SEED=rabbit@$node2" $node0 . --set rabbitmq.replicas=3
+is "peers forget a member without data" starts_beside papo-rabbitmq-0 "CALLED --node rabbit@$node0 --longnames --timeout 60 forget_cluster_node rabbit@$node2" $node2 . --set rabbitmq.replicas=3
+is "peers do not forget a member with data" starts_beside_without papo-rabbitmq-0 CALLED $node2 "rabbit@$node2" --set rabbitmq.replicas=3
 is "the cookie of the Secret" starts_as a-cookie $node0 .
 is "a cookie file for the node alone" starts_as MODE=400 $node0 .
 is "peer discovery beside the image's plugins" starts_as 'PLUGINS=[rabbitmq_management,rabbitmq_prometheus,rabbitmq_peer_discovery_k8s].' $node0 . --set rabbitmq.replicas=3
@@ -272,8 +280,8 @@ is "data of an older chart is not left behind" starts_not 'Set rabbitmq.replicas
 
 is "upgrade of one node" upgrades papo-rabbitmq-nodes 1
 is "from one node to three" upgrades papo-rabbitmq-nodes 1 --set rabbitmq.replicas=3
-is "from three nodes that are one already" upgrades papo-rabbitmq-nodes 1
-is "not from three nodes to one at once" upgrade_says 'docs/operations.md says how' papo-rabbitmq-nodes 3
+is "three nodes stay" upgrades papo-rabbitmq-nodes 3 --set rabbitmq.replicas=3
+is "not from three nodes to one" upgrade_says 'its cluster cannot become smaller' papo-rabbitmq-nodes 3
 is "the StatefulSet of an older chart" upgrade_says '--cascade=orphan' papo-rabbitmq 1
 
 is "no generated password without a cluster" needs rabbitmq.existingSecret

@@ -63,7 +63,7 @@ app.kubernetes.io/component: rabbitmq
 {{- fail (printf "An older chart created the StatefulSet %s, and Kubernetes cannot change its serviceName. Delete it without its pod and its volume, then run helm again; the broker restarts once and keeps its data: kubectl delete statefulset %s --namespace %s --cascade=orphan" $name $name .Release.Namespace) -}}
 {{- end -}}
 {{- if gt (int $spec.replicas) (int .Values.rabbitmq.replicas) -}}
-{{- fail (printf "rabbitmq.replicas=%d: the broker has %d nodes. Without the majority of its nodes it serves nothing, so the nodes that go must leave it before: docs/operations.md says how. When StatefulSet %s has %d, run helm again" (int .Values.rabbitmq.replicas) (int $spec.replicas) $name (int .Values.rabbitmq.replicas)) -}}
+{{- fail (printf "rabbitmq.replicas=%d: the broker has %d nodes, and its cluster cannot become smaller: without the majority of its nodes it serves nothing, and RabbitMQ's coordinator of streams cannot leave the last but one. Keep rabbitmq.replicas=%d. To begin again with %d node and without the messages of all rooms, delete the StatefulSet and the volumes before: docs/operations.md has the commands" (int .Values.rabbitmq.replicas) (int $spec.replicas) (int $spec.replicas) (int .Values.rabbitmq.replicas)) -}}
 {{- end -}}
 {{- end -}}
 {{- end }}

@@ -85,6 +85,12 @@ renders() {             # TEXT ARGUMENTS...
     esac
 }
 
+# Whether a template renders nothing.
+not_rendered() {        # TEMPLATE ARGUMENTS...
+    local template=$1; shift
+    render "$@" > "$tools/rendered.yaml" && ! grep -F -- "# Source: papo/$template" "$tools/rendered.yaml"
+}
+
 # Whether the chart cannot be rendered without a cluster, and says what to set instead.
 needs() {               # VALUE ARGUMENTS...
     local value=$1 said; shift
@@ -108,6 +114,63 @@ argo_cd_health() {
 secret_value() {        # FILE SECRET KEY
     awk -v secret="$2" -v key="$3:" '/^---/ { in_it = 0 } $1 == "name:" { in_it = $2 == secret } in_it && $1 == key { print $2; exit }' "$1" | base64 -d
 }
+# Renders the chart as it is for a release whose StatefulSet of the broker has this serviceName and so many nodes.
+render_over() {         # SERVICE_NAME REPLICAS ARGUMENTS...
+    local over=$tools/over service=$1 nodes=$2; shift 2
+    rm -rf "$over"
+    cp -r "$tools/in-cluster" "$over"
+    echo "{{- define \"papo.rabbitmq.stored\" -}}{spec: {serviceName: $service, replicas: $nodes}}{{- end }}" > "$over/templates/_stored.tpl"
+    helm template papo "$over" --namespace papo-system "$@"
+}
+# Whether an upgrade of this StatefulSet works, or ends with a text.
+upgrades() {            # SERVICE_NAME REPLICAS ARGUMENTS...
+    render_over "$@" > /dev/null
+}
+upgrade_says() {        # TEXT SERVICE_NAME REPLICAS ARGUMENTS...
+    local text=$1 said; shift
+    if said=$(render_over "$@" 2>&1 > /dev/null); then echo "it was rendered: $*"; return 1; fi
+    grep -F -- "$text" <<< "$said" || { echo "$said"; return 1; }
+}
+# Runs the broker's start.sh on a volume with this folder, and prints with which settings it starts RabbitMQ. SERVES names a peer that serves.
+started_node() {        # HOST VOLUME ARGUMENTS...
+    local host=$1 volume=$2 home status=0; shift 2
+    home=$(mktemp -d)
+    mkdir -p "$home/mnesia/$volume" "$home/bin" "$home/cookie"
+    echo "echo $host" > "$home/bin/hostname"
+    echo 'echo "CALLED $*"' > "$home/bin/rabbitmqctl"
+    echo "grep -qF '/${SERVES:-nobody}.' <<< \"\$*\"" > "$home/bin/timeout"
+    echo 'cat "$PAPO_HOME/rabbitmq-env.conf"; echo "SEED=${PAPO_SEED_NODE:-}"; cat "$PAPO_HOME/.erlang.cookie"; stat -c "MODE=%a" "$PAPO_HOME/.erlang.cookie"' > "$home/bin/docker-entrypoint.sh"
+    chmod +x "$home"/bin/*
+    echo '[rabbitmq_management,rabbitmq_prometheus].' > "$home/plugins"
+    echo a-cookie > "$home/cookie/cookie"
+    render --show-only templates/rabbitmq/configmap.yaml "$@" > "$home/map.yaml" || return
+    awk '/^  [a-z0-9-]+\.(sh|conf): / { in_it = $1 == "start.sh:"; next } in_it { print substr($0, 5) }' "$home/map.yaml" |
+        sed -e "s#/var/lib/rabbitmq#$home#" -e "s#/etc/rabbitmq/cookie#$home/cookie#g" -e "s#/etc/rabbitmq/enabled_plugins#$home/plugins#" > "$home/start.sh"
+    PATH=$home/bin:$PATH PAPO_HOME=$home HOSTNAME=${host%%.*} bash "$home/start.sh" || status=$?
+    [ ! -f "$home/enabled_plugins" ] || echo "PLUGINS=$(cat "$home/enabled_plugins")"
+    rm -rf "$home"
+    return $status
+}
+starts_as() {           # TEXT HOST VOLUME ARGUMENTS...: the node starts, and what it prints contains the text
+    local text=$1 said; shift
+    said=$(started_node "$@" 2>&1) || { echo "it did not start: $said"; return 1; }
+    grep -qxF -- "$text" <<< "$said" || { echo "there is no '$text' in: $said"; return 1; }
+}
+starts_beside() {       # PEER TEXT HOST VOLUME ARGUMENTS...: as starts_as, while this peer serves
+    local SERVES=$1; shift
+    starts_as "$@"
+}
+starts_beside_without() {       # PEER TEXT HOST VOLUME ARGUMENTS...: the node starts while this peer serves, and prints no line that begins with the text
+    local SERVES=$1 text=$2 said; shift 2
+    said=$(started_node "$@" 2>&1) || { echo "it did not start: $said"; return 1; }
+    ! grep -- "^$text" <<< "$said"
+}
+starts_not() {          # TEXT HOST VOLUME ARGUMENTS...: the node does not start, and says why
+    local text=$1 said; shift
+    if said=$(started_node "$@" 2>&1); then echo "it started: $said"; return 1; fi
+    grep -F -- "$text" <<< "$said" || { echo "$said"; return 1; }
+}
+
 # The generated certificate is that of the broker's host, signed by the authority in the broker's Secret.
 generated_certificate() {
     local made status=0
@@ -119,6 +182,7 @@ generated_certificate() {
     [ "$(secret_value "$made/all.yaml" papo-rabbitmq-default-user tls)" = true ] &&
         [ "$(secret_value "$made/all.yaml" papo-rabbitmq-default-user port)" = 5671 ] &&
         openssl verify -x509_strict -CAfile "$made/ca.crt" -verify_hostname papo-rabbitmq.papo-system.svc "$made/tls.crt" &&
+        openssl verify -x509_strict -CAfile "$made/ca.crt" -verify_hostname papo-rabbitmq-2.papo-rabbitmq-nodes.papo-system.svc.cluster.local "$made/tls.crt" &&
         [ "$(openssl pkey -in "$made/tls.key" -pubout)" = "$(openssl x509 -in "$made/tls.crt" -noout -pubkey)" ] || status=1
     rm -r "$made"
     return $status
@@ -141,6 +205,9 @@ accepts "a mirror" --set imageRegistry=mirror.example.com/x
 accepts "a Secret of one's own" --set rabbitmq.existingSecret=mine
 accepts "TLS with a generated certificate" --set rabbitmq.tls.enabled=true
 accepts "TLS with a certificate of one's own" --set rabbitmq.tls.enabled=true --set rabbitmq.tls.existingSecret=mine --set-string 'rabbitmq.tls.ca=-----BEGIN CERTIFICATE-----'
+accepts "three nodes" --set rabbitmq.replicas=3
+accepts "three nodes with TLS" --set rabbitmq.replicas=3,rabbitmq.tls.enabled=true
+accepts "three nodes with Secrets of one's own" --set rabbitmq.replicas=3,rabbitmq.existingSecret=mine,rabbitmq.erlangCookieSecret=cookie
 accepts "nobody reads the metrics" --set-json 'networkPolicy.metricsFrom=[]'
 accepts "open egress" --set operator.networkPolicy.egress.enabled=false --set server.networkPolicy.egress.enabled=false
 accepts "closed egress" --set-json 'operator.networkPolicy.egress={"ports": [6443, 15672], "to": []}'
@@ -176,8 +243,52 @@ is "no plain listener beside that of TLS" renders '! management.tcp' --show-only
 is "no plain management with TLS" renders '! management, ' --show-only templates/rabbitmq/service.yaml --set rabbitmq.tls.enabled=true
 if command -v openssl > /dev/null; then is "generated certificate" generated_certificate; fi
 
+is "one node by default" renders 'replicas: 1' --show-only templates/rabbitmq/statefulset.yaml
+is "three nodes" renders 'replicas: 3' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3
+is "nodes start together" renders 'podManagementPolicy: Parallel' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3
+is "nodes have names before they are ready" renders 'publishNotReadyAddresses: true' --show-only templates/rabbitmq/service.yaml --set rabbitmq.replicas=3
+is "one node has no peers to wait for" renders '! preStop' --show-only templates/rabbitmq/statefulset.yaml
+is "a node drains before it stops" renders 'rabbitmq-upgrade drain' --show-only templates/rabbitmq/configmap.yaml --set rabbitmq.replicas=3
+is "a node that waits for its peers is alive" renders 'tcpSocket: {port: erlang}' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3
+is "no restart of a node that takes long to start" renders '! startupProbe' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3
+is "one node leaves at a time" renders 'maxUnavailable: 1' --show-only templates/rabbitmq/poddisruptionbudget.yaml --set rabbitmq.replicas=3
+is "no budget for one node" not_rendered templates/rabbitmq/poddisruptionbudget.yaml
+is "Erlang's ports between the nodes" renders '{port: epmd}' --show-only templates/rabbitmq/networkpolicy.yaml --set rabbitmq.replicas=3
+is "the copies of streams between the nodes" renders '{port: 6000, endPort: 6500}' --show-only templates/rabbitmq/networkpolicy.yaml --set rabbitmq.replicas=3
+is "Erlang's ports closed with one node" renders '! {port: erlang}' --show-only templates/rabbitmq/networkpolicy.yaml
+is "the memory alarm knows the container's limit" renders 'total_memory_available_override_value = $(PAPO_MEMORY)' --show-only templates/rabbitmq/configmap.yaml
+is "a cookie for later peers" renders 'name: papo-rabbitmq-erlang-cookie' --show-only templates/rabbitmq/cookie.yaml
+is "the nodes take the Secret with the cookie" renders 'secretName: cookie' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3,rabbitmq.erlangCookieSecret=cookie
+is "no cookie of the chart beside the Secret" renders '! kind: Secret' --set rabbitmq.replicas=3,rabbitmq.existingSecret=mine,rabbitmq.erlangCookieSecret=cookie
+
+node0=papo-rabbitmq-0.papo-rabbitmq-nodes.papo-system.svc.invalid
+node2=papo-rabbitmq-2.papo-rabbitmq-nodes.papo-system.svc.invalid
+is "one node has the name of node 0 of three" starts_as "NODENAME=rabbit@$node0" $node0 .
+is "node 0 of three" starts_as "NODENAME=rabbit@$node0" $node0 . --set rabbitmq.replicas=3
+is "a node keeps its name" starts_as "NODENAME=rabbit@$node2" $node2 "rabbit@$node2" --set rabbitmq.replicas=3
+is "long names" starts_as USE_LONGNAME=true $node0 . --set rabbitmq.replicas=3
+is "nodes join node 0" starts_as "SEED=rabbit@$node0" $node2 . --set rabbitmq.replicas=3
+is "node 0 is the seed without peers" starts_as "SEED=rabbit@$node0" $node0 . --set rabbitmq.replicas=3
+is "node 0 joins a peer that serves" starts_beside papo-rabbitmq-2 "SEED=rabbit@$node2" $node0 . --set rabbitmq.replicas=3
+is "peers forget a member without data" starts_beside papo-rabbitmq-0 "CALLED --node rabbit@$node0 --longnames --timeout 60 forget_cluster_node rabbit@$node2" $node2 . --set rabbitmq.replicas=3
+is "peers do not forget a member with data" starts_beside_without papo-rabbitmq-0 CALLED $node2 "rabbit@$node2" --set rabbitmq.replicas=3
+is "the cookie of the Secret" starts_as a-cookie $node0 .
+is "a cookie file for the node alone" starts_as MODE=400 $node0 .
+is "peer discovery beside the image's plugins" starts_as 'PLUGINS=[rabbitmq_management,rabbitmq_prometheus,rabbitmq_peer_discovery_k8s].' $node0 . --set rabbitmq.replicas=3
+is "data of an older chart keeps its node's name" starts_as NODENAME=rabbit@localhost $node0 rabbit@localhost
+is "data of an older chart is not left behind" starts_not 'Set rabbitmq.replicas to 1' $node0 rabbit@localhost --set rabbitmq.replicas=3
+
+is "upgrade of one node" upgrades papo-rabbitmq-nodes 1
+is "from one node to three" upgrades papo-rabbitmq-nodes 1 --set rabbitmq.replicas=3
+is "three nodes stay" upgrades papo-rabbitmq-nodes 3 --set rabbitmq.replicas=3
+is "not from three nodes to one" upgrade_says 'its cluster cannot become smaller' papo-rabbitmq-nodes 3
+is "the StatefulSet of an older chart" upgrade_says '--cascade=orphan' papo-rabbitmq 1
+
 is "no generated password without a cluster" needs rabbitmq.existingSecret
 is "no generated certificate without a cluster" needs rabbitmq.tls.existingSecret --set rabbitmq.password=secret,rabbitmq.tls.enabled=true
+is "no generated cookie without a cluster" needs rabbitmq.erlangCookieSecret --set rabbitmq.password=secret,rabbitmq.replicas=3
+is "the same with three nodes and a cookie" is_stable --set rabbitmq.password=secret,rabbitmq.replicas=3,rabbitmq.erlangCookie=abcdefghijklmnopqrstuvwxyz
+is "the same with three nodes and Secrets" is_stable --set rabbitmq.replicas=3,rabbitmq.existingSecret=mine,rabbitmq.erlangCookieSecret=cookie
 is "the same with a password" is_stable --set rabbitmq.password=secret
 is "the same with a Secret" is_stable --set rabbitmq.existingSecret=mine
 is "the same with a broker of one's own" is_stable --set rabbitmq.enabled=false,broker.existingSecret=mine
@@ -190,6 +301,12 @@ is "finalizers stay while the operator is installed" renders '--unless-deploymen
 is "the job of the finalizers may look for the operator" renders 'resourceNames: [papo-operator]' --show-only templates/remove-finalizers.yaml
 if command -v glua > /dev/null; then is "Argo CD's health of rooms" argo_cd_health; fi
 
+rejects "two nodes" --set rabbitmq.replicas=2
+rejects "no nodes" --set rabbitmq.replicas=0
+rejects "three nodes without volumes" --set rabbitmq.replicas=3,rabbitmq.persistence.enabled=false
+rejects "three nodes with a Secret and without a cookie" --set rabbitmq.replicas=3,rabbitmq.existingSecret=mine
+rejects "two cookies" --set rabbitmq.replicas=3,rabbitmq.erlangCookieSecret=cookie,rabbitmq.erlangCookie=abcdefghijklmnopqrstuvwxyz
+rejects "a short cookie" --set rabbitmq.replicas=3,rabbitmq.erlangCookie=abc
 rejects "a name for an address" --set rabbitmq.listenAddress=localhost
 rejects "a password beside an existing Secret" --set rabbitmq.existingSecret=mine,rabbitmq.password=secret
 rejects "an existing Secret without the authority of the certificate" --set rabbitmq.existingSecret=mine,rabbitmq.tls.enabled=true

@@ -6,4 +6,4 @@ async function load(...modules) {
 }
 
 export const loopbackFaults = () => load("loopback/servers", "loopback/broker", "loopback/network", "loopback/clients", "loopback/log", "loopback/nodes");
-export const clusterFaults = () => load("cluster/faults");
+export const clusterFaults = () => load("cluster/faults", "cluster/nodes");

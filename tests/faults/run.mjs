@@ -64,6 +64,11 @@ async function loopback() {
 }
 
 async function cluster() {
-  const [{ Cluster }, run] = await Promise.all([import("./lib/cluster.mjs"), inCluster()]);
+  const [{ Cluster }, { brokerNodes }, run] = await Promise.all([import("./lib/cluster.mjs"), import("./cluster/nodes.mjs"), inCluster()]);
+  const there = await brokerNodes();
+  for (const fault of chosen.filter(({ nodes = 1 }) => nodes > there)) {
+    console.log(`${String(fault.number).padStart(4)}  ${fault.title}: skipped, needs rabbitmq.replicas=${fault.nodes} (PAPO_E2E_HELM_ARGS="--set rabbitmq.replicas=${fault.nodes}")`);
+    chosen.splice(chosen.indexOf(fault), 1);
+  }
   return { ...run, make: (fault) => trial(fault, settings, {}, () => Cluster.start(`fault-${fault.number}`)) };
 }

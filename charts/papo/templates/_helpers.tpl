@@ -32,7 +32,7 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: operator
 {{- end }}
 
-{{/* Selector of the quick-start broker's pod. */}}
+{{/* Selector of the quick-start broker's pods. */}}
 {{- define "papo.rabbitmq.selector" -}}
 app.kubernetes.io/name: {{ include "papo.name" . }}
 app.kubernetes.io/instance: {{ .Release.Name }}
@@ -42,6 +42,30 @@ app.kubernetes.io/component: rabbitmq
 {{/* Name of the quick-start broker's objects. */}}
 {{- define "papo.rabbitmq.fullname" -}}
 {{- printf "%s-rabbitmq" (include "papo.fullname" .) -}}
+{{- end }}
+
+{{/* Name of the Service that gives the nodes of the quick-start broker their names. */}}
+{{- define "papo.rabbitmq.nodes" -}}
+{{- printf "%s-nodes" (include "papo.rabbitmq.fullname" .) -}}
+{{- end }}
+
+{{/* Name of the Secret with the Erlang cookie of the quick-start broker's nodes. */}}
+{{- define "papo.rabbitmq.cookieSecret" -}}
+{{- .Values.rabbitmq.erlangCookieSecret | default (printf "%s-erlang-cookie" (include "papo.rabbitmq.fullname" .)) -}}
+{{- end }}
+
+{{/* Fails if the StatefulSet of the quick-start broker in the cluster cannot become the one of the values without a step by hand. */}}
+{{- define "papo.rabbitmq.upgradable" -}}
+{{- $spec := (include "papo.rabbitmq.stored" . | fromYaml).spec -}}
+{{- if $spec -}}
+{{- $name := include "papo.rabbitmq.fullname" . -}}
+{{- if ne $spec.serviceName (include "papo.rabbitmq.nodes" .) -}}
+{{- fail (printf "An older chart created the StatefulSet %s, and Kubernetes cannot change its serviceName. Delete it without its pod and its volume, then run helm again; the broker restarts once and keeps its data: kubectl delete statefulset %s --namespace %s --cascade=orphan" $name $name .Release.Namespace) -}}
+{{- end -}}
+{{- if gt (int $spec.replicas) (int .Values.rabbitmq.replicas) -}}
+{{- fail (printf "rabbitmq.replicas=%d: the broker has %d nodes, and its cluster cannot become smaller: without the majority of its nodes it serves nothing, and RabbitMQ's coordinator of streams cannot leave the last but one. Keep rabbitmq.replicas=%d. To begin again with %d node and without the messages of all rooms, delete the StatefulSet and the volumes before: docs/operations.md has the commands" (int .Values.rabbitmq.replicas) (int $spec.replicas) (int $spec.replicas) (int .Values.rabbitmq.replicas)) -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* Ports of the quick-start broker, as YAML: name, number and application protocol of AMQP and of the management API. */}}

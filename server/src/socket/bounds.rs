@@ -10,6 +10,7 @@ use std::{
 
 use papo_protocol::{Limits, SenderId, event::Code};
 use parking_lot::Mutex;
+use tokio::{sync::Semaphore, time::sleep};
 
 use super::{
     places::{Place, Places},
@@ -27,6 +28,11 @@ const SENDER_TYPING: (u32, u32) = (2, 4);
 const ADDRESS_TYPING: (u32, u32) = (10, 20);
 /// How many times the requests for history of one sender an address may make.
 const ADDRESS_HISTORY: u32 = 10;
+/// How long an address that opens too many connections waits for its rejection. A client that tries again as soon as it is rejected can then
+/// try only as often as it has sockets.
+const REJECTION_DELAY: Duration = Duration::from_secs(1);
+/// The most rejections that wait. Further ones are sent at once.
+const DELAYED_REJECTIONS: u32 = 1_024;
 /// Log lines about rejections, per second and at once.
 const LOGGED: (u32, u32) = (1, 20);
 /// Longest message of such a log line, in characters.
@@ -42,6 +48,7 @@ pub(super) struct Bounds {
     address_history: Rates<Address>,
     address_typing: Rates<Address>,
     address_connects: Rates<Address>,
+    delayed_rejections: Semaphore,
     places: Places,
     address_connections: u32,
     metrics: Arc<Metrics>,
@@ -64,6 +71,7 @@ impl Bounds {
                 limits.history_burst.saturating_mul(ADDRESS_HISTORY),
             ),
             address_typing: Rates::new(ADDRESS_TYPING.0, ADDRESS_TYPING.1),
+            delayed_rejections: Semaphore::new(delayed_rejections(limits)),
             places: Places::new(limits),
             address_connections: limits.address_connections(),
             metrics,
@@ -121,6 +129,13 @@ impl Bounds {
         taken.inspect_err(|_| self.metrics.exceeded(Bound::AddressConnects))
     }
 
+    /// Waits before the rejection of a connection is sent, unless too many wait. Whoever hangs up no longer waits.
+    pub(super) async fn delay_rejection(&self) {
+        if let Ok(_permit) = self.delayed_rejections.try_acquire() {
+            sleep(REJECTION_DELAY).await;
+        }
+    }
+
     /// Counts and words the rejection of what exceeds a rate.
     fn check(&self, bound: Bound, taken: Result<(), Duration>) -> Result<(), Rejection> {
         taken.map_err(|wait| {
@@ -173,6 +188,11 @@ impl Bounds {
     }
 }
 
+/// How many rejections may wait: a tenth of the connections, so that they leave most sockets to others.
+fn delayed_rejections(limits: &Limits) -> usize {
+    (limits.connections / 10).clamp(1, DELAYED_REJECTIONS) as usize
+}
+
 fn too_fast(bound: Bound, wait: Duration) -> Rejection {
     let what = match bound {
         Bound::SenderMessages => "you send too many messages",
@@ -197,7 +217,9 @@ fn now() -> Instant {
 mod tests {
     use std::net::{IpAddr, Ipv4Addr};
 
+    use futures::future::join_all;
     use papo_protocol::limits::AddressLimits;
+    use tokio::time::timeout;
 
     use super::*;
 
@@ -254,6 +276,22 @@ mod tests {
         assert!(bounds.bytes(200_000, address(1)).is_ok());
         assert!(bounds.bytes(200_000, address(1)).is_err());
         assert!(bounds.bytes(200_000, address(2)).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_rejections_wait_at_once() {
+        let bounds = bounds();
+        let most = delayed_rejections(&Limits::default());
+        let began = tokio::time::Instant::now();
+        let left = timeout(REJECTION_DELAY / 2, bounds.delay_rejection()).await;
+        assert!(left.is_err(), "a client that hangs up");
+        let waits = async || {
+            bounds.delay_rejection().await;
+            began.elapsed()
+        };
+        let waited = join_all((0..2 * most).map(|_| waits())).await;
+        let delayed = waited.iter().filter(|waited| **waited >= REJECTION_DELAY);
+        assert_eq!(delayed.count(), most);
     }
 
     #[test]

@@ -54,6 +54,7 @@ pub(crate) async fn admit<B: Broker>(
         Err(wait) => {
             let message = "too many new connections from your network address";
             server.bounds.reject(Code::RateLimited, address, message);
+            server.bounds.delay_rejection().await;
             let seconds = wait.as_secs() + 1;
             let body = format!("rate_limited: {message}; try again in {seconds} s\n");
             let headers = [(RETRY_AFTER, seconds.to_string())];

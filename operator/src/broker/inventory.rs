@@ -173,11 +173,6 @@ impl Put<'_> {
         self.apply(Change::PutLog(self.found.id(&Key::Log(name)), log));
     }
 
-    /// The policies of the signal queues are as they should be now.
-    pub(crate) fn bound_signals(&mut self) {
-        self.apply(Change::BoundSignals);
-    }
-
     fn apply(&mut self, change: Change) {
         self.found.change(&change);
         if let Some(changes) = &mut self.changes {
@@ -329,6 +324,11 @@ impl Inventory {
     /// Whether the policies of the signal queues are known to be as they should be.
     pub(crate) fn are_signals_bounded(&self) -> bool {
         self.state().found.are_signals_bounded
+    }
+
+    /// Notes that the policies of the signal queues are as they should be.
+    pub(crate) fn bound_signals(&self) {
+        self.put(|put| put.apply(Change::BoundSignals));
     }
 
     /// Nodes of the broker, if that is known.

@@ -21,7 +21,7 @@ use crate::{
 pub(super) async fn bound_signals(broker: &Broker, topology: &Topology) -> Result<(), BrokerError> {
     if !broker.inventory.are_signals_bounded() {
         ensure_signal_policies(broker).await?;
-        broker.inventory.put(|put| put.bound_signals());
+        broker.inventory.bound_signals();
     }
     if broker.inventory.take_leftovers(&topology.exchange) {
         remove_signals(broker, topology).await?;

@@ -14,7 +14,7 @@ use super::{
     answers::{self, Definitions, ListedPermissions, Named, QueueReplicas},
     exchange::owner_of,
     list::{List, each_row},
-    policy::{ensure_signal_policies, fingerprint},
+    policy::fingerprint,
     request::done,
     signals::inspect,
     user::{Password, owner_tag, password_hash},
@@ -26,7 +26,7 @@ use crate::{
     error::BrokerError,
 };
 
-/// Reads the virtual host if it was not read for a while, and bounds what may be left under the names of signal queues.
+/// Reads the virtual host if it was not read for a while.
 pub(super) async fn refresh(broker: &Broker, topology: &Topology) -> Result<(), BrokerError> {
     let (inventory, exchange) = (&broker.inventory, &topology.exchange);
     let now = Instant::now();
@@ -46,7 +46,6 @@ pub(super) async fn refresh(broker: &Broker, topology: &Topology) -> Result<(), 
     if !is_complete {
         // The rooms are read one by one.
         found = inventory.begin();
-        ensure_signal_policies(broker).await?;
         inspect(broker, &mut found).await?;
     }
     inventory.end(found, is_complete, Instant::now());
@@ -115,10 +114,8 @@ async fn read_definitions(broker: &Broker, found: &mut Found) -> Result<(), Brok
         let fingerprint = fingerprint(&policy.pattern, &policy.apply_to, definition.as_ref());
         found.add(&Key::Policy(&policy.name), fingerprint);
     }
-    if are_signals_bounded(found) {
-        return Ok(());
-    }
-    ensure_signal_policies(broker).await
+    found.are_signals_bounded = are_signals_bounded(found);
+    Ok(())
 }
 
 fn are_signals_bounded(found: &Found) -> bool {
@@ -245,6 +242,7 @@ pub(super) fn settled(
             None => !found.has_any(&Key::Policy(&policy.name)),
         };
         let is_settled = is_bounded
+            && found.are_signals_bounded
             && found.has(&Key::Exchange(exchange), (true, Some(owner)))
             && found.has(&Key::Binding(exchange, &queue), ())
             && found.has(&Key::Permissions(&user.name), permissions(user))

@@ -176,8 +176,13 @@ mod tests {
                 Move(Reason::Internal),
             ),
             (
+                541,
+                "INTERNAL_ERROR - Could not add binding due to timeout",
+                Move(Reason::Internal),
+            ),
+            (
                 506,
-                "RESOURCE_ERROR - cannot create another channel",
+                "RESOURCE_ERROR - Stream coordinator unavailable for queue 'papo.x' in vhost '/'",
                 Move(Reason::Internal),
             ),
             (504, "CHANNEL_ERROR", Move(Reason::Internal)),

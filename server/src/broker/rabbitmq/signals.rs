@@ -69,6 +69,7 @@ pub(super) async fn receive(
     }
 }
 
+/// Receives signals on one connection after the other.
 struct Receiver {
     objects: Arc<Objects>,
     received: broadcast::Sender<Signal>,
@@ -78,6 +79,12 @@ struct Receiver {
 }
 
 impl Receiver {
+    /// Whether it follows from silence that the node is cut off: this server publishes, and there is a node that may be better.
+    fn is_cut_off(&self) -> bool {
+        let publishes = *self.publishing.borrow() == Publishing::Up;
+        publishes && self.minds_silence && self.objects.link().has_others()
+    }
+
     async fn receive_once(&mut self, backoff: &mut Backoff) -> Result<(), ReadError> {
         let objects = &self.objects;
         let (channel, queue) = declare(objects).await?;
@@ -122,12 +129,7 @@ impl Receiver {
                 Err(_) => {
                     objects.call(&channel, &exchange, bind()).await?;
                     silent += 1;
-                    let publishes = *self.publishing.borrow() == Publishing::Up;
-                    if silent >= SILENT
-                        && publishes
-                        && self.minds_silence
-                        && objects.link().has_others()
-                    {
+                    if silent >= SILENT && self.is_cut_off() {
                         self.minds_silence = false;
                         objects.leave(&channel, Reason::Stalled);
                         return Err(ReadError::Unavailable(

@@ -124,6 +124,12 @@ class ClusterNode extends LocalNode {
     this.isAway = false;
   }
 
+  /**
+   * Lets a node that has lost its data join the coordinator of streams again. The coordinator counts it as a member that it no longer is,
+   * so nobody can read a stream from that node until this node removes it; the coordinator then adds it again.
+   */
+  removeFromCoordinator = ({ name }) => this.ctl("eval", `ra:remove_member({rabbit_stream_coordinator, node()}, {rabbit_stream_coordinator, '${name}'}).`);
+
   /** rabbitmq-streams */
   streams = (...args) => rabbitmq("streams", this.handle, ...args);
 }

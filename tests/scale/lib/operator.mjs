@@ -19,6 +19,8 @@ const COUNTERS = {
 };
 /** The youngest of them. */
 const COUNTERS_SINCE = "papo_operator_cluster_requests_total";
+/** Seconds for which operators may show nothing, as while they start again: only a failing run waits so long. */
+const SILENCE = 300;
 /** Seconds without a write after which nothing more is expected to happen. */
 const QUIET = 6;
 
@@ -51,7 +53,7 @@ export class Operators {
   }
 
   /** What all operators together have counted since they started. */
-  counters = () => until("the operators show their metrics", () => this.#counters(), 60);
+  counters = () => until("the operators show their metrics", () => this.#counters(), SILENCE);
 
   /** The metrics of every pod, as text. */
   async #all() {

@@ -91,6 +91,16 @@ not_rendered() {        # TEMPLATE ARGUMENTS...
     render "$@" > "$tools/rendered.yaml" && ! grep -F -- "# Source: papo/$template" "$tools/rendered.yaml"
 }
 
+# Whether the broker's pods and their configuration are the same for one node and for three: the only node must not restart when it gets peers.
+same_pods() {
+    local nodes
+    for nodes in 1 3; do
+        render --set rabbitmq.replicas=$nodes --show-only templates/rabbitmq/statefulset.yaml --show-only templates/rabbitmq/configmap.yaml |
+            grep -v '^  replicas: ' > "$tools/pods-of-$nodes.yaml" || return
+    done
+    diff "$tools/pods-of-1.yaml" "$tools/pods-of-3.yaml"
+}
+
 # Whether the chart cannot be rendered without a cluster, and says what to set instead.
 needs() {               # VALUE ARGUMENTS...
     local value=$1 said; shift
@@ -165,10 +175,10 @@ starts_beside_without() {       # PEER TEXT HOST VOLUME ARGUMENTS...: the node s
     said=$(started_node "$@" 2>&1) || { echo "it did not start: $said"; return 1; }
     ! grep -- "^$text" <<< "$said"
 }
-starts_not() {          # TEXT HOST VOLUME ARGUMENTS...: the node does not start, and says why
+starts_saying() {       # TEXT HOST VOLUME ARGUMENTS...: as starts_as, with a part of a line
     local text=$1 said; shift
-    if said=$(started_node "$@" 2>&1); then echo "it started: $said"; return 1; fi
-    grep -F -- "$text" <<< "$said" || { echo "$said"; return 1; }
+    said=$(started_node "$@" 2>&1) || { echo "it did not start: $said"; return 1; }
+    grep -F -- "$text" <<< "$said" || { echo "there is no '$text' in: $said"; return 1; }
 }
 
 # The generated certificate is that of the broker's host, signed by the authority in the broker's Secret.
@@ -247,7 +257,7 @@ is "one node by default" renders 'replicas: 1' --show-only templates/rabbitmq/st
 is "three nodes" renders 'replicas: 3' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3
 is "nodes start together" renders 'podManagementPolicy: Parallel' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3
 is "nodes have names before they are ready" renders 'publishNotReadyAddresses: true' --show-only templates/rabbitmq/service.yaml --set rabbitmq.replicas=3
-is "one node has no peers to wait for" renders '! preStop' --show-only templates/rabbitmq/statefulset.yaml
+is "the pods of one node are those of three" same_pods
 is "a node drains before it stops" renders 'rabbitmq-upgrade drain' --show-only templates/rabbitmq/configmap.yaml --set rabbitmq.replicas=3
 is "a node that waits for its peers is alive" renders 'tcpSocket: {port: erlang}' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3
 is "no restart of a node that takes long to start" renders '! startupProbe' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3
@@ -276,7 +286,7 @@ is "the cookie of the Secret" starts_as a-cookie $node0 .
 is "a cookie file for the node alone" starts_as MODE=400 $node0 .
 is "peer discovery beside the image's plugins" starts_as 'PLUGINS=[rabbitmq_management,rabbitmq_prometheus,rabbitmq_peer_discovery_k8s].' $node0 . --set rabbitmq.replicas=3
 is "data of an older chart keeps its node's name" starts_as NODENAME=rabbit@localhost $node0 rabbit@localhost
-is "data of an older chart is not left behind" starts_not 'Set rabbitmq.replicas to 1' $node0 rabbit@localhost --set rabbitmq.replicas=3
+is "a node without data says what it waits for" starts_saying "waits for rabbit@$node0" $node2 . --set rabbitmq.replicas=3
 
 is "upgrade of one node" upgrades papo-rabbitmq-nodes 1
 is "from one node to three" upgrades papo-rabbitmq-nodes 1 --set rabbitmq.replicas=3

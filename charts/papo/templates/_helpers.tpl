@@ -54,6 +54,15 @@ app.kubernetes.io/component: rabbitmq
 {{- .Values.rabbitmq.erlangCookieSecret | default (printf "%s-erlang-cookie" (include "papo.rabbitmq.fullname" .)) -}}
 {{- end }}
 
+{{/*
+Not empty if the nodes of the quick-start broker have a Secret with a cookie that stays: that of the values, or one that Helm keeps in the cluster.
+Who brings a Secret for the password keeps all Secrets.
+*/}}
+{{- define "papo.rabbitmq.cookie" -}}
+{{- $rabbitmq := .Values.rabbitmq -}}
+{{- if or $rabbitmq.erlangCookieSecret $rabbitmq.erlangCookie (gt (int $rabbitmq.replicas) 1) (and (not $rabbitmq.existingSecret) (include "papo.cluster" .)) -}}yes{{- end -}}
+{{- end }}
+
 {{/* Fails if the StatefulSet of the quick-start broker in the cluster cannot become the one of the values without a step by hand. */}}
 {{- define "papo.rabbitmq.upgradable" -}}
 {{- $spec := (include "papo.rabbitmq.stored" . | fromYaml).spec -}}

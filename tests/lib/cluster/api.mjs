@@ -1,15 +1,14 @@
 // The API server as HTTP, through `kubectl proxy`: it has the credentials of every kind of KUBECONFIG, and no limit on the rate of requests.
 
-import { spawn } from "node:child_process";
-
 import { until } from "../wait.mjs";
+import { start } from "./kubectl.mjs";
 
 const SERVING = /Starting to serve on (127\.0\.0\.1:\d+)/;
 
 export class Api {
   static async open() {
     // In a process group of its own: Ctrl-C is for this program, which still has to clean up.
-    const child = spawn("kubectl", ["proxy", "--port=0"], { stdio: ["ignore", "pipe", "inherit"], detached: true });
+    const child = start(["proxy", "--port=0"], { detached: true });
     let text = "";
     let ended = false;
     child.stdout.on("data", (data) => (text += data));

@@ -51,9 +51,21 @@ export async function livePods(selector, namespace = ROOMS) {
   return (await list("pods", selector, namespace)).filter(({ metadata }) => !metadata.deletionTimestamp);
 }
 
+/** Programs that run for as long as this one. */
+const running = new Set();
+process.on("exit", () => running.forEach((child) => child.kill()));
+
+/** Starts kubectl for as long as this program runs, at most. */
+export function start(args, options) {
+  const child = spawn("kubectl", args, { stdio: ["ignore", "pipe", "inherit"], ...options });
+  running.add(child);
+  child.once("exit", () => running.delete(child));
+  return child;
+}
+
 /** Forwards a local port to `target` (such as service/x); returns the port and a function that stops the port-forward. */
 export async function forward(namespace, target, port) {
-  const child = spawn("kubectl", ["-n", namespace, "port-forward", target, `:${port}`], { stdio: ["ignore", "pipe", "inherit"] });
+  const child = start(["-n", namespace, "port-forward", target, `:${port}`]);
   const local = await new Promise((resolve, reject) => {
     let text = "";
     child.stdout.on("data", (data) => {

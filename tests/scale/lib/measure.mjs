@@ -42,7 +42,6 @@ export async function measure(api, settings, cluster) {
 
 async function creation({ api, operators, rooms, settings }) {
   const before = await operators.counters();
-  const { incarnation } = operators;
   const memory = sampled(api);
   const began = performance.now();
   const show = progress(() => `${rooms.ready} of ${settings.rooms} rooms are Ready`);
@@ -59,7 +58,6 @@ async function creation({ api, operators, rooms, settings }) {
     lapses: all.reduce((sum, { lapses }) => sum + lapses, 0),
     message: all.find(({ isReady }) => !isReady)?.message,
     peak: await memory.stop(),
-    restarted: incarnation !== operators.incarnation,
   };
 }
 
@@ -80,10 +78,10 @@ async function change({ operators, rooms, settings }, atRest) {
   const generation = await rooms.change();
   const isDone = await rooms.watch.until(() => rooms.first.isReady && rooms.first.generation === generation, settings.limit);
   const took = seconds(began, performance.now());
-  const counted = Object.entries(between(before, await operators.settled()));
+  const all = between(before, await operators.settled());
   const share = seconds(began, performance.now()) / atRest.seconds;
-  const beyond = counted.map(([name, count]) => [name, Math.max(0, count - atRest.counted[name] * share)]);
-  return { counted: Object.fromEntries(beyond), seconds: isDone ? took : Infinity };
+  const beyond = ([name, count]) => [name, Math.max(0, count - atRest.counted[name] * share)];
+  return { counted: all && atRest.counted && Object.fromEntries(Object.entries(all).map(beyond)), seconds: isDone ? took : Infinity };
 }
 
 async function restart({ api, operators, settings }, count) {
@@ -102,7 +100,6 @@ async function restart({ api, operators, settings }, count) {
 
 async function deletion({ api, operators, broker, rooms, settings }) {
   const before = await operators.counters();
-  const { incarnation } = operators;
   const memory = sampled(api);
   const show = progress(() => `${rooms.gone} of ${settings.rooms} rooms are gone`);
   const began = await rooms.delete();
@@ -116,7 +113,6 @@ async function deletion({ api, operators, broker, rooms, settings }) {
     all: Math.max(...gone),
     gone: rooms.gone,
     peak: await memory.stop(),
-    restarted: incarnation !== operators.incarnation,
     ...left,
   };
 }

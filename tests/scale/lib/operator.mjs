@@ -48,7 +48,7 @@ export class Operators {
   }
 
   /** Which containers run: another value means that an operator was started again. */
-  get incarnation() {
+  get #incarnation() {
     return this.latest.map(({ metadata, status }) => `${metadata.uid}:${status.containerStatuses?.[0]?.restartCount ?? 0}`).sort().join(" ");
   }
 
@@ -57,7 +57,9 @@ export class Operators {
 
   /** The metrics of every pod, as text. */
   async #all() {
-    return Promise.all((await this.pods()).map(({ metadata }) => this.#metrics(metadata.name)));
+    const running = (await this.pods()).filter(({ status }) => status.phase === "Running");
+    if (running.length === 0) throw new Error("no operator runs");
+    return Promise.all(running.map(({ metadata }) => this.#metrics(metadata.name)));
   }
 
   async #counters() {
@@ -67,7 +69,7 @@ export class Operators {
     const counted = Object.fromEntries(Object.entries(COUNTERS).map(([name, metric]) => [name, sum(metric)]));
     // Every controller has the gauge, with a label for its namespace.
     const waiting = all.flatMap((text) => text.split("\n")).filter((line) => line.startsWith("papo_operator_rooms_waiting")).reduce((total, line) => total + Number(line.split(" ").at(-1)), 0);
-    return { ...counted, waiting, leaders };
+    return { ...counted, waiting, leaders, incarnation: this.#incarnation };
   }
 
   async #metrics(pod) {
@@ -117,8 +119,9 @@ export class Operators {
   }
 }
 
-/** What was counted between two measurements. */
-export const between = (before, after) => Object.fromEntries(Object.keys(COUNTERS).map((name) => [name, after[name] - before[name]]));
+/** What was counted between two measurements; null if an operator was started again meanwhile, because it counts from zero. */
+export const between = (before, after) => (before.incarnation === after.incarnation ? difference(before, after) : null);
+const difference = (before, after) => Object.fromEntries(Object.keys(COUNTERS).map((name) => [name, after[name] - before[name]]));
 
 const valueOf = (text, metric) => Number(text.split("\n").find((line) => line.startsWith(`${metric} `))?.split(" ")[1] ?? 0);
 

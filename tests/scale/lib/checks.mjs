@@ -4,10 +4,10 @@ import { counted, total } from "./leftovers.mjs";
 import { mebibytes } from "./report.mjs";
 
 /**
- * Reads at rest in each resync period: those of all rooms together, and more for each room. The operator reads a broker as a whole, by pages. It
- * reads the Secret of each room from the API server, because it may not watch Secrets; the resync period varies by a fifth.
+ * Reads at rest in each resync period: those of all rooms together, and more for each room. The operator reads a broker as a whole, by pages,
+ * unless it has only a few rooms there. It reads the Secret of each room from the API server, because it may not watch Secrets; the resync period varies by a fifth.
  */
-const READS = { broker: { all: 20, room: 0.1 }, cluster: { all: 20, room: 1.25 } };
+const READS = { broker: { all: 100, room: 0.1 }, cluster: { all: 20, room: 1.25 } };
 
 /** All checks, as { title, ok, why }. */
 export function checks({ rooms, others, limit, keep, operator, creation, rest, change, restart, deletion }) {

@@ -193,7 +193,7 @@ pub(crate) struct Inventory {
 struct State {
     found: Found,
     read: Option<Instant>,
-    /// When a bulk read was last rejected, or larger than the bounds.
+    /// When a bulk read was last larger than the bounds.
     rejected: Option<Instant>,
     /// What was written while a bulk read is under way.
     changes: Option<Vec<Change>>,
@@ -230,7 +230,7 @@ impl Inventory {
         rejected.is_none_or(|at| now.saturating_duration_since(at) >= self.period * SELDOM)
     }
 
-    /// A bulk read was rejected, or is larger than the bounds.
+    /// A bulk read is larger than the bounds.
     pub(crate) fn reject(&self, now: Instant) {
         self.state().rejected = Some(now);
     }

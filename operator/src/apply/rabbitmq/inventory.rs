@@ -41,31 +41,33 @@ pub(super) async fn refresh(broker: &Broker, topology: &Topology) -> Result<(), 
     if !inventory.is_due(exchange, now) {
         return Ok(());
     }
-    let mut found = inventory.begin();
-    let is_complete = inventory.may_be_read(now) && is_read(broker, &mut found).await;
-    if !is_complete {
-        // The rooms are read one by one.
-        found = inventory.begin();
-        inspect(broker, &mut found).await?;
+    let (mut found, is_allowed) = (inventory.begin(), inventory.may_be_read(now));
+    if is_allowed {
+        match read(broker, &mut found).await {
+            Ok(()) => {
+                inventory.end(found, true, Instant::now());
+                return Ok(());
+            }
+            Err(error @ BrokerError::Unreachable { .. }) => return Err(error),
+            Err(error) => note_failure(broker, &error),
+        }
     }
-    inventory.end(found, is_complete, Instant::now());
+    // The rooms are read one by one. Their errors are reported; what is left by others is found later.
+    found = inventory.begin();
+    if let Err(error) = inspect(broker, &mut found).await {
+        tracing::debug!(%error, "cannot look through a virtual host");
+    }
+    inventory.end(found, false, Instant::now());
     Ok(())
 }
 
-/// Whether the virtual host could be read. One that is larger than the bounds cannot, nor one that takes too long, nor one of a broker that does not
-/// know the requests.
-async fn is_read(broker: &Broker, found: &mut Found) -> bool {
-    let Err(error) = read(broker, found).await else {
-        return true;
-    };
-    if let BrokerError::OverBound { bound, .. } = &error {
+/// A virtual host that is larger than the bounds cannot be read as a whole, nor one of a broker that does not know the requests.
+fn note_failure(broker: &Broker, error: &BrokerError) {
+    if let BrokerError::OverBound { bound, .. } = error {
         broker.metrics.broker_bound(bound.label());
-    }
-    if !matches!(error, BrokerError::Unreachable { .. }) {
         broker.inventory.reject(Instant::now());
     }
     tracing::info!(%error, "cannot read all of a virtual host at once; reading its rooms one by one");
-    false
 }
 
 async fn read(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {

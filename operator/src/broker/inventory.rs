@@ -59,6 +59,8 @@ pub(crate) struct Found {
     logs: HashMap<u64, FoundLog>,
     /// Exchanges of rooms under whose names of signal queues there is something that no server leaves.
     leftovers: BTreeSet<String>,
+    /// Whether the policies of the signal queues are as they should be.
+    pub(crate) are_signals_bounded: bool,
     /// When the replicas of the logs were read.
     pub(crate) replicas_read: Option<Instant>,
     /// Nodes of the broker; `None` if that is not known.
@@ -136,6 +138,7 @@ impl Found {
             Change::Remove(id) => drop(self.fingerprints.remove(id)),
             Change::Put(id, fingerprint) => drop(self.fingerprints.insert(*id, *fingerprint)),
             Change::PutLog(id, log) => drop(self.logs.insert(*id, log.clone())),
+            Change::BoundSignals => self.are_signals_bounded = true,
         }
     }
 }
@@ -144,6 +147,7 @@ enum Change {
     Remove(u64),
     Put(u64, u64),
     PutLog(u64, FoundLog),
+    BoundSignals,
 }
 
 /// The objects of one room that its reconcile has made as they should be.
@@ -189,7 +193,7 @@ pub(crate) struct Inventory {
 struct State {
     found: Found,
     read: Option<Instant>,
-    /// When a bulk read was last rejected, or larger than the bounds.
+    /// When a bulk read was last larger than the bounds.
     rejected: Option<Instant>,
     /// What was written while a bulk read is under way.
     changes: Option<Vec<Change>>,
@@ -226,7 +230,7 @@ impl Inventory {
         rejected.is_none_or(|at| now.saturating_duration_since(at) >= self.period * SELDOM)
     }
 
-    /// A bulk read was rejected, or is larger than the bounds.
+    /// A bulk read is larger than the bounds.
     pub(crate) fn reject(&self, now: Instant) {
         self.state().rejected = Some(now);
     }
@@ -285,7 +289,9 @@ impl Inventory {
 
     /// The virtual host has to be read again before anything else.
     pub(crate) fn expire(&self) {
-        self.state().read = None;
+        let mut state = self.state();
+        state.read = None;
+        state.found.are_signals_bounded = false;
     }
 
     /// Answers a question about what was found. Nothing was found if it is too long ago.
@@ -313,6 +319,16 @@ impl Inventory {
     /// Whether the room with this exchange has leftovers. The answer is given once.
     pub(crate) fn take_leftovers(&self, exchange: &str) -> bool {
         self.state().found.leftovers.remove(exchange)
+    }
+
+    /// Whether the policies of the signal queues are known to be as they should be.
+    pub(crate) fn are_signals_bounded(&self) -> bool {
+        self.state().found.are_signals_bounded
+    }
+
+    /// Notes that the policies of the signal queues are as they should be.
+    pub(crate) fn bound_signals(&self) {
+        self.put(|put| put.apply(Change::BoundSignals));
     }
 
     /// Nodes of the broker, if that is known.

@@ -41,6 +41,13 @@ async fn rooms() -> (Fixture, Vec<String>) {
         paths.push(path);
     }
     fixture.reconcile_rooms(&paths).await;
+    for servers in fixture.cluster.list("deployments") {
+        let name = servers["metadata"]["name"].as_str().expect("a name");
+        let path = format!("/apis/apps/v1/namespaces/team/deployments/{name}");
+        fixture.cluster.edit(&path, |servers| {
+            servers["status"] = json!({"observedGeneration": 1, "replicas": 0, "updatedReplicas": 0, "availableReplicas": 0});
+        });
+    }
     fixture.reconcile_rooms(&paths).await;
     (fixture, paths)
 }

@@ -14,7 +14,7 @@ use super::{
     answers::{self, Definitions, ListedPermissions, Named, QueueReplicas},
     exchange::owner_of,
     list::{List, each_row},
-    policy::{ensure_signal_policies, fingerprint},
+    policy::fingerprint,
     request::done,
     signals::inspect,
     user::{Password, owner_tag, password_hash},
@@ -26,7 +26,7 @@ use crate::{
     error::BrokerError,
 };
 
-/// Reads the virtual host if it was not read for a while, and bounds what may be left under the names of signal queues.
+/// Reads the virtual host if it was not read for a while.
 pub(super) async fn refresh(broker: &Broker, topology: &Topology) -> Result<(), BrokerError> {
     let (inventory, exchange) = (&broker.inventory, &topology.exchange);
     let now = Instant::now();
@@ -41,32 +41,33 @@ pub(super) async fn refresh(broker: &Broker, topology: &Topology) -> Result<(), 
     if !inventory.is_due(exchange, now) {
         return Ok(());
     }
-    let mut found = inventory.begin();
-    let is_complete = inventory.may_be_read(now) && is_read(broker, &mut found).await;
-    if !is_complete {
-        // The rooms are read one by one.
-        found = inventory.begin();
-        ensure_signal_policies(broker).await?;
-        inspect(broker, &mut found).await?;
+    let (mut found, is_allowed) = (inventory.begin(), inventory.may_be_read(now));
+    if is_allowed {
+        match read(broker, &mut found).await {
+            Ok(()) => {
+                inventory.end(found, true, Instant::now());
+                return Ok(());
+            }
+            Err(error @ BrokerError::Unreachable { .. }) => return Err(error),
+            Err(error) => note_failure(broker, &error),
+        }
     }
-    inventory.end(found, is_complete, Instant::now());
+    // The rooms are read one by one. Their errors are reported; what is left by others is found later.
+    found = inventory.begin();
+    if let Err(error) = inspect(broker, &mut found).await {
+        tracing::debug!(%error, "cannot look through a virtual host");
+    }
+    inventory.end(found, false, Instant::now());
     Ok(())
 }
 
-/// Whether the virtual host could be read. One that is larger than the bounds cannot, nor one that takes too long, nor one of a broker that does not
-/// know the requests.
-async fn is_read(broker: &Broker, found: &mut Found) -> bool {
-    let Err(error) = read(broker, found).await else {
-        return true;
-    };
-    if let BrokerError::OverBound { bound, .. } = &error {
+/// A virtual host that is larger than the bounds cannot be read as a whole, nor one of a broker that does not know the requests.
+fn note_failure(broker: &Broker, error: &BrokerError) {
+    if let BrokerError::OverBound { bound, .. } = error {
         broker.metrics.broker_bound(bound.label());
-    }
-    if !matches!(error, BrokerError::Unreachable { .. }) {
         broker.inventory.reject(Instant::now());
     }
     tracing::info!(%error, "cannot read all of a virtual host at once; reading its rooms one by one");
-    false
 }
 
 async fn read(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
@@ -115,10 +116,8 @@ async fn read_definitions(broker: &Broker, found: &mut Found) -> Result<(), Brok
         let fingerprint = fingerprint(&policy.pattern, &policy.apply_to, definition.as_ref());
         found.add(&Key::Policy(&policy.name), fingerprint);
     }
-    if are_signals_bounded(found) {
-        return Ok(());
-    }
-    ensure_signal_policies(broker).await
+    found.are_signals_bounded = are_signals_bounded(found);
+    Ok(())
 }
 
 fn are_signals_bounded(found: &Found) -> bool {
@@ -245,6 +244,7 @@ pub(super) fn settled(
             None => !found.has_any(&Key::Policy(&policy.name)),
         };
         let is_settled = is_bounded
+            && found.are_signals_bounded
             && found.has(&Key::Exchange(exchange), (true, Some(owner)))
             && found.has(&Key::Binding(exchange, &queue), ())
             && found.has(&Key::Permissions(&user.name), permissions(user))

@@ -34,7 +34,7 @@ pub(super) use log::{check_log, epoch_of};
 use log::{ensure_binding, ensure_log};
 use policy::ensure_log_policy;
 pub(crate) use remove::{Removal, Removed, remove};
-use signals::remove_found_signals;
+use signals::bound_signals;
 pub(super) use user::Password;
 use user::{ensure_permissions, ensure_user};
 
@@ -48,7 +48,6 @@ pub(crate) async fn apply(
     password: &Password,
     recorded: Option<&Epoch>,
 ) -> Result<RoomLog, BrokerError> {
-    // Also bounds the signal queues, before there is somebody who could create one.
     refresh(broker, topology).await?;
     if let Some(log) = settled(broker, topology, password, recorded) {
         return Ok(log);
@@ -82,7 +81,8 @@ async fn apply_each(
     ensure_log_policy(broker, policy, &log.found.arguments).await?;
     let queue = broker_names::log(&topology.room, &log.epoch);
     ensure_binding(broker, exchange, &queue).await?;
-    remove_found_signals(broker, topology).await?;
+    // Before there is somebody who could create a queue.
+    bound_signals(broker, topology).await?;
     ensure_user(broker, user, owner, password).await?;
     ensure_permissions(broker, user).await?;
     Ok(log)

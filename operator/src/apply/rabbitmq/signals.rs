@@ -8,6 +8,7 @@
 use super::{
     answers::{Named, Queue},
     list::each_page,
+    policy::ensure_signal_policies,
     request::done,
 };
 use crate::{
@@ -16,11 +17,12 @@ use crate::{
     error::BrokerError,
 };
 
-/// Removes what is left of the room, if the virtual host was found to have something.
-pub(super) async fn remove_found_signals(
-    broker: &Broker,
-    topology: &Topology,
-) -> Result<(), BrokerError> {
+/// Bounds what may be left, and removes what is left of the room, if the virtual host was found to have something.
+pub(super) async fn bound_signals(broker: &Broker, topology: &Topology) -> Result<(), BrokerError> {
+    if !broker.inventory.are_signals_bounded() {
+        ensure_signal_policies(broker).await?;
+        broker.inventory.bound_signals();
+    }
     if broker.inventory.take_leftovers(&topology.exchange) {
         remove_signals(broker, topology).await?;
     }

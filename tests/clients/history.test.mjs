@@ -16,6 +16,9 @@ for (const [where, start] of rooms) {
       const { here, there } = await start(t, "--title", "Sala");
       const ana = await join(t, here);
       await ana.say(...numbered(70));
+      // The other server reads the log by itself, and may be a moment behind.
+      const eva = await join(t, there);
+      await eva.sees(numbered(70).at(-1));
       let talking = true;
       const talk = (async () => {
         for (let n = 0; talking; n += 1) await ana.say(`live ${n}`);

@@ -58,7 +58,7 @@ impl Proxy {
         self.faults.is_deaf.store(lose, Ordering::SeqCst);
     }
 
-    /// Drops all that the broker sends but its heartbeats, as from a node that is cut off from the others.
+    /// Puts a heartbeat in the place of whatever the broker sends, as from a node that is cut off from the others.
     pub(crate) fn forward_only_heartbeats(&self) {
         self.faults.is_mute.store(true, Ordering::SeqCst);
     }
@@ -75,11 +75,16 @@ impl Proxy {
 }
 
 impl Faults {
-    /// Whether the server gets this frame of the broker.
-    fn passes(&self, frame: &[u8]) -> bool {
-        const HEARTBEAT: u8 = 8;
-        let is_mute = self.is_mute.load(Ordering::SeqCst) && frame[0] != HEARTBEAT;
-        !is_mute && !self.is_deaf.load(Ordering::SeqCst)
+    /// What the server gets in the place of this frame of the broker. A broker that sends other frames sends no heartbeats.
+    fn passed<'a>(&self, frame: &'a [u8]) -> &'a [u8] {
+        const HEARTBEAT: &[u8] = &[8, 0, 0, 0, 0, 0, 0, 0xCE];
+        if self.is_deaf.load(Ordering::SeqCst) {
+            &[]
+        } else if self.is_mute.load(Ordering::SeqCst) {
+            HEARTBEAT
+        } else {
+            frame
+        }
     }
 
     /// Changes the name in a passive declaration (class 50, method 10) of the hidden queue.
@@ -131,9 +136,7 @@ async fn forward(
         let mut bytes = Vec::new();
         while from_server.read_buf(&mut bytes).await? > 0 {
             while let Some(frame) = next_frame(&mut bytes) {
-                if faults.passes(&frame) {
-                    to_client.write_all(&frame).await?;
-                }
+                to_client.write_all(faults.passed(&frame)).await?;
             }
         }
         Ok::<(), std::io::Error>(())

@@ -6,13 +6,15 @@
 //!   removed before the list began: nobody can create anything under their names after it.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
 /// How many rooms are remembered. If there are more, all begin again.
 const ROOMS: usize = 10_000;
+/// How many rooms are remembered of which nothing is left. An old state of such a room may come late, but not that late.
+const FINISHED: usize = 10_000;
 /// A list takes the broker at most one part of so many of its time.
 const SHARE: u32 = 5;
 /// How many steps of one room count as progress, so that a broker that invents objects does not keep a room for ever.
@@ -71,6 +73,8 @@ pub(crate) struct Removals {
 struct State {
     /// By their owners.
     rooms: HashMap<String, Progress>,
+    /// The owners of which nothing is left, the latest last.
+    finished: VecDeque<String>,
     listed: Option<Listed>,
     /// Exchanges that were removed while a list is made, which may have them.
     removed_meanwhile: Vec<String>,
@@ -208,10 +212,22 @@ impl Removals {
         })
     }
 
-    /// Forgets a room of which nothing is left, and the list with the last of them.
+    /// Whether nothing is left of the room with this owner, which does not come again: it is a `metadata.uid`.
+    pub(crate) fn is_finished(&self, owner: &str) -> bool {
+        self.state()
+            .finished
+            .iter()
+            .any(|finished| finished == owner)
+    }
+
+    /// Forgets the steps of a room of which nothing is left, and the list with the last of them.
     pub(crate) fn finish(&self, owner: &str) {
         let mut state = self.state();
         state.rooms.remove(owner);
+        if state.finished.len() >= FINISHED {
+            state.finished.pop_front();
+        }
+        state.finished.push_back(owner.to_owned());
         if state.rooms.is_empty() {
             if let Some(listed) = &mut state.listed {
                 listed.names = Some(Names::default());
@@ -316,5 +332,15 @@ mod tests {
         assert!(removals.last_progress_of("a") >= Some(first));
         removals.finish("a");
         assert!(!removals.has("a", &Step::Log));
+    }
+
+    #[test]
+    fn so_many_finished_rooms_are_remembered() {
+        let removals = Removals::new(Duration::ZERO);
+        for room in 0..=FINISHED {
+            removals.finish(&room.to_string());
+        }
+        assert!(!removals.is_finished("0") && removals.is_finished("1"));
+        assert_eq!(removals.state().finished.len(), FINISHED);
     }
 }

@@ -54,6 +54,20 @@ async fn deleted_room_leaves_nothing_on_the_broker() {
     assert!(fixture.cluster.get(ROOM).is_none());
 }
 
+/// The cache of the operator is a moment behind.
+#[tokio::test]
+async fn old_state_of_a_cleared_room_creates_nothing() {
+    let mut fixture = deleted(json!({}), 0).await;
+    fixture.reconcile().await.expect("the servers are deleted");
+    let old = fixture.cluster.get(ROOM).expect("its finalizer keeps it");
+    fixture.reconcile().await.expect("the broker is cleared");
+    assert!(fixture.cluster.get(ROOM).is_none());
+    fixture.cluster.put(ROOM, old);
+    fixture.reconcile().await.expect("nothing is to be done");
+    let left = fixture.broker.all();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[tokio::test]
 async fn retained_log_is_continued_by_a_room_of_its_name() {
     let mut fixture = Fixture::new(room(json!({"deletionPolicy": "Retain"}))).await;

@@ -53,6 +53,11 @@ pub(crate) enum Removed {
 /// Removes the room's objects: all, or all but its logs. Goes on where the last attempt stopped.
 pub(crate) async fn remove(broker: &Broker, removal: &Removal) -> Result<Removed, BrokerError> {
     let (owner, removals) = (removal.owner.as_str(), &broker.removals);
+    // The operator may see an old state of the room once more after its finalizer was removed. To begin again would create its exchange, and
+    // nobody would remove that.
+    if removals.is_finished(owner) {
+        return Ok(Removed::All);
+    }
     let exchange = broker_names::exchange(&removal.room);
     // What the inventory has of it is about to be removed.
     broker.inventory.forget(&exchange);

@@ -26,7 +26,7 @@ pub fn management_api(data: &[u8]) {
     let topology = topology();
     for queue in serde_json::from_slice::<Vec<Queue>>(data).unwrap_or_default() {
         assert_eq!(check_log(&queue, "x").is_ok(), queue.kind == "stream");
-        if let Some(epoch) = epoch_of(&topology, &queue.name) {
+        if let Some(epoch) = epoch_of(&topology.room, &queue.name) {
             let name = papo_protocol::topology::log(&topology.room, &epoch);
             assert_eq!(name, queue.name);
         }

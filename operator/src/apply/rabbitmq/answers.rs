@@ -87,6 +87,7 @@ pub(super) struct Page<T> {
 #[derive(Debug, Deserialize)]
 pub(super) struct Binding {
     pub(super) source: String,
+    pub(super) destination: String,
     pub(super) routing_key: String,
 }
 
@@ -126,6 +127,7 @@ impl User {
 /// A user's permissions on a virtual host.
 #[derive(Debug, Deserialize)]
 pub(super) struct Permissions {
+    pub(super) user: String,
     pub(super) configure: String,
     pub(super) write: String,
     pub(super) read: String,
@@ -136,7 +138,7 @@ pub(super) struct Permissions {
 pub(super) struct Definitions {
     pub(super) exchanges: Vec<Exchange>,
     pub(super) queues: Vec<QueueDefinition>,
-    pub(super) bindings: Vec<ListedBinding>,
+    pub(super) bindings: Vec<Binding>,
     pub(super) policies: Vec<Policy>,
 }
 
@@ -164,23 +166,6 @@ impl QueueDefinition {
             ..FoundLog::default()
         })
     }
-}
-
-/// A binding in a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct ListedBinding {
-    pub(super) source: String,
-    pub(super) destination: String,
-    pub(super) routing_key: String,
-}
-
-/// A user's permissions in a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct ListedPermissions {
-    pub(super) user: String,
-    pub(super) configure: String,
-    pub(super) write: String,
-    pub(super) read: String,
 }
 
 /// The nodes of a queue in a list. A queue of another type than a stream may have none.

@@ -11,9 +11,9 @@ use papo_protocol::{Epoch, topology as broker_names};
 use serde_json::{Map, Value};
 
 use super::{
-    answers::{self, Definitions, ListedPermissions, Named, QueueReplicas},
+    answers::{self, Definitions, Named, QueueReplicas},
     exchange::owner_of,
-    list::{List, each_row},
+    list::{List, definitions, each_row},
     policy::fingerprint,
     request::done,
     signals::inspect,
@@ -78,15 +78,12 @@ async fn read(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
 }
 
 async fn read_definitions(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
-    broker.metrics.broker_read();
-    let path = ["definitions", broker.vhost()];
-    let definitions = broker.management.get(&path, &[]).await;
     let Definitions {
         exchanges,
         queues,
         bindings,
         policies,
-    } = done("read the definitions", definitions)?;
+    } = definitions(broker).await?;
     found.rows = exchanges.len() + queues.len() + bindings.len() + policies.len();
     for exchange in &exchanges {
         if let Some(room) = exchange_of_signal_queue(&exchange.name) {
@@ -135,13 +132,13 @@ async fn read_permissions(broker: &Broker, found: &mut Found) -> Result<(), Brok
     broker.metrics.broker_read();
     let path = ["vhosts", broker.vhost(), "permissions"];
     let columns = [("columns", "user,configure,write,read")];
-    let listed: Vec<ListedPermissions> = done(
+    let listed: Vec<answers::Permissions> = done(
         "list the permissions",
         broker.management.get(&path, &columns).await,
     )?;
     found.rows += listed.len();
     for listed in listed {
-        let ListedPermissions {
+        let answers::Permissions {
             user,
             configure,
             write,

@@ -4,7 +4,10 @@ use std::vec;
 
 use serde::de::DeserializeOwned;
 
-use super::{answers::Page, request::done};
+use super::{
+    answers::{Definitions, Page},
+    request::done,
+};
 use crate::{
     broker::{Bound, Broker, Failure, PAGE, PAGES},
     error::BrokerError,
@@ -88,4 +91,14 @@ pub(super) async fn each_row<T: DeserializeOwned>(
         attempt: format!("cannot list the {kind}"),
         bound: Bound::Pages,
     })
+}
+
+/// What the virtual host's definitions say of it, in one answer. They cost RabbitMQ a tenth of what lists of the same objects cost.
+pub(super) async fn definitions(broker: &Broker) -> Result<Definitions, BrokerError> {
+    broker.metrics.broker_read();
+    let path = ["definitions", broker.vhost()];
+    done(
+        "read the definitions",
+        broker.management.get(&path, &[]).await,
+    )
 }

@@ -1,7 +1,7 @@
 //! The room's log: the stream, and its binding to the exchange.
 
 use papo_protocol::{
-    Epoch,
+    Epoch, RoomName,
     topology::{self as broker_names, Argument, LogSettings},
 };
 use rabbitmq_http_client::requests::QueueParams;
@@ -45,7 +45,7 @@ pub(super) async fn ensure_log(
     });
     if let Some(log) = logs.first() {
         check_log(log, &log.name)?;
-        let epoch = epoch_of(topology, &log.name)
+        let epoch = epoch_of(&topology.room, &log.name)
             .ok_or_else(|| BrokerError::Conflict(format!("queue {} has no epoch", log.name)))?;
         return Ok(RoomLog {
             epoch,
@@ -124,7 +124,7 @@ async fn logs(broker: &Broker, topology: &Topology) -> Result<Vec<Queue>, Broker
     let mut logs: Vec<Queue> = Vec::new();
     let prefix = format!("{}.log.", topology.exchange);
     each_page(broker, "queues", &prefix, |page| {
-        logs.extend(page.filter(|queue: &Queue| epoch_of(topology, &queue.name).is_some()));
+        logs.extend(page.filter(|queue: &Queue| epoch_of(&topology.room, &queue.name).is_some()));
         true
     })
     .await?;
@@ -132,13 +132,13 @@ async fn logs(broker: &Broker, topology: &Topology) -> Result<Vec<Queue>, Broker
 }
 
 /// The epoch in the name of one of the room's logs; `None` for any other queue.
-pub(in crate::apply) fn epoch_of(topology: &Topology, queue: &str) -> Option<Epoch> {
+pub(in crate::apply) fn epoch_of(room: &RoomName, queue: &str) -> Option<Epoch> {
     let epoch = queue
-        .strip_prefix(&topology.exchange)?
+        .strip_prefix(&broker_names::exchange(room))?
         .strip_prefix(".log.")?
         .parse()
         .ok()?;
-    (broker_names::log(&topology.room, &epoch) == queue).then_some(epoch)
+    (broker_names::log(room, &epoch) == queue).then_some(epoch)
 }
 
 /// Binds the log to the exchange.

@@ -7,14 +7,18 @@
 //! The exchange is the lock: it is removed last, and if it is missing it is created again first. So nothing is removed that a new room of the same
 //! name has, or one of another cluster: it would own the exchange.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use papo_protocol::{Epoch, RoomName, topology as broker_names};
 
 use super::{
     answers::{Definitions, Named, Queue},
     exchange::{are_rooms_left, create_exchange, exchange_info, owner_of},
-    list::each_page,
+    list::{definitions, each_page},
+    log::epoch_of,
     policy::{remove_policy, shared_policies},
     request::done,
     user::{is_user_of, remove_user},
@@ -174,58 +178,44 @@ async fn names_below(
     }
 }
 
-/// All of Papo's names in the virtual host, but not those of queues that end with their connections. The definitions cost RabbitMQ a tenth of what
-/// lists of its exchanges and queues cost.
+/// All of Papo's names in the virtual host, but not those of queues that end with their connections.
 async fn list_all(broker: &Broker) -> Result<Names, BrokerError> {
-    broker.metrics.broker_read();
-    let path = ["definitions", broker.vhost()];
-    let definitions = broker.management.get(&path, &[]).await;
     let Definitions {
         exchanges,
         queues,
         bindings: _,
         policies,
-    } = done("read the definitions", definitions)?;
-    let ours = |names: Vec<String>| names.into_iter().filter(|name| is_papos(name)).collect();
+    } = definitions(broker).await?;
     Ok(Names {
-        exchanges: ours(exchanges.into_iter().map(|it| it.name).collect()),
-        queues: ours(queues.into_iter().map(|it| it.name).collect()),
-        policies: ours(policies.into_iter().map(|it| it.name).collect()),
+        exchanges: papos(exchanges.into_iter().map(|it| it.name)).collect(),
+        queues: papos(queues.into_iter().map(|it| it.name)).collect(),
+        policies: papos(policies.into_iter().map(|it| it.name)).collect(),
     })
 }
 
 /// All objects whose names contain `part`, but not the queues that end with their connections.
 async fn list(broker: &Broker, part: &str) -> Result<Names, BrokerError> {
-    let (mut exchanges, mut queues) = (Names::default(), Names::default());
+    let (mut exchanges, mut queues) = (BTreeSet::new(), BTreeSet::new());
     let listed_exchanges = each_page(broker, "exchanges", part, |page| {
-        let names = page.map(|exchange: Named| exchange.name);
-        exchanges
-            .exchanges
-            .extend(names.filter(|name| is_papos(name)));
+        exchanges.extend(papos(page.map(|exchange: Named| exchange.name)));
         true
     });
     let listed_queues = each_page(broker, "queues", part, |page| {
-        let mut are_all_left = true;
-        page.for_each(|queue: Queue| {
-            if queue.exclusive != Some(false) {
-                are_all_left = false;
-            } else if is_papos(&queue.name) {
-                queues.queues.insert(queue.name);
-            }
-        });
+        let all = page.len();
+        let left: Vec<Queue> = page
+            .filter(|it: &Queue| it.exclusive == Some(false))
+            .collect();
+        let are_all_left = left.len() == all;
+        queues.extend(papos(left.into_iter().map(|queue| queue.name)));
         are_all_left
     });
     // At the same time, so that a slow broker takes no longer than for one of them.
     let ((), (), policies) =
         tokio::try_join!(listed_exchanges, listed_queues, list_policies(broker))?;
     Ok(Names {
-        exchanges: exchanges.exchanges,
-        queues: queues.queues,
-        policies: policies
-            .into_iter()
-            .map(|policy| policy.name)
-            .filter(|name| is_papos(name))
-            .collect(),
+        exchanges,
+        queues,
+        policies: papos(policies.into_iter().map(|it| it.name)).collect(),
     })
 }
 
@@ -237,14 +227,14 @@ async fn list_policies(broker: &Broker) -> Result<Vec<Named>, BrokerError> {
     done("list the policies", listed)
 }
 
-fn is_papos(name: &str) -> bool {
-    name.starts_with(broker_names::PREFIX)
+fn papos(names: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
+    names.filter(|name| name.starts_with(broker_names::PREFIX))
 }
 
 /// Kinds and names of what is the room's: logs that the status does not name, what was created with the credentials of the servers, and the
 /// policy of a log. A log that stays keeps its policy.
 fn leftovers<'a>(removal: &Removal, names: &'a Names) -> Vec<(&'static str, &'a str)> {
-    let is_log = |name: &str| !removal.keep_log && is_log_of(&removal.room, name);
+    let is_log = |name: &str| !removal.keep_log && epoch_of(&removal.room, name).is_some();
     let is_signal_queue = |name: &str| is_signal_queue(&removal.room, name);
     let queues = names.queues.iter();
     let queues = queues.filter(|name| is_log(name) || is_signal_queue(name));
@@ -258,13 +248,6 @@ fn leftovers<'a>(removal: &Removal, names: &'a Names) -> Vec<(&'static str, &'a 
     let policies = policies.map(|name| ("policies", name.as_str()));
     // Policies last: to remove one costs the broker a look at every queue that is left.
     queues.chain(exchanges).chain(policies).collect()
-}
-
-fn is_log_of(room: &RoomName, queue: &str) -> bool {
-    let prefix = format!("{}.log.", broker_names::exchange(room));
-    let epoch = queue.strip_prefix(&prefix);
-    let epoch = epoch.and_then(|epoch| epoch.parse::<Epoch>().ok());
-    epoch.is_some_and(|epoch| broker_names::log(room, &epoch) == queue)
 }
 
 /// Removes the policies that all rooms share, unless there is one.

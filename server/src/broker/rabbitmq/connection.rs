@@ -337,6 +337,14 @@ impl Link {
             .now_or_never();
     }
 
+    /// Ends the current connection, if there is one.
+    pub(super) fn leave_current(&self, reason: Reason) {
+        let current = self.current.lock().clone();
+        if let Some(open) = current {
+            self.leave(&open, reason);
+        }
+    }
+
     /// Whether there is another node to go to.
     pub(super) fn has_others(&self) -> bool {
         self.connector.has_others()

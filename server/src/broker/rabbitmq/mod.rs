@@ -108,10 +108,7 @@ async fn check(topology: &Topology) -> Result<(), ConnectError> {
         };
         if matches!(error, ConnectError::Topology(ReadError::Missing(_))) && !topology.declares() {
             missing += 1;
-            let objects = &topology.objects;
-            if let Ok(channel) = objects.channel().await {
-                objects.look_elsewhere(&channel, Reason::NoReplica);
-            }
+            topology.objects.look_elsewhere(Reason::NoReplica);
         }
         let has_connected = topology.objects.link().has_connected();
         if error.must_be_corrected() || !has_connected || missing == MISSING {

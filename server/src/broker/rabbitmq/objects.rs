@@ -169,12 +169,10 @@ impl Objects {
             if look > 0 {
                 sleep(LOOK_AGAIN).await;
             }
-            let channel = self.channel().await?;
-            match self.find_on(&channel, name).await {
-                Ok(()) => return Ok(false),
-                Err(ReadError::Missing(_)) => self.look_elsewhere(&channel, Reason::NoReplica),
-                Err(error) => return Err(error),
+            if self.has_stream(name).await? {
+                return Ok(false);
             }
+            self.look_elsewhere(Reason::NoReplica);
         }
         Ok(true)
     }
@@ -249,17 +247,13 @@ impl Objects {
     /// Is the stream there?
     pub(super) async fn find_stream(&self, stream: &str) -> Result<(), ReadError> {
         let channel = self.channel().await?;
-        self.find_on(&channel, stream).await
-    }
-
-    async fn find_on(&self, channel: &OwnChannel, stream: &str) -> Result<(), ReadError> {
         let options = QueueDeclareOptions {
             passive: true,
             ..Default::default()
         };
         let declared = channel.queue_declare(stream.into(), options, FieldTable::default());
-        self.call(channel, stream, declared).await?;
-        close(channel).await;
+        self.call(&channel, stream, declared).await?;
+        close(&channel).await;
         Ok(())
     }
 
@@ -325,10 +319,10 @@ impl Objects {
         }
     }
 
-    /// Leaves the node of a channel if there is another one, which may know more.
-    pub(super) fn look_elsewhere(&self, channel: &OwnChannel, reason: Reason) {
+    /// Leaves the current node if there is another one, which may know more.
+    pub(super) fn look_elsewhere(&self, reason: Reason) {
         if self.link.has_others() {
-            self.link.leave(&channel.open, reason);
+            self.link.leave_current(reason);
         }
     }
 

@@ -38,8 +38,7 @@ pub(super) async fn attach(
 ) -> Result<Attached<StreamReader>, ReadError> {
     let attached = attach_here(topology, start).await;
     if let Err(ReadError::Missing(_)) = &attached {
-        let objects = &topology.objects;
-        objects.look_elsewhere(&objects.channel().await?, Reason::NoReplica);
+        topology.objects.look_elsewhere(Reason::NoReplica);
     }
     attached
 }
@@ -98,7 +97,7 @@ async fn bounds_reaching(
             objects.was_cut_short(&topology::log(objects.room(), epoch), bounds.end);
             return Ok(bounds);
         }
-        objects.look_elsewhere(&objects.channel().await?, Reason::Lagging);
+        objects.look_elsewhere(Reason::Lagging);
         sleep(READ_END_AGAIN).await;
     }
 }

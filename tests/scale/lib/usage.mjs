@@ -1,5 +1,7 @@
 // Memory and processor time of the release's pods, as the kubelets report them (/stats/summary). Every cluster has that.
 
+import { setTimeout as sleep } from "node:timers/promises";
+
 import { OPERATOR_LABELS } from "../../lib/cluster/release.mjs";
 import { livePods } from "../../lib/cluster/kubectl.mjs";
 import { RELEASE, SYSTEM } from "../../lib/cluster/settings.mjs";
@@ -40,20 +42,26 @@ export function processor(before, after) {
   return Object.fromEntries(shares);
 }
 
-/** Samples the memory until `stop` is called; `peak` is the most that one pod of each part had. */
+/** Samples the memory, one sample after the other, until `stop` is called, which returns the most that one pod of each part had. */
 export function sampled(api) {
   const peak = { operator: 0, broker: 0 };
   const sample = async () => {
     const now = await usage(api).catch(() => null);
     for (const part of Object.keys(peak)) peak[part] = Math.max(peak[part], now?.[part].largest ?? 0);
   };
-  const timer = setInterval(sample, SAMPLE);
-  return {
-    peak,
-    async stop() {
-      clearInterval(timer);
+  const ended = new AbortController();
+  const sampling = (async () => {
+    while (!ended.signal.aborted) {
       await sample();
-      return { ...peak };
+      await sleep(SAMPLE, null, { signal: ended.signal }).catch(() => {});
+    }
+  })();
+  return {
+    async stop() {
+      ended.abort();
+      await sampling;
+      await sample();
+      return peak;
     },
   };
 }

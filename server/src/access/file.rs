@@ -38,10 +38,10 @@ pub(super) struct Source {
 pub(crate) enum FileError {
     /// It cannot be read.
     #[error("it cannot be read: {0}")]
-    Read(#[from] io::Error),
+    Read(io::Error),
     /// It is not JSON, or of another shape.
     #[error("it is not the JSON of access rules: {0}")]
-    Json(#[from] serde_json::Error),
+    Json(serde_json::Error),
     /// Its rules cannot be used.
     #[error(transparent)]
     Invalid(#[from] InvalidAccess),
@@ -50,7 +50,8 @@ pub(crate) enum FileError {
 impl Content {
     /// Reads the file. What is wrong with a file of an issuer is a problem of that issuer alone.
     pub(super) fn read(file: &Path) -> Result<Self, FileError> {
-        let access: Access = serde_json::from_slice(&read(file)?)?;
+        let content = read(file).map_err(FileError::Read)?;
+        let access: Access = serde_json::from_slice(&content).map_err(FileError::Json)?;
         access.check()?;
         let named =
             |path: Option<&PathBuf>| path.map(|path| read(path).map_err(|error| error.to_string()));

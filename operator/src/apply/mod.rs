@@ -106,12 +106,16 @@ async fn apply_broker(
     broker: &Broker,
     recorded: Option<&Epoch>,
 ) -> Result<RoomLog, BrokerError> {
-    // Before the Secret costs a request: hundreds of new rooms may wait for their turn.
-    if recorded.is_none() && broker.is_busy() {
-        return Err(BrokerError::Busy);
+    let topology = desired::topology(room);
+    // The slot first: hundreds of new rooms may wait for their turn, and each attempt would cost a request for the Secret.
+    if recorded.is_none() {
+        let work = async {
+            let password = ensure_secret(clients, room, broker).await?;
+            rabbitmq::apply(broker, &topology, &password, recorded).await
+        };
+        return broker.attempt(work).await;
     }
     let password = ensure_secret(clients, room, broker).await?;
-    let topology = desired::topology(room);
     // A room at rest needs no slot.
     if let Some(log) = rabbitmq::at_rest(broker, &topology, &password, recorded) {
         return Ok(log);

@@ -13,12 +13,10 @@ use std::{
 };
 
 use k8s_openapi::ByteString;
-use kube::{
-    runtime::{
-        events::{Recorder, Reporter},
-        reflector::store::Writer,
-        watcher::Event,
-    },
+use kube::runtime::{
+    events::{Recorder, Reporter},
+    reflector::store::Writer,
+    watcher::Event,
 };
 use papo_operator::{
     apply::Settled,

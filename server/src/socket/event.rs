@@ -88,9 +88,11 @@ fn message<B: Broker>(
     let may_send = session.may_send();
     may_send.inspect_err(|_| server.metrics.exceeded(Bound::PendingRequests))?;
     let address = connection.place.address;
-    server.bounds.message(&session.member.sender, address)?;
+    let is_allowed = server.bounds.message(&session.member.sender, address);
+    is_allowed.map_err(|too_fast| connection.slow_down(too_fast))?;
     let MessageRequest { id, text } = MessageRequest::parse(arguments, &server.launch.limits)?;
-    server.bounds.bytes(text.len(), address)?;
+    let is_allowed = server.bounds.bytes(text.len(), address);
+    is_allowed.map_err(|too_fast| connection.slow_down(too_fast))?;
     // The text, and its record as it is written to the broker.
     let memory = WAITING + 2 * text.len();
     let kept = Kept::some(&connection.place.budget, memory).ok_or_else(|| {

@@ -12,6 +12,14 @@ pub const TYPING: &str = "typing";
 pub const CHECK: &str = "check";
 /// This server shuts down.
 pub const DRAINING: &str = "draining";
+/// A client's new access token, with acknowledgement.
+pub const TOKEN: &str = "token";
+/// The client's access token expires soon.
+pub const TOKEN_EXPIRING: &str = "token_expiring";
+/// What the client may do has changed: the new `you`.
+pub const YOU: &str = "you";
+/// The server closes this connection, and why: `{ code, message }`.
+pub const CLOSED: &str = "closed";
 
 /// Why a server rejected a message, a request or a connection: the `code` of `{ ok: false, code, message }` and of `connect_error`'s `data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -28,6 +36,14 @@ pub enum Code {
     InvalidName,
     /// Too short or too long a token.
     InvalidToken,
+    /// No access token where one is needed, or one that cannot be accepted.
+    Unauthenticated,
+    /// Who it is may not do this.
+    Forbidden,
+    /// The access token has expired.
+    TokenExpired,
+    /// The name is that of somebody who is signed in.
+    NameTaken,
     /// Faster than the limit.
     RateLimited,
     /// The server has its maximum of connections.
@@ -60,6 +76,10 @@ impl Code {
             Self::InvalidId => "invalid_id",
             Self::InvalidName => "invalid_name",
             Self::InvalidToken => "invalid_token",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Forbidden => "forbidden",
+            Self::TokenExpired => "token_expired",
+            Self::NameTaken => "name_taken",
             Self::RateLimited => "rate_limited",
             Self::ServerFull => "server_full",
             Self::AddressFull => "address_full",

@@ -70,6 +70,10 @@ pub struct Launch {
     )]
     pub allow_host: Vec<HostPattern>,
 
+    /// JSON file that says who may enter the room and what they may do there: issuers of access tokens, groups, guests. Everybody may read and
+    /// write if not given. The server reads the file again when it changes
+    #[arg(long, env = "PAPO_ACCESS", value_name = "FILE")]
+    pub access: Option<PathBuf>,
     /// Proxies whose `X-Forwarded-For` tells the address of a client: networks, addresses, and the words loopback, private and none, separated by commas
     #[arg(long, env = "PAPO_TRUSTED_PROXIES", value_name = "NETWORKS", default_value_t = Self::default().trusted_proxies)]
     pub trusted_proxies: TrustedProxies,
@@ -201,6 +205,7 @@ impl Default for Launch {
             advertise: None,
             allow_origin: Vec::new(),
             allow_host: Vec::new(),
+            access: None,
             trusted_proxies: TrustedProxies::loopback(),
             hsts_max_age: limits::HSTS_MAX_AGE.default,
             admin_ui_user: None,
@@ -255,6 +260,7 @@ impl Launch {
             advertise,
             allow_origin,
             allow_host,
+            access,
             trusted_proxies,
             hsts_max_age,
             admin_ui_user,
@@ -287,6 +293,7 @@ impl Launch {
             (Self::ADVERTISE_VARIABLE, advertise.map(|ip| ip.to_string())),
             ("PAPO_ALLOW_ORIGIN", list(allow_origin)),
             ("PAPO_ALLOW_HOST", list(allow_host)),
+            ("PAPO_ACCESS", path(access)),
             (
                 "PAPO_HSTS_MAX_AGE",
                 (*hsts_max_age > 0).then(|| hsts_max_age.to_string()),
@@ -507,6 +514,7 @@ mod tests {
             ]
             .map(|origin| origin.parse().expect("valid"))
             .to_vec(),
+            access: Some("/etc/papo/broker/access.json".into()),
             allow_host: ["a.example", "*.b.example"]
                 .map(|host| host.parse().expect("valid"))
                 .to_vec(),

@@ -3,6 +3,7 @@
 //! Everything here is plain data and pure functions. The dependencies have no async runtime, no broker client and no Kubernetes
 //! client, so that both programs can use each fact, and tests need neither.
 
+pub mod access;
 mod base_path;
 mod epoch;
 pub mod event;
@@ -19,6 +20,7 @@ mod record;
 mod room;
 pub mod topology;
 
+pub use access::Access;
 pub use base_path::{BasePath, InvalidBasePath};
 pub use epoch::{Epoch, InvalidEpoch};
 pub use host::{HostPattern, InvalidHostPattern, is_host_of};

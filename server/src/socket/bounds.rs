@@ -26,6 +26,8 @@ use crate::{
 const SENDER_TYPING: (u32, u32) = (2, 4);
 /// Typing signals of one address. Each costs a packet to every member.
 const ADDRESS_TYPING: (u32, u32) = (10, 20);
+/// New access tokens of one sender: a client has one some minutes before the former expires.
+const SENDER_TOKENS: (u32, u32) = (1, 5);
 /// How many times the requests for history of one sender an address may make.
 const ADDRESS_HISTORY: u32 = 10;
 /// How long an address that opens too many connections waits for its rejection. A client that tries again as soon as it is rejected can then
@@ -45,11 +47,13 @@ pub(super) struct Bounds {
     sender_messages: Rates<SenderId>,
     sender_history: Rates<SenderId>,
     sender_typing: Rates<SenderId>,
+    sender_tokens: Rates<SenderId>,
     address_messages: Rates<Address>,
     address_bytes: Rates<Address>,
     address_history: Rates<Address>,
     address_typing: Rates<Address>,
     address_connects: Rates<Address>,
+    address_sign_ins: Rates<Address>,
     delayed_rejections: Semaphore,
     places: Places,
     address_connections: u32,
@@ -65,9 +69,15 @@ impl Bounds {
             sender_messages: Rates::new(limits.messages_per_second, limits.message_burst),
             sender_history: Rates::new(limits.history_per_second, limits.history_burst),
             sender_typing: Rates::new(SENDER_TYPING.0, SENDER_TYPING.1),
+            sender_tokens: Rates::new(SENDER_TOKENS.0, SENDER_TOKENS.1),
             address_messages: Rates::new(address.messages_per_second, address.message_burst),
             address_bytes: Rates::new(address.bytes_per_second, address.byte_burst),
             address_connects: Rates::new(address.connects_per_second, address.connect_burst),
+            // A client that was rejected may send a CONNECT packet again on the same connection. One that was not is never above this rate.
+            address_sign_ins: Rates::new(
+                address.connects_per_second.saturating_mul(2),
+                address.connect_burst.saturating_mul(2),
+            ),
             address_history: Rates::new(
                 limits.history_per_second.saturating_mul(ADDRESS_HISTORY),
                 limits.history_burst.saturating_mul(ADDRESS_HISTORY),
@@ -106,6 +116,18 @@ impl Bounds {
             (&self.address_typing, Bound::AddressTyping, address),
         );
         taken.is_ok()
+    }
+
+    /// Whether a sender may present a new access token now.
+    pub(super) fn token(&self, sender: &SenderId) -> Result<(), Rejection> {
+        let taken = self.sender_tokens.take(sender, 1, now());
+        self.check(Bound::SenderTokens, taken)
+    }
+
+    /// Whether an address may connect with an access token now. To verify one takes time.
+    pub(super) fn sign_in(&self, address: Address) -> Result<(), Rejection> {
+        let taken = self.address_sign_ins.take(&address, 1, now());
+        self.check(Bound::AddressSignIns, taken)
     }
 
     /// Takes one of the rate of a sender, and of that of its address.
@@ -226,6 +248,8 @@ fn too_fast(bound: Bound, wait: Duration) -> Rejection {
         Bound::SenderHistory => "you request history too often",
         Bound::AddressHistory => "too many requests for history come from your network address",
         Bound::SenderTyping | Bound::AddressTyping => "too many typing events",
+        Bound::SenderTokens => "you send too many access tokens",
+        Bound::AddressSignIns => "too many access tokens come from your network address",
         Bound::AddressBytes => "too much text comes from your network address",
         _ => "too many messages come from your network address",
     };

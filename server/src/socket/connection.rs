@@ -16,6 +16,7 @@ use tokio::{sync::Notify, time::sleep};
 use tracing::debug;
 
 use super::{
+    bearer::Bearer,
     bounds::TooFast,
     packet::{Incoming, Malformed, Parser},
     places::Place,
@@ -53,11 +54,9 @@ pub(super) enum Transport {
     Polling(Arc<Polling>),
 }
 
-#[derive(Default)]
 pub(super) enum State {
     /// No CONNECT packet yet.
-    #[default]
-    Opened,
+    Opened(Option<Bearer>),
     /// The CONNECT packet has come, and the answer is being prepared.
     Connecting,
     /// A member of the room until the membership is dropped, which leaves it.
@@ -67,11 +66,16 @@ pub(super) enum State {
 }
 
 impl Connection {
-    pub(super) fn new(sid: Sid, transport: Transport, place: Place) -> Arc<Self> {
+    pub(super) fn new(
+        sid: Sid,
+        transport: Transport,
+        place: Place,
+        bearer: Option<Bearer>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             sid,
             parser: Parser::default(),
-            state: Mutex::default(),
+            state: Mutex::new(State::Opened(bearer)),
             transport,
             place,
             ended: Notify::new(),
@@ -121,7 +125,7 @@ impl Connection {
         self.ended.notify_waiters();
         match before {
             State::Joined(session, _) => Some(session),
-            State::Opened | State::Connecting | State::Closed => None,
+            State::Opened(_) | State::Connecting | State::Closed => None,
         }
     }
 
@@ -129,7 +133,7 @@ impl Connection {
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         match &*self.state.lock() {
             State::Joined(session, _) => Some(session.clone()),
-            State::Opened | State::Connecting | State::Closed => None,
+            State::Opened(_) | State::Connecting | State::Closed => None,
         }
     }
 
@@ -141,7 +145,7 @@ impl Connection {
                 State::Joined(..) => return true,
                 // Its turn to join has not come yet, or the past is read for it.
                 State::Connecting => {}
-                State::Opened | State::Closed => return false,
+                State::Opened(_) | State::Closed => return false,
             }
         }
         false
@@ -155,6 +159,14 @@ impl Connection {
             *state = State::Joined(session, membership);
         }
         is_waiting
+    }
+
+    /// Gives a member another name; `None` if it has left.
+    pub(super) fn rename(&self, member: Member) -> Option<Arc<Member>> {
+        match &*self.state.lock() {
+            State::Joined(_, membership) => membership.rename(member),
+            State::Opened(_) | State::Connecting | State::Closed => None,
+        }
     }
 
     /// Has new messages delivered, unless the connection has ended meanwhile.

@@ -77,13 +77,19 @@ const log = new LogView(byId("messages"), { retry: (id) => outbox.retry(id), dis
 const people = new PeopleView();
 const signIn = () => entrance.signIn();
 const signOut = () => entrance.signOut();
-const tryAgain = () => entrance.tryAgain();
 const composer = new Composer({ send, typed: () => ownTyping.typed(), signIn });
 const nameDialog = new NameDialog(enter, signIn);
 const account = new AccountView({ signIn, signOut, unsent: () => outbox.entries.filter(({ state }) => state !== "sent").length });
 const entrance = new Entrance({
   session,
-  gate: new Gate({ signIn, signInAgain: signIn, otherAccount: signOut, asGuest: signOut, tryAgain }),
+  gate: new Gate({
+    signIn,
+    signInAgain: signIn,
+    otherAccount: signOut,
+    asGuest: () => entrance.goOnAsGuest(),
+    tryAgain: () => entrance.tryAgain(),
+    reload: () => location.reload(),
+  }),
   notice: new Notice(signIn),
   resume: new Stored("sessionStorage", "sign-in-next"),
   page: {
@@ -102,7 +108,7 @@ const entrance = new Entrance({
   },
 });
 const twinNotice = new TwinNotice(() => askName({ somebodyElse: true }));
-const twins = new Twins(identity, () => session.status === "none", () => twinNotice.show(me.user));
+const twins = new Twins(identity, isGuest, () => twinNotice.show(me.user));
 
 byId("name-btn").addEventListener("click", () => askName({ name: identity.name ?? "" }));
 byId("newest-btn").addEventListener("click", goToEnd);
@@ -129,7 +135,12 @@ function join() {
 
 /** What the server needs to know who this is: a token of the issuer, or a guest's name and secret. */
 function whoIAm() {
-  return { accessToken: session.token, name: session.token ? undefined : (identity.name ?? undefined), token: identity.token };
+  return session.token ? { accessToken: session.token } : { name: identity.name ?? undefined, token: identity.token };
+}
+
+/** Whether the guest's secret says who this is: nobody has signed in, here or at a proxy. */
+function isGuest() {
+  return session.status === "none" && !me.verified;
 }
 
 function askName(why = {}) {
@@ -182,6 +193,7 @@ function showRights() {
   const offersSignIn = entrance.offersSignIn && !me.verified;
   const mayWrite = (isIn ? me.may : entrance.likelyRights).includes("write");
   if (isIn) showMe(me);
+  if (me.verified) twinNotice.hide();
   // Somebody who has to sign in to write is offered it where they would write.
   account.show(me, session.status === "none" ? null : session.account, offersSignIn && mayWrite);
   composer.allow(mayWrite, offersSignIn);

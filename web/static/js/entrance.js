@@ -191,8 +191,9 @@ export class Entrance {
       this.#isLeaving = false;
       const words = signInProblem(error);
       if (this.#gate.isOpen) this.#gate.complain(words);
-      else if (this.#page.isEmpty() && this.access.guests === "None") this.#close("signIn", words);
-      else this.#notice.show("problem", words);
+      else if (!this.#page.isEmpty()) this.#notice.show("problem", words);
+      else if (this.access.guests === "Write") this.#page.askName({ words });
+      else this.#close("signIn", words);
     }
   }
 
@@ -205,6 +206,13 @@ export class Entrance {
     const address = await this.#session.leave();
     if (address) location.assign(address);
     else location.reload();
+  }
+
+  /** Forgets the person whose session has ended, here. */
+  goOnAsGuest() {
+    this.#page.forget();
+    this.#session.drop();
+    location.reload();
   }
 
   /** Takes the issuer's answer, if the page was loaded with one, out of the address bar. Returns in words what has gone wrong. */

@@ -9,7 +9,8 @@ const ACTIONS = {
   ended: ({ guests }) => (guests === "None" ? ["signInAgain"] : ["signInAgain", "asGuest"]),
   refused: () => ["signInAgain", "otherAccount"],
   forbidden: ({ signIn }, account) => (account ? ["otherAccount", "tryAgain"] : signIn ? ["signIn", "tryAgain"] : ["tryAgain"]),
-  closed: () => ["tryAgain"],
+  // A proxy that signs people in does it when the page is loaded.
+  closed: () => ["reload"],
 };
 
 export class Gate {
@@ -33,6 +34,7 @@ export class Gate {
     this.complain(isRefused ? "" : words);
     const buttons = ACTIONS[kind](access, account).map((name, n) => make("button", { type: "button", className: n ? "plain" : "", onclick: this.#actions[name] }, t(name)));
     byId("gate-actions").replaceChildren(...buttons);
+    for (const dialog of document.querySelectorAll("dialog[open]")) dialog.close();
     this.#setOpen(true);
     buttons[0].focus();
   }

@@ -35,6 +35,8 @@ const ADDRESS_HISTORY: u32 = 10;
 const REJECTION_DELAY: Duration = Duration::from_secs(1);
 /// The most rejections that wait. Further ones are sent at once.
 const DELAYED_REJECTIONS: u32 = 1_024;
+/// The longest time for which nothing is read from a connection of an address that sends too much.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Log lines about rejections, per second and at once.
 const LOGGED: (u32, u32) = (1, 20);
 /// Longest message of such a log line, in characters.
@@ -91,11 +93,12 @@ impl Bounds {
     }
 
     /// Whether a sender may send a message now.
-    pub(super) fn message(&self, sender: &SenderId, address: Address) -> Result<(), Rejection> {
-        self.take(
-            (&self.sender_messages, Bound::SenderMessages, sender),
-            (&self.address_messages, Bound::AddressMessages, address),
-        )
+    pub(super) fn message(&self, sender: &SenderId, address: Address) -> Result<(), TooFast> {
+        let now = now();
+        let of_sender = self.sender_messages.take(sender, 1, now);
+        self.check(Bound::SenderMessages, of_sender)?;
+        let of_address = self.address_messages.take(&address, 1, now);
+        self.check_address(Bound::AddressMessages, of_address)
     }
 
     /// Whether a sender may request history now.
@@ -139,10 +142,10 @@ impl Bounds {
     }
 
     /// Whether an address may send a text of so many bytes now.
-    pub(super) fn bytes(&self, bytes: usize, address: Address) -> Result<(), Rejection> {
+    pub(super) fn bytes(&self, bytes: usize, address: Address) -> Result<(), TooFast> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let taken = self.address_bytes.take(&address, bytes, now());
-        self.check(Bound::AddressBytes, taken)
+        self.check_address(Bound::AddressBytes, taken)
     }
 
     /// Whether an address may open a connection now.
@@ -156,6 +159,14 @@ impl Bounds {
         if let Ok(_permit) = self.delayed_rejections.try_acquire() {
             sleep(REJECTION_DELAY).await;
         }
+    }
+
+    /// As [`check`](Self::check), and for how long nothing is read from the connection: whoever has a burst of its own on each of many
+    /// connections would otherwise have all of it read, only for it to be rejected.
+    fn check_address(&self, bound: Bound, taken: Result<(), Duration>) -> Result<(), TooFast> {
+        let pause = taken.err().map(|wait| wait.min(LONGEST_PAUSE));
+        let checked = self.check(bound, taken);
+        checked.map_err(|rejection| TooFast { rejection, pause })
     }
 
     /// Counts and words the rejection of what exceeds a rate.
@@ -213,6 +224,22 @@ impl Bounds {
 /// How many rejections may wait: a tenth of the connections, so that they leave most sockets to others.
 fn delayed_rejections(limits: &Limits) -> usize {
     (limits.connections / 10).clamp(1, DELAYED_REJECTIONS) as usize
+}
+
+/// A message that exceeds a rate.
+#[derive(Debug)]
+pub(super) struct TooFast {
+    /// The answer.
+    pub(super) rejection: Rejection,
+    /// How long nothing is read from the connection.
+    pub(super) pause: Option<Duration>,
+}
+
+impl From<Rejection> for TooFast {
+    fn from(rejection: Rejection) -> Self {
+        let pause = None;
+        Self { rejection, pause }
+    }
 }
 
 fn too_fast(bound: Bound, wait: Duration) -> Rejection {
@@ -277,7 +304,8 @@ mod tests {
         let bounds = bounds();
         let send = || bounds.message(&sender("ana"), address(1));
         assert!(send().is_ok() && send().is_ok());
-        let rejection = send().expect_err("the third in a row");
+        let TooFast { rejection, pause } = send().expect_err("the third in a row");
+        assert_eq!(pause, None);
         assert_eq!(rejection.code, Code::RateLimited);
         assert!(rejection.message.contains("you send"), "{rejection:?}");
         assert!(bounds.message(&sender("rui"), address(1)).is_ok());
@@ -298,7 +326,8 @@ mod tests {
     async fn texts_of_one_address_share_its_bytes() {
         let bounds = bounds();
         assert!(bounds.bytes(200_000, address(1)).is_ok());
-        assert!(bounds.bytes(200_000, address(1)).is_err());
+        let too_fast = bounds.bytes(200_000, address(1)).expect_err("too much");
+        assert_eq!(too_fast.pause, Some(LONGEST_PAUSE));
         assert!(bounds.bytes(200_000, address(2)).is_ok());
     }
 

@@ -1,6 +1,13 @@
 //! A client's connection, over WebSocket or long-polling.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use papo_engineio::{Batch, CloseCode, Frame, Message, Outgoing, Polling, Push};
 use papo_protocol::SenderId;
@@ -10,13 +17,14 @@ use tracing::debug;
 
 use super::{
     bearer::Bearer,
+    bounds::TooFast,
     packet::{Incoming, Malformed, Parser},
     places::Place,
     session::Session,
     sid::Sid,
 };
 use crate::{
-    chat::Member,
+    chat::{Member, Rejection},
     room::{CloseReason, Membership, Sink},
 };
 
@@ -35,6 +43,8 @@ pub(crate) struct Connection {
     pub(super) place: Place,
     /// Notified when the connection has ended.
     ended: Notify,
+    /// For how long nothing is read from it next, in milliseconds.
+    pause: AtomicU32,
 }
 
 /// The transport of its packets.
@@ -69,6 +79,7 @@ impl Connection {
             transport,
             place,
             ended: Notify::new(),
+            pause: AtomicU32::new(0),
         })
     }
 
@@ -78,6 +89,20 @@ impl Connection {
             Message::Text(text) => self.parser.text(text.into()),
             Message::Binary(data) => self.parser.binary(data),
         }
+    }
+
+    /// Lets the connection be read more slowly, if its address sends too much. A client that polls is slowed down by its requests.
+    pub(super) fn slow_down(&self, TooFast { rejection, pause }: TooFast) -> Rejection {
+        let pause = pause.unwrap_or_default().as_millis();
+        let pause = u32::try_from(pause).unwrap_or(u32::MAX);
+        self.pause.store(pause, Ordering::Relaxed);
+        rejection
+    }
+
+    /// For how long nothing is to be read from the connection: once.
+    pub(super) fn take_pause(&self) -> Option<Duration> {
+        let pause = self.pause.swap(0, Ordering::Relaxed);
+        (pause > 0).then(|| Duration::from_millis(pause.into()))
     }
 
     /// Runs a future that only its client needs for as long as the connection is open.

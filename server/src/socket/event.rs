@@ -105,14 +105,17 @@ fn message<B: Broker>(
     connection: &Arc<Connection>,
 ) -> Result<(), Rejection> {
     server.metrics.received();
-    permit(server, session, May::WRITE)?;
     let member = session.standing.member();
     let may_send = session.may_send();
     may_send.inspect_err(|_| server.metrics.exceeded(Bound::PendingRequests))?;
     let address = connection.place.address;
-    server.bounds.message(&member.sender, address)?;
+    let is_allowed = server.bounds.message(&member.sender, address);
+    is_allowed.map_err(|too_fast| connection.slow_down(too_fast))?;
+    // After the rates: a message that is forbidden costs its sender as much as another.
+    permit(server, session, May::WRITE)?;
     let MessageRequest { id, text } = MessageRequest::parse(arguments, &server.launch.limits)?;
-    server.bounds.bytes(text.len(), address)?;
+    let is_allowed = server.bounds.bytes(text.len(), address);
+    is_allowed.map_err(|too_fast| connection.slow_down(too_fast))?;
     // The text, and its record as it is written to the broker.
     let memory = WAITING + 2 * text.len();
     let kept = Kept::some(&connection.place.budget, memory).ok_or_else(|| {
@@ -155,9 +158,9 @@ fn history<B: Broker>(
     ack: Option<i64>,
     connection: &Arc<Connection>,
 ) -> Result<(), Rejection> {
-    permit(server, session, May::READ)?;
     let address = connection.place.address;
     server.bounds.history(&session.standing.sender(), address)?;
+    permit(server, session, May::READ)?;
     let (before, limit) = history_request(arguments, u64::from(server.launch.history_page))?;
     let ack = ack.ok_or_else(|| {
         Rejection::new(

@@ -165,5 +165,10 @@ pub(super) async fn receive<B: Broker>(
             Ok(message) => server.receive(connection.decode(message), connection),
             Err(close_code) => return close_code,
         }
+        if let Some(pause) = connection.take_pause()
+            && let Err(close_code) = incoming.pause(pause).await
+        {
+            return close_code;
+        }
     }
 }

@@ -7,15 +7,16 @@ pub(crate) mod fuzzing;
 mod outcome;
 mod pods;
 pub(crate) mod rabbitmq;
+mod secret;
 
-use papo_protocol::{Epoch, limits::SESSION_KEY_LENGTH_MIN, topology};
+use papo_protocol::{Epoch, topology};
 
 use crate::{
     broker::Broker,
     clients::Clients,
     crd::LogReplicas,
-    desired::{self, Credentials, Log, PASSWORD_KEY, SESSION_KEY},
-    error::{BrokerError, ClusterError},
+    desired::{self, Log},
+    error::BrokerError,
     names,
     validate::Room,
 };
@@ -23,7 +24,6 @@ use crate::{
 use children::Target;
 use outcome::RoomLog;
 pub use outcome::{LogOrigin, Observed, Outcome, Replicas};
-use rabbitmq::Password;
 
 /// Makes a room as it should be. `recorded` is the epoch that the last status names. The broker is not changed unless it is `cleared` of what an
 /// earlier room of this name has left there.
@@ -37,6 +37,7 @@ pub async fn apply(
         Ok(()) => clients.broker(&room.broker).await,
         Err(error) => Err(error),
     };
+    let mut failures = Vec::new();
     let (broker, log, replicas) = match broker {
         Ok(broker) => {
             let found = apply_broker(clients, room, &broker, recorded.as_ref()).await;
@@ -53,11 +54,16 @@ pub async fn apply(
             });
             (found.map(|log| log.origin), log, replicas)
         }
-        Err(error) => (Err(error), None, None),
+        Err(error) => {
+            // Whoever is denied must not stay because of a broker's Secret.
+            failures.extend(secret::apply_access(clients, room).await.err());
+            (Err(error), None, None)
+        }
     };
     let children = desired::children(room, log.as_ref());
     let target = target(clients, room);
-    let (applied, failures) = target.apply(&clients.cache, children).await;
+    let (applied, of_children) = target.apply(&clients.cache, children).await;
+    failures.extend(of_children);
     let (namespace, name) = (room.name.namespace(), names::child(&room.name));
     let cache = &clients.cache;
     let deployment = applied.or_else(|| cache.deployments.get(namespace, &name));
@@ -86,7 +92,7 @@ async fn apply_broker(
     if recorded.is_none() && broker.is_busy() {
         return Err(BrokerError::Busy);
     }
-    let password = ensure_secret(clients, room, broker).await?;
+    let password = secret::apply(clients, room, broker).await?;
     let topology = desired::topology(room);
     // A room at rest needs no slot.
     if let Some(log) = rabbitmq::at_rest(broker, &topology, &password, recorded) {
@@ -111,48 +117,6 @@ fn replicas(room: &Room, broker: &Broker, log: &RoomLog) -> Option<Replicas> {
         },
         command: format!("rabbitmq-streams add_replica --vhost '{vhost}' {queue} NODE"),
     })
-}
-
-/// Makes the room's Secret as it should be, and returns the password in it. A password and a session key are drawn once: when there is none.
-///
-/// The broker gets the password only after it is stored: a Secret that the API server rejects must not change the password of servers that run.
-async fn ensure_secret(
-    clients: &Clients,
-    room: &Room,
-    broker: &Broker,
-) -> Result<Password, ClusterError> {
-    let kind = &clients.cache.secrets;
-    let api = kind.api(room.name.namespace());
-    let target = target(clients, room);
-    let live = target.get(&api, kind).await?;
-    if let Some(live) = &live {
-        target.check_owner(kind, live)?;
-    }
-    let stored = |key: &str| {
-        let bytes = live.as_ref()?.data.as_ref()?.get(key)?;
-        let text = String::from_utf8(bytes.0.clone()).ok();
-        text.filter(|text| !text.is_empty())
-    };
-    let password = stored(PASSWORD_KEY);
-    // The servers do not start with a shorter one.
-    let session_key = stored(SESSION_KEY).filter(|key| key.len() >= SESSION_KEY_LENGTH_MIN);
-    let is_new = password.is_none();
-    let credentials = Credentials {
-        password: password.unwrap_or_else(random),
-        session_key: session_key.unwrap_or_else(random),
-        ca: broker.settings().ca().map(str::to_owned),
-    };
-    let secret = desired::secret(room, &credentials);
-    target.write(&api, kind, live.as_ref(), &secret).await?;
-    Ok(Password {
-        text: credentials.password,
-        is_new,
-    })
-}
-
-/// 128 random bits, as 32 characters.
-fn random() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }
 
 fn target<'a>(clients: &'a Clients, room: &'a Room) -> Target<'a> {

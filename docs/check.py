@@ -279,7 +279,7 @@ def main():
     tally.check("every alert is in operations.md", unnamed(DOCS / "operations.md", alerts, "alert"))
     kubernetes = DOCS / "kubernetes.md"
     top = {field.split(".")[1] for field in facts.fields if field.startswith("spec.")}
-    second = {field.split(".")[2] for field in facts.fields if field.count(".") == 2 and field.split(".")[1] in ("retention", "limits", "broker", "ingress", "gateway", "placement", "resources")}
+    second = {field.split(".")[2] for field in facts.fields if field.count(".") == 2 and field.split(".")[1] in ("retention", "limits", "access", "broker", "ingress", "gateway", "placement", "resources")}
     tally.check("every field is in kubernetes.md", unnamed(kubernetes, top | second, "field"))
     tally.check("every condition is in kubernetes.md", unnamed(kubernetes, facts.conditions, "condition"))
     reasons = set(re.findall(r"^\| `?\w*`? ?\| `([A-Z][A-Za-z]+)` \|", kubernetes.read_text(), re.M))

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    error::Error,
     net::{Ipv6Addr, SocketAddr},
     path::Path,
     str::FromStr,
@@ -15,7 +16,8 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     broker::HostPattern,
-    crd::{ImagePullPolicy, ParentRef},
+    crd::{Access, ImagePullPolicy, ParentRef},
+    validate,
 };
 
 /// Papo's operator: makes chat rooms of `ChatRoom` resources.
@@ -159,6 +161,16 @@ pub struct Defaults {
     /// certificate in their Ingress, or with an HTTPRoute
     #[arg(long, env = "PAPO_OPERATOR_SERVER_HSTS_MAX_AGE", value_name = "SECONDS", default_value_t = HSTS_MAX_AGE, value_parser = clap::value_parser!(u32).range(i64::from(limits::HSTS_MAX_AGE.min)..=i64::from(limits::HSTS_MAX_AGE.max)))]
     pub server_hsts_max_age: u32,
+    /// Who may enter rooms, as a JSON object with the fields of `spec.access`. A field that a room sets replaces the one here; whom `denied` names here
+    /// no room lets in
+    #[arg(
+        long,
+        env = "PAPO_OPERATOR_SERVER_ACCESS",
+        value_name = "JSON",
+        default_value = "{}",
+        value_parser = default_access
+    )]
+    pub server_access: Json<Access>,
     /// Secret with an administrator of the broker for rooms that name none
     #[arg(
         long,
@@ -397,6 +409,13 @@ impl<T: DeserializeOwned> FromStr for Json<T> {
     }
 }
 
+/// Defaults of access, if rooms could have them.
+fn default_access(text: &str) -> Result<Json<Access>, Box<dyn Error + Send + Sync>> {
+    let access: Json<Access> = text.parse()?;
+    validate::check_default_access(&access.0)?;
+    Ok(access)
+}
+
 fn pull_policy(text: &str) -> Result<ImagePullPolicy, serde_json::Error> {
     serde_json::from_value(text.into())
 }
@@ -496,6 +515,31 @@ mod tests {
                 .parse()
                 .expect("valid");
         assert_eq!(refs.0[0].section_name.as_deref(), Some("http"));
+    }
+
+    #[test]
+    fn default_access_that_no_room_could_have_is_an_error() {
+        let parse = |json: &str| {
+            let access = format!("--server-access={json}");
+            Cli::try_parse_from([
+                "papo-operator",
+                "run",
+                "--server-image=papo-server",
+                &access,
+            ])
+        };
+        assert!(parse("{}").is_ok());
+        assert!(parse(r#"{"guests": "Read", "write": ["group:staff"]}"#).is_ok());
+        for (json, words) in [
+            (r#"{"guest": "Read"}"#, "unknown field `guest`"),
+            (
+                r#"{"write": ["staff"]}"#,
+                "write: \"staff\" names nobody: it must be \"*\", \"group:NAME\" or \"subject:SUB\"",
+            ),
+        ] {
+            let error = parse(json).expect_err("invalid").to_string();
+            assert!(error.contains(words), "{error}");
+        }
     }
 
     #[test]

@@ -63,6 +63,9 @@ fn check(room: &Room) {
         session_key: "key".to_owned(),
         ca: None,
     };
+    let rules: papo_protocol::Access =
+        serde_json::from_str(&room.access.json).expect("the servers can read it");
+    assert!(rules.check().is_ok() && rules == room.access.rules);
     let children = desired::children(room, Some(&log));
     let (Desired::Object(deployment), Desired::Object(network_policy)) =
         (children.deployment, children.network_policy)

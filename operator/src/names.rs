@@ -14,6 +14,8 @@ pub const ROOM_LABEL: &str = "papo.chat/room";
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// Annotation with a digest of the object that was applied, so that a field that is no longer desired is noticed and removed.
 pub const APPLIED_ANNOTATION: &str = "papo.chat/applied";
+/// Annotation of a room's pods with a digest of who may enter. It changes nothing of a pod, but makes its kubelet read the room's Secret at once.
+pub const ACCESS_ANNOTATION: &str = "papo.chat/access";
 /// Name of the servers' container.
 pub const CONTAINER: &str = "server";
 /// Name of the chat's port, on pods and on the Service.

@@ -221,6 +221,7 @@ accepts "three nodes with Secrets of one's own" --set rabbitmq.replicas=3,rabbit
 accepts "nobody reads the metrics" --set-json 'networkPolicy.metricsFrom=[]'
 accepts "open egress" --set operator.networkPolicy.egress.enabled=false --set server.networkPolicy.egress.enabled=false
 accepts "closed egress" --set-json 'operator.networkPolicy.egress={"ports": [6443, 15672], "to": []}'
+accepts "access" --set-json 'access={"guests": "None", "issuers": [{"issuer": "https://id.example", "audiences": ["papo"]}], "write": ["group:staff"]}'
 accepts "images by digest" --set operator.image.digest=$digest,server.image.digest=$digest,rabbitmq.image.digest=$digest
 accepts "no operator" --set operator.replicas=0
 accepts "finalizers that stay" --set operator.removeFinalizersOnUninstall=false
@@ -245,6 +246,9 @@ is "open egress of the operator" renders '! Egress' --show-only templates/networ
 is "restricted egress of the servers" renders '! PAPO_OPERATOR_SERVER_OPEN_EGRESS'
 is "open egress of the servers" renders PAPO_OPERATOR_SERVER_OPEN_EGRESS --set server.networkPolicy.egress.enabled=false
 is "HSTS in seconds" renders 'PAPO_OPERATOR_SERVER_HSTS_MAX_AGE, value: "31536000"'
+is "open rooms by default" renders '! PAPO_OPERATOR_SERVER_ACCESS'
+is "default access as JSON" renders 'PAPO_OPERATOR_SERVER_ACCESS, value: "{\"guests\":\"Read\",\"write\":[\"subject:$$(X)\"]}"' --set-json 'access={"guests": "Read", "write": ["subject:$(X)"]}'
+is "the operator may annotate pods" renders 'verbs: [list, patch]' --show-only templates/clusterrole.yaml
 is "no TLS by default" renders '! 5671' --show-only templates/rabbitmq/configmap.yaml --show-only templates/rabbitmq/service.yaml --show-only templates/rabbitmq/statefulset.yaml
 is "no plain AMQP with TLS" renders 'listeners.tcp = none' --set rabbitmq.tls.enabled=true
 is "management for both families of addresses" renders 'management.tcp.ip = ::' --show-only templates/rabbitmq/configmap.yaml
@@ -329,6 +333,13 @@ rejects "a peer that is nobody" --set-json 'networkPolicy.metricsFrom=[{}]'
 rejects "an egress rule that allows everything" --set-json 'server.networkPolicy.egress.rules=[{}]'
 rejects "a port that is none" --set-json 'operator.networkPolicy.egress.ports=[0]'
 rejects "HSTS for ever" --set server.hstsMaxAge=99999999999
+rejects "a misspelt rule of access" --set access.guest=Read
+rejects "guests that may do something else" --set access.guests=Moderate
+rejects "a grant without a kind" --set 'access.write={staff}'
+rejects "an issuer without audiences" --set-json 'access.issuers=[{"issuer": "https://id.example", "audiences": []}]'
+rejects "an issuer without TLS" --set-json 'access.issuers=[{"issuer": "http://id.example", "audiences": ["papo"]}]'
+rejects "an issuer with two kinds of keys" --set-json 'access.issuers=[{"issuer": "https://id.example", "audiences": ["papo"], "keySecretName": "key", "jwksUri": "https://id.example/keys"}]'
+rejects "a sender that is none" --set 'access.denied.senders={mallory}'
 rejects "a broker host with a comma" --set-json 'operator.allowedBrokerHosts=["a,b"]'
 rejects "an annotation key with a space" --set-json 'operator.allowedIngressAnnotations=["a b"]'
 rejects "a priority class that is no name" --set-json 'operator.allowedPriorityClasses=["A"]'

@@ -38,11 +38,27 @@ describe("the definition", () => {
     test(`the API server rejects ${mistake}`, () => assert.rejects(apply(room("errada", spec)), /"errada" is invalid|unknown field "spec.replcas"/));
   }
 
+  const issuer = { issuer: "https://id.example", audiences: ["papo"] };
+  for (const [mistake, access, words] of [
+    ["an issuer without TLS", { issuers: [{ ...issuer, issuer: "http://id.example" }] }, /must be https:\/\/ \(http:\/\/ only for localhost\)/],
+    ["an issuer with a query", { issuers: [{ ...issuer, jwksUri: "https://id.example/keys?x" }] }, /without user, query and fragment/],
+    ["an issuer without an audience", { issuers: [{ ...issuer, audiences: [] }] }, /audiences.* should have at least 1 items/],
+    ["an issuer that is named twice", { issuers: [issuer, { ...issuer, audiences: ["other"] }] }, /an issuer may be named once/],
+    ["an issuer with two kinds of keys", { issuers: [{ ...issuer, jwksUri: issuer.issuer, keySecretName: "key" }] }, /keySecretName or jwksUri, not both/],
+    ["a room that nobody may enter", { guests: "None", issuers: [] }, /nobody may enter/],
+    ["a grant without a kind", { guests: "Read", write: ["staff"] }, /must be \*, group:NAME or subject:SUB/],
+    ["a sign-in at another issuer", { issuers: [issuer], signIn: { clientId: "papo", issuer: "https://other.example" } }, /signIn.issuer must be one of issuers/],
+    ["a sender that is none", { guests: "Read", denied: { senders: ["mallory"] } }, /senders/],
+    ["an unknown field of access", { guests: "Read", denied: { addresses: [] } }, /unknown field "spec.access.denied.addresses"/],
+  ]) {
+    test(`the API server rejects ${mistake}`, () => assert.rejects(apply(room("errada", { access })), words));
+  }
+
   test("the API server rejects a name of 46 characters", () => assert.rejects(apply(room("x".repeat(46)))));
 });
 
 describe("the samples", () => {
-  for (const name of ["geral", "full"]) {
+  for (const name of ["geral", "full", "company", "stage"]) {
     test(`the API server accepts ${name}.yaml`, async () => {
       await inRooms("apply", "--dry-run=server", "--validate=strict", "-f", new URL(`${name}.yaml`, SAMPLES).pathname);
     });

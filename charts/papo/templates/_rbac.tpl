@@ -20,10 +20,11 @@ name that the room gives.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]
-# The operator reads from the status of a pod why a server does not start.
+# The operator reads from the status of a pod why a server does not start, and annotates pods so that their kubelets read a changed Secret
+# at once. Whoever may patch Deployments can change pods anyway.
 - apiGroups: [""]
   resources: [pods]
-  verbs: [list]
+  verbs: [list, patch]
 - apiGroups: [""]
   resources: [secrets]
   verbs: [get, create, patch]

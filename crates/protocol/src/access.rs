@@ -206,7 +206,8 @@ pub enum SignInToken {
     Id,
 }
 
-fn default_scopes() -> Vec<String> {
+/// The scopes that the page asks for if none are given.
+pub fn default_scopes() -> Vec<String> {
     ["openid", "profile"].map(str::to_owned).to_vec()
 }
 

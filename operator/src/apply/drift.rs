@@ -11,11 +11,15 @@ use crate::{names::APPLIED_ANNOTATION, quantity::thousandths};
 
 /// Adds the digest of an object to its annotations.
 pub(super) fn stamp(desired: &mut Value) {
-    // Another release of Rust may hash differently: then everything is applied once more, without effect.
-    let mut hasher = DefaultHasher::new();
-    desired.to_string().hash(&mut hasher);
-    let digest = format!("{:016x}", hasher.finish());
+    let digest = digest(&desired.to_string());
     desired["metadata"]["annotations"][APPLIED_ANNOTATION] = Value::String(digest);
+}
+
+/// A text that differs if the given one does. Another release of Rust may hash differently: then everything is applied once more, without effect.
+pub(super) fn digest(text: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
 }
 
 /// Whether `live` has every field of `desired` with an equal value.

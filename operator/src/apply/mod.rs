@@ -7,18 +7,19 @@ pub(crate) mod fuzzing;
 mod outcome;
 mod pods;
 pub(crate) mod rabbitmq;
+mod secret;
 mod settled;
 
 use std::sync::{Arc, atomic::AtomicBool};
 
 use k8s_openapi::api::apps::v1::Deployment;
-use papo_protocol::{Epoch, limits::SESSION_KEY_LENGTH_MIN, topology};
+use papo_protocol::{Epoch, topology};
 
 use crate::{
     broker::Broker,
     clients::Clients,
     crd::LogReplicas,
-    desired::{self, Credentials, Log, PASSWORD_KEY, SESSION_KEY},
+    desired::{self, Log},
     error::{BrokerError, ClusterError},
     names,
     validate::Room,
@@ -27,7 +28,6 @@ use crate::{
 use children::Target;
 use outcome::RoomLog;
 pub use outcome::{LogOrigin, Observed, Outcome, Replicas};
-use rabbitmq::Password;
 pub use settled::Settled;
 use settled::State;
 
@@ -43,6 +43,7 @@ pub async fn apply(
         Ok(()) => clients.broker(&room.broker).await,
         Err(error) => Err(error),
     };
+    let mut failures = Vec::new();
     let (broker, log, replicas) = match broker {
         Ok(broker) => {
             let found = apply_broker(clients, room, &broker, recorded.as_ref()).await;
@@ -59,9 +60,14 @@ pub async fn apply(
             });
             (found.map(|log| log.origin), log, replicas)
         }
-        Err(error) => (Err(error), None, None),
+        Err(error) => {
+            // Whoever is denied must not stay because of a broker's Secret.
+            failures.extend(secret::apply_access(clients, room).await.err());
+            (Err(error), None, None)
+        }
     };
-    let (applied, failures) = apply_children(clients, room, log.as_ref()).await;
+    let (applied, of_children) = apply_children(clients, room, log.as_ref()).await;
+    failures.extend(of_children);
     let (namespace, name) = (room.name.namespace(), names::child(&room.name));
     let cache = &clients.cache;
     let deployment = applied.or_else(|| cache.deployments.get(namespace, &name));
@@ -110,12 +116,12 @@ async fn apply_broker(
     // The slot first: hundreds of new rooms may wait for their turn, and each attempt would cost a request for the Secret.
     if recorded.is_none() {
         let work = async {
-            let password = ensure_secret(clients, room, broker).await?;
+            let password = secret::apply(clients, room, broker).await?;
             rabbitmq::apply(broker, &topology, &password, recorded).await
         };
         return broker.attempt(work).await;
     }
-    let password = ensure_secret(clients, room, broker).await?;
+    let password = secret::apply(clients, room, broker).await?;
     // A room at rest needs no slot.
     if let Some(log) = rabbitmq::at_rest(broker, &topology, &password, recorded) {
         return Ok(log);
@@ -139,48 +145,6 @@ fn replicas(room: &Room, broker: &Broker, log: &RoomLog) -> Option<Replicas> {
         },
         command: format!("rabbitmq-streams add_replica --vhost '{vhost}' {queue} NODE"),
     })
-}
-
-/// Makes the room's Secret as it should be, and returns the password in it. A password and a session key are drawn once: when there is none.
-///
-/// The broker gets the password only after it is stored: a Secret that the API server rejects must not change the password of servers that run.
-async fn ensure_secret(
-    clients: &Clients,
-    room: &Room,
-    broker: &Broker,
-) -> Result<Password, ClusterError> {
-    let kind = &clients.cache.secrets;
-    let api = kind.api(room.name.namespace());
-    let target = target(clients, room);
-    let live = target.get(&api, kind).await?;
-    if let Some(live) = &live {
-        target.check_owner(kind, live)?;
-    }
-    let stored = |key: &str| {
-        let bytes = live.as_ref()?.data.as_ref()?.get(key)?;
-        let text = String::from_utf8(bytes.0.clone()).ok();
-        text.filter(|text| !text.is_empty())
-    };
-    let password = stored(PASSWORD_KEY);
-    // The servers do not start with a shorter one.
-    let session_key = stored(SESSION_KEY).filter(|key| key.len() >= SESSION_KEY_LENGTH_MIN);
-    let is_new = password.is_none();
-    let credentials = Credentials {
-        password: password.unwrap_or_else(random),
-        session_key: session_key.unwrap_or_else(random),
-        ca: broker.settings().ca().map(str::to_owned),
-    };
-    let secret = desired::secret(room, &credentials);
-    target.write(&api, kind, live.as_ref(), &secret).await?;
-    Ok(Password {
-        text: credentials.password,
-        is_new,
-    })
-}
-
-/// 128 random bits, as 32 characters.
-fn random() -> String {
-    format!("{:032x}", rand::random::<u128>())
 }
 
 fn target<'a>(clients: &'a Clients, room: &'a Room) -> Target<'a> {

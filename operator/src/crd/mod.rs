@@ -8,6 +8,7 @@
     reason = "KubeSchema derives from a hidden copy of each struct, which is public and out of reach"
 )]
 
+mod access;
 mod definition;
 mod pods;
 mod route;
@@ -20,6 +21,7 @@ use papo_protocol::limits;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use access::{Access, Claims, Denied, Guests, Issuer, SignIn, SignInToken};
 pub use definition::definition;
 pub use pods::{ImagePullPolicy, Placement, Resources};
 pub use route::{Gateway, Ingress, ParentRef};
@@ -101,6 +103,9 @@ pub struct ChatRoomSpec {
         regex(pattern = r"^[A-Za-z0-9_:=,-]+$")
     )]
     pub log_filter: Option<String>,
+    /// Who may enter the room, and what they may do there. The operator's default if not given; everybody may read and write without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub access: Option<Access>,
     /// RabbitMQ that keeps the log. The operator's default broker if not given. Fixed once the room has a log.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub broker: Option<Broker>,

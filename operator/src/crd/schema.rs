@@ -1,6 +1,9 @@
 //! Pieces of schema that cannot be derived.
 
-use papo_protocol::BasePath;
+use papo_protocol::{
+    BasePath,
+    access::{GRANTS_MAX, ISSUER_LENGTH_MAX, NAME_MAX},
+};
 use schemars::{Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +51,45 @@ pub(super) fn path(_: &mut SchemaGenerator) -> Schema {
             "rule": format!(r"!self.matches('/(\\.|\\.\\.|{reserved})(/|$)')"),
             "message": format!("no segment may be {}, . or ..", BasePath::RESERVED.join(", "))
         }]
+    })
+}
+
+/// A URL that `papo_protocol::access::IssuerUrl` accepts.
+pub(super) fn issuer_url(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": ISSUER_LENGTH_MAX,
+        "x-kubernetes-validations": [{
+            "rule": "self.matches('^https://[^/?#@ ]+(/[^?# ]*)?$') || self.matches('^http://(([a-z0-9-]+[.])*localhost|127[.][0-9.]+|[[]::1[]])(:[0-9]+)?(/[^?# ]*)?$')",
+            "message": "must be https:// (http:// only for localhost), without user, query and fragment"
+        }]
+    })
+}
+
+/// People that `papo_protocol::access::Grant` can name.
+pub(super) fn grants(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "array",
+        "maxItems": GRANTS_MAX,
+        "items": {
+            "type": "string",
+            "maxLength": "subject:".len() + NAME_MAX,
+            "x-kubernetes-validations": [{
+                "rule": format!("self == '*' || self.matches('^(group|subject):(?s:.){{1,{NAME_MAX}}}$')"),
+                "message": format!("must be *, group:NAME or subject:SUB, with 1 to {NAME_MAX} characters after the colon")
+            }]
+        }
+    })
+}
+
+/// The name of a Secret.
+pub(super) fn secret_name(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({
+        "type": "string",
+        "minLength": 1,
+        "maxLength": 253,
+        "pattern": r"^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$",
     })
 }
 

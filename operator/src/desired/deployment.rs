@@ -10,11 +10,12 @@ use k8s_openapi::{
     api::{
         apps::v1::{Deployment, DeploymentSpec, DeploymentStrategy, RollingUpdateDeployment},
         core::v1::{
-            Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, Lifecycle,
-            LifecycleHandler, LocalObjectReference, ObjectFieldSelector, PodSecurityContext,
-            PodSpec, PodTemplateSpec, Probe, ResourceRequirements, SeccompProfile,
-            SecretVolumeSource, SecurityContext, SleepAction, Toleration, TopologySpreadConstraint,
-            Volume, VolumeMount,
+            Capabilities, Container, ContainerPort, EnvVar, EnvVarSource, HTTPGetAction, KeyToPath,
+            Lifecycle, LifecycleHandler, LocalObjectReference, ObjectFieldSelector,
+            PodSecurityContext, PodSpec, PodTemplateSpec, Probe, ProjectedVolumeSource,
+            ResourceRequirements, SeccompProfile, SecretProjection, SecretVolumeSource,
+            SecurityContext, SleepAction, Toleration, TopologySpreadConstraint, Volume,
+            VolumeMount, VolumeProjection,
         },
     },
     apimachinery::pkg::{
@@ -29,12 +30,12 @@ use super::{
     log::Log,
     memory::{memory, with_memory},
     metadata::metadata,
-    secret::{CA_KEY, SESSION_KEY},
+    secret::{ACCESS_KEY, CA_KEY, SESSION_KEY},
 };
 use crate::{
     crd::{ImagePullPolicy, IntOrText},
     names,
-    validate::{Ingress, Room, Serving},
+    validate::{Ingress, IssuerFile, Room, Serving},
 };
 
 /// Where the room's Secret is mounted.
@@ -43,6 +44,8 @@ const CREDENTIALS: &str = "/etc/papo/broker";
 const PRE_STOP: i64 = 5;
 /// Seconds that servers stay bound to a node that is lost, before others are started elsewhere. Kubernetes would wait for five minutes.
 const LOST_NODE: i64 = 30;
+/// Rights on mounted files, which belong to the servers' group.
+const READABLE: i32 = 0o440;
 /// A user that is nobody in any image.
 const NOBODY: i64 = 65_532;
 
@@ -97,6 +100,7 @@ fn launch(room: &Room, log: &Log) -> Launch {
         broker_ca: log.private_ca.then(|| credentials.join(CA_KEY)),
         broker_credentials: Some(credentials.to_owned()),
         session_key: Some(credentials.join(SESSION_KEY)),
+        access: Some(credentials.join(ACCESS_KEY)),
         epoch: Some(log.epoch.clone()),
         limits: room.limits.clone(),
         trusted_proxies: room.pods.trusted_proxies.clone(),
@@ -170,7 +174,7 @@ fn pod(room: &Room, launch: &Launch) -> PodSpec {
     let grace = i64::try_from(launch.grace_period().as_secs()).unwrap_or(i64::MAX - PRE_STOP);
     PodSpec {
         containers: vec![container(room, launch)],
-        volumes: Some(vec![credentials_volume(room)]),
+        volumes: Some(volumes(room)),
         image_pull_secrets: (!pods.image_pull_secrets.is_empty()).then(|| secrets.collect()),
         automount_service_account_token: Some(false),
         enable_service_links: Some(false),
@@ -241,16 +245,58 @@ fn spread(room: &Room) -> Vec<TopologySpreadConstraint> {
     .collect()
 }
 
-fn credentials_volume(room: &Room) -> Volume {
-    Volume {
+fn volumes(room: &Room) -> Vec<Volume> {
+    let credentials = Volume {
         name: "broker".to_owned(),
         secret: Some(SecretVolumeSource {
             secret_name: Some(names::child(&room.name)),
-            default_mode: Some(0o440),
+            default_mode: Some(READABLE),
             ..SecretVolumeSource::default()
         }),
         ..Volume::default()
+    };
+    let files = &room.access.issuer_files;
+    let issuers = || Volume {
+        name: "issuers".to_owned(),
+        projected: Some(ProjectedVolumeSource {
+            default_mode: Some(READABLE),
+            sources: Some(files.iter().map(projection).collect()),
+            ..ProjectedVolumeSource::default()
+        }),
+        ..Volume::default()
+    };
+    let issuers = (!files.is_empty()).then(issuers);
+    std::iter::once(credentials).chain(issuers).collect()
+}
+
+/// A file from a Secret that somebody else makes. Without the Secret its issuer does not work, but the servers start.
+fn projection(file: &IssuerFile) -> VolumeProjection {
+    VolumeProjection {
+        secret: Some(SecretProjection {
+            name: file.secret.clone(),
+            optional: Some(true),
+            items: Some(vec![KeyToPath {
+                key: file.key.to_owned(),
+                path: file.path(),
+                ..KeyToPath::default()
+            }]),
+        }),
+        ..VolumeProjection::default()
     }
+}
+
+fn mounts(room: &Room) -> Vec<VolumeMount> {
+    let mount = |name: &str, path: &str| VolumeMount {
+        name: name.to_owned(),
+        mount_path: path.to_owned(),
+        read_only: Some(true),
+        ..VolumeMount::default()
+    };
+    let issuers = || mount("issuers", IssuerFile::DIRECTORY);
+    let issuers = (!room.access.issuer_files.is_empty()).then(issuers);
+    std::iter::once(mount("broker", CREDENTIALS))
+        .chain(issuers)
+        .collect()
 }
 
 fn container(room: &Room, launch: &Launch) -> Container {
@@ -300,12 +346,7 @@ fn container(room: &Room, launch: &Launch) -> Container {
             }),
             ..SecurityContext::default()
         }),
-        volume_mounts: Some(vec![VolumeMount {
-            name: "broker".to_owned(),
-            mount_path: CREDENTIALS.to_owned(),
-            read_only: Some(true),
-            ..VolumeMount::default()
-        }]),
+        volume_mounts: Some(mounts(room)),
         ..Container::default()
     }
 }

@@ -34,7 +34,9 @@ pub use log_policy::{LogArguments, LogPolicy};
 pub use memory::{Memory, memory};
 pub use network_policy::network_policy;
 pub use pod_disruption_budget::pod_disruption_budget;
-pub use secret::{CA_KEY, Credentials, PASSWORD_KEY, SESSION_KEY, USERNAME_KEY, secret};
+pub use secret::{
+    ACCESS_KEY, CA_KEY, Credentials, PASSWORD_KEY, SESSION_KEY, USERNAME_KEY, secret,
+};
 pub use service::{CHAT_SERVICE_PORT, service};
 pub use signal_policies::{SIGNAL_QUEUE_PATTERN, SignalPolicy, signal_policies};
 pub use topology::{Topology, User, exchange_of_signal_queue, is_signal_queue, topology};

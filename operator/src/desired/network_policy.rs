@@ -1,6 +1,6 @@
 //! Who may open connections to the servers, and to which ports the servers may.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use k8s_openapi::{
     api::networking::v1::{
@@ -9,7 +9,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
-use papo_protocol::ports;
+use papo_protocol::{Access, ports};
 
 use super::{log::Log, metadata::metadata};
 use crate::{names, validate::Room};
@@ -17,8 +17,8 @@ use crate::{names, validate::Room};
 /// Ports of name servers. Policies apply to the port of the pod behind a Service: on `OpenShift` that of the cluster's name servers is 5353.
 const DNS: [u16; 2] = [53, 5353];
 
-/// Everybody may reach the chat, only Prometheus the admin port, and nobody anything else. The servers may reach name servers, brokers and
-/// each other, to which they forward requests.
+/// Everybody may reach the chat, only Prometheus the admin port, and nobody anything else. The servers may reach name servers, brokers,
+/// issuers, and each other, to which they forward requests.
 ///
 /// The kubelet's probes need no rule: a node may always reach its pods.
 pub fn network_policy(room: &Room, log: &Log) -> NetworkPolicy {
@@ -34,9 +34,7 @@ pub fn network_policy(room: &Room, log: &Log) -> NetworkPolicy {
             }),
             policy_types: Some(types),
             ingress: Some(ingress(&room.network.metrics_from)),
-            egress: egress
-                .as_ref()
-                .map(|own| egress_rules(names::selector(&room.name), log, own)),
+            egress: egress.as_ref().map(|own| egress_rules(room, log, own)),
         }),
     }
 }
@@ -53,10 +51,10 @@ fn ingress(metrics_from: &[NetworkPolicyPeer]) -> Vec<NetworkPolicyIngressRule> 
     std::iter::once(chat).chain(metrics).collect()
 }
 
-/// A policy cannot name the broker's host, and a Service may have another port than its pods: so the broker's port is allowed at every address,
-/// and the usual ports of brokers too.
+/// A policy cannot name the hosts of broker and issuers, and a Service may have another port than its pods: so the ports are allowed at every
+/// address, and the usual ports of brokers too.
 fn egress_rules(
-    servers: BTreeMap<String, String>,
+    room: &Room,
     log: &Log,
     own: &[NetworkPolicyEgressRule],
 ) -> Vec<NetworkPolicyEgressRule> {
@@ -68,21 +66,42 @@ fn egress_rules(
         .into_iter()
         .flat_map(|protocol| DNS.map(|port| port_of(protocol, IntOrString::Int(port.into()))));
     let brokers = BTreeSet::from([log.broker.port(), ports::AMQP, ports::AMQPS]);
-    let brokers = brokers
+    let tcp = |port: u16| port_of("TCP", IntOrString::Int(port.into()));
+    let brokers = brokers.into_iter().map(tcp);
+    let issuers: Vec<_> = issuer_ports(&room.access.rules)
         .into_iter()
-        .map(|port| port_of("TCP", IntOrString::Int(port.into())));
+        .map(tcp)
+        .collect();
+    // An empty list of ports would be all of them.
+    let issuers = (!issuers.is_empty()).then(|| rule(issuers));
     let servers = NetworkPolicyEgressRule {
         to: Some(vec![NetworkPolicyPeer {
             pod_selector: Some(LabelSelector {
-                match_labels: Some(servers),
+                match_labels: Some(names::selector(&room.name)),
                 ..LabelSelector::default()
             }),
             ..NetworkPolicyPeer::default()
         }]),
-        ..rule(vec![port_of("TCP", IntOrString::Int(ports::CHAT.into()))])
+        ..rule(vec![tcp(ports::CHAT)])
     };
     let ours = [rule(dns.collect()), rule(brokers.collect()), servers];
-    ours.into_iter().chain(own.iter().cloned()).collect()
+    ours.into_iter()
+        .chain(issuers)
+        .chain(own.iter().cloned())
+        .collect()
+}
+
+/// The ports at which the servers ask issuers for their keys. What is not `https` is the servers' own pod.
+fn issuer_ports(access: &Access) -> BTreeSet<u16> {
+    let issuers = access.issuers.iter();
+    issuers
+        .filter(|issuer| issuer.key_file.is_none())
+        .filter_map(|issuer| {
+            let keys = issuer.jwks_uri.as_ref().unwrap_or(&issuer.issuer).url();
+            let is_elsewhere = keys.scheme() == "https";
+            is_elsewhere.then(|| keys.port_or_known_default())?
+        })
+        .collect()
 }
 
 fn port_of(protocol: &str, port: IntOrString) -> NetworkPolicyPort {
@@ -95,7 +114,20 @@ fn port_of(protocol: &str, port: IntOrString) -> NetworkPolicyPort {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::{Value, json};
+
     use super::*;
+    use crate::{config::Defaults, crd::ChatRoom, validate::validate};
+
+    fn room(access: &Value) -> Room {
+        let chat_room: ChatRoom = serde_json::from_value(json!({
+            "apiVersion": "papo.chat/v1alpha1", "kind": "ChatRoom",
+            "metadata": {"name": "geral", "namespace": "team", "uid": "u-1"},
+            "spec": {"broker": {"secretName": "mq"}, "access": access},
+        }))
+        .expect("a room");
+        validate(&chat_room, &Defaults::default()).expect("valid")
+    }
 
     fn log(broker: &str) -> Log {
         Log {
@@ -105,39 +137,83 @@ mod tests {
         }
     }
 
+    /// The TCP ports of each rule.
+    fn tcp_ports(rules: Vec<NetworkPolicyEgressRule>) -> Vec<Vec<i32>> {
+        let number = |port: NetworkPolicyPort| match port.port {
+            Some(IntOrString::Int(port)) => port,
+            other => panic!("{other:?}"),
+        };
+        let of_rule = |rule: NetworkPolicyEgressRule| {
+            let ports = rule.ports.expect("ports").into_iter();
+            let tcp = ports.filter(|port| port.protocol.as_deref() == Some("TCP"));
+            tcp.map(number).collect()
+        };
+        rules.into_iter().map(of_rule).collect()
+    }
+
     #[test]
     fn port_of_the_broker_is_open() {
-        let ports = |broker| -> Vec<i32> {
-            let rules = egress_rules(BTreeMap::new(), &log(broker), &[]);
-            let ports = rules
-                .into_iter()
-                .flat_map(|rule| rule.ports.expect("ports"));
-            ports
-                .filter(|port| port.protocol.as_deref() == Some("TCP"))
-                .map(|port| match port.port {
-                    Some(IntOrString::Int(port)) => port,
-                    other => panic!("{other:?}"),
-                })
-                .collect()
-        };
-        assert_eq!(ports("amqp://mq"), [53, 5353, 5671, 5672, 5000]);
+        let ports = |broker| tcp_ports(egress_rules(&room(&Value::Null), &log(broker), &[]));
+        assert_eq!(
+            ports("amqp://mq"),
+            [vec![53, 5353], vec![5671, 5672], vec![5000]]
+        );
         assert_eq!(
             ports("amqps://mq:30671/v"),
-            [53, 5353, 5671, 5672, 30671, 5000]
+            [vec![53, 5353], vec![5671, 5672, 30671], vec![5000]]
         );
     }
 
     #[test]
+    fn ports_of_issuers_are_open_where_servers_ask_for_keys() {
+        let issuer = |url: &str, more: Value| {
+            let mut issuer = more;
+            issuer["issuer"] = json!(url);
+            issuer["audiences"] = json!(["papo"]);
+            issuer
+        };
+        for (issuers, expected) in [
+            (vec![], None),
+            (
+                vec![
+                    issuer("https://a.example", json!({})),
+                    issuer("https://b.example:8443/x", json!({})),
+                ],
+                Some(vec![443, 8443]),
+            ),
+            (
+                vec![issuer(
+                    "https://a.example:8443",
+                    json!({"jwksUri": "https://dex.team.svc:5554/keys"}),
+                )],
+                Some(vec![5554]),
+            ),
+            (
+                vec![
+                    issuer("https://a.example", json!({"keySecretName": "key"})),
+                    issuer("http://localhost:8080", json!({})),
+                ],
+                None,
+            ),
+        ] {
+            let room = room(&json!({"guests": "Read", "issuers": issuers}));
+            let rules = egress_rules(&room, &log("amqp://mq"), &[]);
+            let ports = tcp_ports(rules).get(3).cloned();
+            assert_eq!(ports, expected, "{issuers:?}");
+        }
+    }
+
+    #[test]
     fn servers_of_the_room_reach_each_other_and_no_other_pods() {
-        let selector = BTreeMap::from([("room".to_owned(), "geral".to_owned())]);
-        let rules = egress_rules(selector.clone(), &log("amqp://mq"), &[]);
+        let room = room(&Value::Null);
+        let rules = egress_rules(&room, &log("amqp://mq"), &[]);
         let chat = Some(vec![port_of("TCP", IntOrString::Int(ports::CHAT.into()))]);
         let rule = rules.iter().find(|rule| rule.ports == chat);
         let peers = rule.and_then(|rule| rule.to.as_deref()).expect("a peer");
         let labels = |peer: &NetworkPolicyPeer| peer.pod_selector.clone()?.match_labels;
         assert_eq!(
             peers.iter().map(labels).collect::<Vec<_>>(),
-            [Some(selector)]
+            [Some(names::selector(&room.name))]
         );
     }
 

@@ -1,4 +1,4 @@
-//! The Secret with the servers' broker user, mounted into their pods.
+//! The Secret with the servers' broker user and with who may enter, mounted into their pods.
 
 use std::collections::BTreeMap;
 
@@ -15,6 +15,8 @@ pub const PASSWORD_KEY: &str = "password";
 pub const SESSION_KEY: &str = "session-key";
 /// Key and file of the broker's certificate authority.
 pub const CA_KEY: &str = "ca.crt";
+/// Key and file with who may enter, as `papo-server --access` reads it. Every room has one, so that a change of its access restarts no server.
+pub const ACCESS_KEY: &str = "access.json";
 
 /// What the servers need to log in to their broker, and to find each other's sessions.
 #[derive(Clone, PartialEq, Eq)]
@@ -39,6 +41,7 @@ pub fn secret(room: &Room, credentials: &Credentials) -> Secret {
         (USERNAME_KEY, user.as_str()),
         (PASSWORD_KEY, password),
         (SESSION_KEY, session_key),
+        (ACCESS_KEY, &room.access.json),
     ]);
     data.extend(ca.as_ref().map(|ca| (CA_KEY, ca.as_str())));
     let bytes = |text: &str| ByteString(text.as_bytes().to_vec());

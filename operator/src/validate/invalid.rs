@@ -2,6 +2,8 @@
 
 use papo_protocol::{BasePath, InvalidBasePath, InvalidOrigin, InvalidRoomName, limits};
 
+use super::access::InvalidAccess;
+
 /// Why a room is not valid.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum Invalid {
@@ -69,6 +71,9 @@ pub enum Invalid {
         /// What is wrong with it.
         problem: InvalidOrigin,
     },
+    /// Rules of access that the servers would not take.
+    #[error("spec.access: {0}")]
+    Access(#[from] InvalidAccess),
     /// A log filter with which the server would not start, or one of spans and fields.
     #[error(
         "spec.logFilter is {0:?}; it is a level, or levels of targets, such as info or papo_server=debug,warn"

@@ -3,6 +3,7 @@
 //! The API server's schema has rejected most mistakes already. These checks also hold for rooms that were stored while an older schema was
 //! installed.
 
+mod access;
 mod host_path;
 mod invalid;
 mod limits;
@@ -26,6 +27,7 @@ use crate::{
     quantity,
 };
 
+pub use access::{Access, InvalidAccess, IssuerFile, check_default_access};
 pub use host_path::HostPath;
 pub use invalid::Invalid;
 use limits::limits;
@@ -59,6 +61,7 @@ pub fn validate(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Room, Inval
         log_replicas: log_replicas(spec.broker.as_ref())?,
         limits: limits(spec.limits.as_ref())?,
         serving: serving(spec)?,
+        access: access::access(spec.access.as_ref(), &defaults.server_access.0)?,
         broker: broker(chat_room, defaults).ok_or(Invalid::NoBroker)?,
         pods: pods(chat_room, defaults)?,
         network: network(&defaults.network),

@@ -8,7 +8,7 @@ use k8s_openapi::{
 };
 use papo_protocol::{AllowedOrigin, BasePath, Limits, RoomName, TrustedProxies};
 
-use super::HostPath;
+use super::{Access, HostPath};
 use crate::{
     config::SecretRef,
     crd::{DeletionPolicy, ImagePullPolicy, ParentRef, Placement, Resources},
@@ -36,6 +36,8 @@ pub struct Room {
     pub limits: Limits,
     /// How its servers serve.
     pub serving: Serving,
+    /// Who may enter it.
+    pub access: Access,
     /// Secret with the broker's administrator.
     pub broker: SecretRef,
     /// What its pods are made of.

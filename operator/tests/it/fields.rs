@@ -22,6 +22,8 @@ fn table() -> Vec<(&'static str, Value, Value)> {
     let none = || json!({});
     let ingress = || json!({"ingress": {}});
     let gateway = || json!({"gateway": {"parentRefs": [{"name": "public"}]}});
+    let issuers = || json!([{"issuer": "https://id.example", "audiences": ["papo"]}]);
+    let access = || json!({"access": {"guests": "Read", "issuers": issuers()}});
     vec![
         ("title", json!("Sala"), none()),
         ("replicas", json!(3), none()),
@@ -79,6 +81,23 @@ fn table() -> Vec<(&'static str, Value, Value)> {
         ),
         ("gateway.hostnames", json!(["sala.example"]), gateway()),
         ("gateway.path", json!("/chat/geral"), gateway()),
+        ("access.guests", json!("Read"), none()),
+        (
+            "access.issuers",
+            issuers(),
+            json!({"access": {"guests": "Read"}}),
+        ),
+        ("access.read", json!(["group:staff"]), access()),
+        ("access.write", json!(["group:staff"]), access()),
+        ("access.moderate", json!(["subject:ana"]), access()),
+        ("access.denied.subjects", json!(["mallory"]), access()),
+        ("access.denied.tokenIds", json!(["t-1"]), access()),
+        (
+            "access.denied.senders",
+            json!(["00112233445566778899aabb"]),
+            access(),
+        ),
+        ("access.signIn", json!({"clientId": "papo"}), access()),
         // A room has one broker for life: another one is refused, and so is none.
         ("broker.secretName", json!("mine"), none()),
         ("broker.replicas", json!(5), none()),
@@ -96,12 +115,14 @@ fn effect(field: &str) -> Effect {
     }
 }
 
-/// Paths of everything a user can set. Kubernetes' own types and maps are one field each.
+/// Paths of everything a user can set. Lists, maps, and Kubernetes' own types are one field each.
 fn fields(schema: &Value, path: &str, found: &mut BTreeSet<String>) {
     let whole = [
         "placement.tolerations",
         "placement.affinity",
         "placement.topologySpreadConstraints",
+        // A part of it is required.
+        "access.signIn",
     ];
     // Present and empty they already mean something.
     let switches = ["ingress", "gateway"];

@@ -87,6 +87,16 @@ fn golden_full_room() {
 }
 
 #[test]
+fn golden_company_room() {
+    check("company.yaml");
+}
+
+#[test]
+fn golden_stage() {
+    check("stage.yaml");
+}
+
+#[test]
 fn golden_definition_bounds_every_string_and_list() {
     let crd = crd::definition().expect("JSON");
     let spec = &crd["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];

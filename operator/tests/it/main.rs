@@ -1,5 +1,6 @@
 //! The operator against an API server and a broker of its own making: no cluster is needed.
 
+mod access;
 mod allowed_hosts;
 mod answers;
 mod bounds;

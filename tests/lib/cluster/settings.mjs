@@ -28,6 +28,12 @@ export const GATEWAY = env.PAPO_E2E_GATEWAY ?? "";
 export const INSTALL_GATEWAY = env.PAPO_E2E_INSTALL_GATEWAY ?? "";
 
 /**
+ * Image of Dex (https://dexidp.io), which the nodes have or can pull. Without one the test of signing in is skipped. `.ci/dex/image NAME` builds
+ * it for kind.
+ */
+export const DEX_IMAGE = env.PAPO_E2E_DEX_IMAGE ?? "";
+
+/**
  * Commands that kill a node and start it again; the test adds the node's name. With kind: `docker kill` and `docker start`. Without
  * them, or in a cluster with less than two workers, the test of a lost node is skipped.
  */

@@ -2,7 +2,7 @@
 //
 // The test needs a cluster with at least two workers, and commands that kill a node and start it again. With kind:
 //   manifests/kind.sh --workers 2
-//   PAPO_E2E_KILL_NODE="docker kill" PAPO_E2E_START_NODE="docker start" make e2e ARGS=10-node-loss.test.mjs
+//   PAPO_E2E_KILL_NODE="docker kill" PAPO_E2E_START_NODE="docker start" make e2e ARGS=11-node-loss.test.mjs
 // The test never kills the node with the quick-start broker, because that broker has a single node.
 
 import assert from "node:assert/strict";

@@ -1,0 +1,163 @@
+//! The room's Secret: credentials, which are drawn once, and who may enter, which the servers read again when it changes.
+
+use futures::{StreamExt, stream};
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::{
+    Api, ResourceExt,
+    api::{ListParams, Patch, PatchParams},
+};
+use papo_protocol::limits::SESSION_KEY_LENGTH_MIN;
+use serde_json::json;
+
+use super::{drift::digest, rabbitmq::Password, target};
+use crate::{
+    answer,
+    broker::Broker,
+    clients::Clients,
+    desired::{self, ACCESS_KEY, CA_KEY, Credentials, PASSWORD_KEY, SESSION_KEY},
+    error::ClusterError,
+    names,
+    validate::Room,
+};
+
+/// Pods that are told of a change: as many as a room may have servers, and those that others replace.
+const PODS: u32 = 2_000;
+/// Pods that are told at once.
+const CONCURRENCY: usize = 8;
+
+/// Makes the room's Secret as it should be, and returns the password in it. A password and a session key are drawn once: when there is none.
+///
+/// The broker gets the password only after it is stored: a Secret that the API server rejects must not change the password of servers that run.
+pub(super) async fn apply(
+    clients: &Clients,
+    room: &Room,
+    broker: &Broker,
+) -> Result<Password, ClusterError> {
+    let stored = Stored::read(clients, room).await?;
+    let password = stored.password();
+    let is_new = password.is_none();
+    let credentials = Credentials {
+        password: password.unwrap_or_else(random),
+        session_key: stored.session_key().unwrap_or_else(random),
+        ca: broker.settings().ca().map(str::to_owned),
+    };
+    stored.write(&credentials).await?;
+    Ok(Password {
+        text: credentials.password,
+        is_new,
+    })
+}
+
+/// Makes what the room's Secret says of access as it should be, while the broker of the room is not known. Without a Secret there are no servers.
+pub(super) async fn apply_access(clients: &Clients, room: &Room) -> Result<(), ClusterError> {
+    let stored = Stored::read(clients, room).await?;
+    let (Some(password), Some(session_key)) = (stored.password(), stored.session_key()) else {
+        return Ok(());
+    };
+    let credentials = Credentials {
+        password,
+        session_key,
+        ca: stored.text(CA_KEY),
+    };
+    stored.write(&credentials).await
+}
+
+/// 128 random bits, as 32 characters.
+fn random() -> String {
+    format!("{:032x}", rand::random::<u128>())
+}
+
+/// The room's Secret as it is.
+struct Stored<'a> {
+    clients: &'a Clients,
+    room: &'a Room,
+    secret: Option<Secret>,
+}
+
+impl<'a> Stored<'a> {
+    /// Reads the Secret, which nobody watches. Fails if it belongs to somebody else.
+    async fn read(clients: &'a Clients, room: &'a Room) -> Result<Self, ClusterError> {
+        let kind = &clients.cache.secrets;
+        let target = target(clients, room);
+        let api = kind.api(room.name.namespace());
+        let secret = target.get(&api, kind).await?;
+        if let Some(secret) = &secret {
+            target.check_owner(kind, secret)?;
+        }
+        Ok(Self {
+            clients,
+            room,
+            secret,
+        })
+    }
+
+    fn text(&self, key: &str) -> Option<String> {
+        let bytes = self.secret.as_ref()?.data.as_ref()?.get(key)?;
+        let text = String::from_utf8(bytes.0.clone()).ok();
+        text.filter(|text| !text.is_empty())
+    }
+
+    fn password(&self) -> Option<String> {
+        self.text(PASSWORD_KEY)
+    }
+
+    /// The servers do not start with a shorter one.
+    fn session_key(&self) -> Option<String> {
+        self.text(SESSION_KEY)
+            .filter(|key| key.len() >= SESSION_KEY_LENGTH_MIN)
+    }
+
+    /// Writes the Secret if it differs, and tells the pods if who may enter does.
+    async fn write(&self, credentials: &Credentials) -> Result<(), ClusterError> {
+        let Self {
+            clients,
+            room,
+            secret,
+        } = self;
+        let kind = &clients.cache.secrets;
+        let desired = desired::secret(room, credentials);
+        let api = kind.api(room.name.namespace());
+        target(clients, room)
+            .write(&api, kind, secret.as_ref(), &desired)
+            .await?;
+        let is_changed = self.text(ACCESS_KEY).as_ref() != Some(&room.access.json);
+        if secret.is_some() && is_changed {
+            tell_pods(clients, room).await;
+        }
+        Ok(())
+    }
+}
+
+/// Annotates the room's pods, which makes their kubelets read the Secret now. They would do so within 60 to 90 seconds by themselves, so a failure is no
+/// error.
+async fn tell_pods(clients: &Clients, room: &Room) {
+    let api: Api<Pod> = Api::namespaced(clients.client.clone(), room.name.namespace());
+    let of_the_room = ListParams::default()
+        .labels(&names::selector_text(&room.name))
+        .limit(PODS);
+    let pods = match api.list_metadata(&of_the_room).await {
+        Ok(pods) => pods.items,
+        Err(error) => return report_delay(room, &error),
+    };
+    let digest = digest(&room.access.json);
+    let change = json!({"metadata": {"annotations": {(names::ACCESS_ANNOTATION): digest}}});
+    let (params, patch) = (PatchParams::default(), Patch::Merge(&change));
+    let remaining = pods
+        .iter()
+        .filter(|pod| pod.metadata.deletion_timestamp.is_none());
+    stream::iter(remaining)
+        .for_each_concurrent(CONCURRENCY, async |pod| {
+            clients.metrics.cluster_write();
+            let patched = api.patch_metadata(&pod.name_any(), &params, &patch).await;
+            // A pod may have ended meanwhile.
+            if let Err(error) = answer::optional(patched) {
+                report_delay(room, &error);
+            }
+        })
+        .await;
+}
+
+fn report_delay(room: &Room, error: &kube::Error) {
+    let error = answer::message(error);
+    tracing::warn!(room = %room.name, error, "cannot annotate the pods; a change of access reaches the servers later, within 90 s");
+}

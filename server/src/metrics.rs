@@ -535,9 +535,12 @@ impl<F: Fn() -> AccessStatus + Send + Sync + 'static> Collector for AccessCollec
                 .encode_gauge(&known)?;
         }
         let help = "Time since the keys of an issuer were fetched";
-        let seconds = Some(&Unit::Seconds);
-        let mut ages =
-            encoder.encode_descriptor("papo_issuer_keys_age", help, seconds, MetricType::Gauge)?;
+        let mut ages = encoder.encode_descriptor(
+            "papo_issuer_keys_age",
+            help,
+            Some(&Unit::Seconds),
+            MetricType::Gauge,
+        )?;
         for status in &issuers {
             if let Some(age) = status.age {
                 ages.encode_family(&label(&status.issuer))?

@@ -75,8 +75,9 @@ export class Issuer {
   }
 
   #answer(request, response) {
-    if (this.answers) this.#callback(request, response);
-    else request.socket.destroy();
+    if (!this.answers) request.socket.destroy();
+    else if (request.url === "/favicon.ico") response.writeHead(204).end();
+    else this.#callback(request, response);
   }
 
   #configuration() {

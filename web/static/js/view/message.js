@@ -20,7 +20,7 @@ export function messageElement({ message }) {
 export function updateMessage(element, { message, first, guest }, connected, actions) {
   element.className = ["message", message.own && "own", first && "first", message.state === "failed" && "failed"].filter(Boolean).join(" ");
   element.dataset.state = message.state ?? "received";
-  element.querySelector(".author").replaceChildren(...nameNodes(message.user), ...(guest ? [make("span", { className: "guest" }, t("guest"))] : []));
+  element.querySelector(".author").replaceChildren(...nameNodes(message.user), ...(guest ? [" ", make("span", { className: "guest" }, t("guest"))] : []));
   element.querySelector(".meta").replaceChildren(...time(message.at), ...state(message, connected, actions));
 }
 

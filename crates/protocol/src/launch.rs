@@ -239,6 +239,11 @@ impl Launch {
         self.admin_ui_user.is_some() && self.admin_ui_password.is_some()
     }
 
+    /// The heading of the page.
+    pub fn title(&self) -> &str {
+        self.title.as_deref().unwrap_or(self.room.name())
+    }
+
     /// How long a server may take to end after SIGTERM: it drains, then waits for the confirms of pending publishes.
     ///
     /// The operator writes it as the pod's termination grace period.

@@ -155,12 +155,11 @@ impl<B: Broker> SocketServer<B> {
             cursor: _,
         } = history;
         let launch = &self.launch;
-        let title = launch.title.as_deref().unwrap_or(launch.room.name());
         let mut rest = json!({
             "epoch": epoch,
             "recovered": recovered,
             "you": you,
-            "room": { "name": launch.room.name(), "title": title },
+            "room": { "name": launch.room.name(), "title": launch.title() },
             "limits": { "messageLength": launch.limits.message_length, "nameLength": launch.limits.name_length },
         });
         if let (Some((from, to)), Json::Object(fields)) = (gap, &mut rest) {

@@ -25,7 +25,10 @@ pub(super) fn route<B: Broker>(sockets: &Arc<SocketServer<B>>) -> Router {
 
 async fn access<B: Broker>(State(sockets): State<Arc<SocketServer<B>>>) -> Response {
     let headers = [(CACHE_CONTROL, "no-store")];
-    (headers, Json(sockets.access().of_page())).into_response()
+    let mut body = sockets.access().of_page();
+    // Whoever must sign in first sees into what.
+    body["title"] = sockets.launch().title().into();
+    (headers, Json(body)).into_response()
 }
 
 /// The page's content policy. It lets the page ask its own server and, if people can sign in, exactly the issuer's origin.

@@ -632,7 +632,7 @@ async fn page_learns_where_to_sign_in() {
     let expected = json!({
         "issuer": issuer.url, "clientId": "papo-web", "scopes": ["openid", "profile"], "token": "Access", "resource": "urn:papo",
     });
-    assert_eq!(body, json!({ "guests": "Read", "signIn": expected }));
+    assert_eq!(body, json!({ "guests": "Read", "signIn": expected, "title": "geral" }));
     let origin = issuer.url.trim_end_matches("/staff");
     let page = get("").await;
     let policy = page.headers()["content-security-policy"]
@@ -659,7 +659,7 @@ async fn server_without_rules_accepts_no_tokens() {
     let response = reqwest::get(format!("http://{}/access.json", server.address)).await;
     let body = response.expect("answered").text().await.expect("text");
     let body: Value = serde_json::from_str(&body).expect("JSON");
-    assert_eq!(body, json!({ "guests": "Write", "signIn": null }));
+    assert_eq!(body, json!({ "guests": "Write", "signIn": null, "title": "geral" }));
     assert_eq!(issuer.requests(), 0);
 }
 

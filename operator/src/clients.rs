@@ -7,6 +7,7 @@ use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 
 use crate::{
     answer,
+    apply::Settled,
     broker::{Broker, Brokers},
     cache::Cache,
     config::SecretRef,
@@ -22,6 +23,8 @@ pub struct Clients {
     pub cache: Cache,
     /// The brokers in use.
     pub brokers: Brokers,
+    /// The rooms whose children were found as they should be.
+    pub settled: Settled,
     /// Where requests are counted.
     pub metrics: Metrics,
 }

@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     answer::{self, Answer},
+    apply::Settled,
     backoff::Failures,
     broker::{Brokers, Policy},
     clients::{self, Clients},
@@ -171,6 +172,7 @@ fn start_controllers(
                     client: client.clone(),
                     cache,
                     brokers: Brokers::new(broker_policy(&settings)),
+                    settled: Settled::default(),
                     metrics,
                 },
                 resync: Duration::from_secs(settings.resync_period.into()),

@@ -53,5 +53,6 @@ async fn stats<B: Broker>(State(of): State<Arc<Stats<B>>>) -> Json<Value> {
         "present": of.room.member_count(),
         "log": of.room.stats(),
         "broker": broker,
+        "access": of.sockets.access().status().to_json(),
     }))
 }

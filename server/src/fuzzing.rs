@@ -12,11 +12,12 @@ use icu_normalizer::ComposingNormalizerBorrowed;
 use papo_protocol::Limits;
 
 use crate::chat::{
-    ConnectAuth,
+    ConnectAuth, Credentials,
     name::{InvalidName, looks, name},
 };
 
 pub use crate::{
+    access::fuzzing::access_token,
     broker::rabbitmq::fuzzing::{delivery, epochs},
     presence::fuzzing::signal,
     socket::fuzzing::{event, packet},
@@ -33,7 +34,9 @@ pub fn connect_auth(data: &[u8]) {
     };
     let limits = Limits::default();
     let room = "geral".parse().expect("valid");
-    let Ok(ConnectAuth { member, .. }) = ConnectAuth::parse(Some(auth), &room, &limits) else {
+    let credentials =
+        ConnectAuth::parse(Some(auth), None, &room, &limits).map(|auth| auth.credentials);
+    let Ok(Credentials::Guest(member)) = credentials else {
         return;
     };
     let name = member.user.as_str();
@@ -89,6 +92,11 @@ mod tests {
     #[test]
     fn connect_auth_of_the_corpus_pass() {
         replay("connect_auth", connect_auth);
+    }
+
+    #[test]
+    fn access_tokens_of_the_corpus_pass() {
+        replay("access_token", access_token);
     }
 
     #[test]

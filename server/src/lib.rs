@@ -2,8 +2,9 @@
 //!
 //! A room is a log ([`broker`] keeps it, [`log`] reads it); its members are cursors on it ([`fanout`]), each at the end of a
 //! Socket.IO connection ([`socket`]) that obeys the rules of the [`chat`]. [`room`] is the facade between them, and
-//! [`presence`] knows who is there. The page is [`web`]'s. [`say()`] is a client of it.
+//! [`presence`] knows who is there. [`access`] decides who may enter. The page is [`web`]'s. [`say()`] is a client of it.
 
+mod access;
 mod address;
 mod admin;
 mod admin_ui;

@@ -16,7 +16,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::broker::BrokerConnection;
+use crate::{access::AccessStatus, broker::BrokerConnection};
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Outcome {
@@ -26,6 +26,11 @@ struct Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Reason {
     reason: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Kind {
+    kind: &'static str,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -42,6 +47,8 @@ pub(crate) enum Bound {
     SenderHistory,
     /// Typing signals of one sender.
     SenderTyping,
+    /// New access tokens of one sender.
+    SenderTokens,
     /// Messages of one address.
     AddressMessages,
     /// Bytes of texts of one address.
@@ -52,6 +59,8 @@ pub(crate) enum Bound {
     AddressTyping,
     /// New connections of one address.
     AddressConnects,
+    /// CONNECT packets with an access token of one address.
+    AddressSignIns,
     /// Connections of one address.
     AddressConnections,
     /// Connections of the server.
@@ -86,11 +95,13 @@ impl Bound {
             Self::SenderMessages => "sender_messages",
             Self::SenderHistory => "sender_history",
             Self::SenderTyping => "sender_typing",
+            Self::SenderTokens => "sender_tokens",
             Self::AddressMessages => "address_messages",
             Self::AddressBytes => "address_bytes",
             Self::AddressHistory => "address_history",
             Self::AddressTyping => "address_typing",
             Self::AddressConnects => "address_connects",
+            Self::AddressSignIns => "address_sign_ins",
             Self::AddressConnections => "address_connections",
             Self::Connections => "connections",
             Self::Sockets => "sockets",
@@ -168,6 +179,10 @@ pub(crate) struct Metrics {
     closed: Family<Reason, Counter>,
     rejected: Family<Reason, Counter>,
     forwarded: Family<Outcome, Counter>,
+    signed_in: Family<Kind, Counter>,
+    tokens_rejected: Family<Reason, Counter>,
+    tokens_refreshed: Counter,
+    tokens_expired: Counter,
     bounds_exceeded: Family<Exceeded, Counter>,
     publish_seconds: Histogram,
     read_lag_seconds: Histogram,
@@ -194,6 +209,10 @@ impl Metrics {
             closed: Family::default(),
             rejected: Family::default(),
             forwarded: Family::default(),
+            signed_in: Family::default(),
+            tokens_rejected: Family::default(),
+            tokens_refreshed: Counter::default(),
+            tokens_expired: Counter::default(),
             bounds_exceeded: Family::default(),
             publish_seconds: Histogram::new(SECONDS),
             read_lag_seconds: Histogram::new(SECONDS),
@@ -251,7 +270,31 @@ impl Metrics {
         );
         metrics.register_forwarding(papo);
         metrics.register_bounds(papo);
+        metrics.register_access(papo);
         metrics
+    }
+
+    fn register_access(&self, papo: &mut Registry) {
+        papo.register(
+            "sign_ins",
+            "Members who have joined, by kind: token or guest",
+            self.signed_in.clone(),
+        );
+        papo.register(
+            "token_rejections",
+            "Access tokens that were not accepted, by reason",
+            self.tokens_rejected.clone(),
+        );
+        papo.register(
+            "token_refreshes",
+            "New access tokens that members have presented",
+            self.tokens_refreshed.clone(),
+        );
+        papo.register(
+            "token_expirations",
+            "Connections that were closed because their access token has expired",
+            self.tokens_expired.clone(),
+        );
     }
 
     fn register_gauges(&self, papo: &mut Registry) {
@@ -384,6 +427,27 @@ impl Metrics {
             .inc();
     }
 
+    /// A member has joined.
+    pub(crate) fn signed_in(&self, has_token: bool) {
+        let kind = if has_token { "token" } else { "guest" };
+        self.signed_in.get_or_create(&Kind { kind }).inc();
+    }
+
+    /// An access token was not accepted.
+    pub(crate) fn token_rejected(&self, reason: &'static str) {
+        self.tokens_rejected.get_or_create(&Reason { reason }).inc();
+    }
+
+    /// A member has presented a new access token.
+    pub(crate) fn token_refreshed(&self) {
+        self.tokens_refreshed.inc();
+    }
+
+    /// The access token of a member has expired, and its connection is closed.
+    pub(crate) fn token_expired(&self) {
+        self.tokens_expired.inc();
+    }
+
     /// A request for a session of another server has had this outcome.
     pub(crate) fn forwarded(&self, forwarding: Forwarding) {
         let outcome = forwarding.as_str();
@@ -433,6 +497,61 @@ pub(crate) fn register_broker_connections(
     read: impl Fn() -> Vec<BrokerConnection> + Send + Sync + 'static,
 ) {
     registry.register_collector(Box::new(BrokerConnections(read)));
+}
+
+/// Registers `papo_access_valid`, `papo_issuer_keys` and `papo_issuer_keys_age_seconds`, which are read whenever the metrics are.
+pub(crate) fn register_access(
+    registry: &mut Registry,
+    read: impl Fn() -> AccessStatus + Send + Sync + 'static,
+) {
+    registry.register_collector(Box::new(AccessCollector(read)));
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OfIssuer {
+    issuer: String,
+}
+
+struct AccessCollector<F>(F);
+
+impl<F: Fn() -> AccessStatus + Send + Sync + 'static> Collector for AccessCollector<F> {
+    fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
+        let AccessStatus {
+            problem, issuers, ..
+        } = (self.0)();
+        let help = "1 while the access file can be used, or if there is none; otherwise 0";
+        let valid =
+            encoder.encode_descriptor("papo_access_valid", help, None, MetricType::Gauge)?;
+        ConstGauge::new(i64::from(problem.is_none())).encode(valid)?;
+        let label = |issuer: &str| OfIssuer {
+            issuer: issuer.to_owned(),
+        };
+        let help = "Keys of an issuer that the server has";
+        let mut keys =
+            encoder.encode_descriptor("papo_issuer_keys", help, None, MetricType::Gauge)?;
+        for status in &issuers {
+            let known = i64::try_from(status.keys).unwrap_or(i64::MAX);
+            keys.encode_family(&label(&status.issuer))?
+                .encode_gauge(&known)?;
+        }
+        let help = "Time since the keys of an issuer were fetched";
+        let seconds = Some(&Unit::Seconds);
+        let mut ages =
+            encoder.encode_descriptor("papo_issuer_keys_age", help, seconds, MetricType::Gauge)?;
+        for status in &issuers {
+            if let Some(age) = status.age {
+                ages.encode_family(&label(&status.issuer))?
+                    .encode_gauge(&age.as_secs_f64())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<F> fmt::Debug for AccessCollector<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AccessCollector").finish_non_exhaustive()
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
 
 use crate::{
+    access::AccessControl,
     admin::stats_router,
     admin_ui,
     broker::Broker,
@@ -54,6 +55,7 @@ pub(crate) async fn serve<B: Broker>(broker: B, mut launch: Launch) -> anyhow::R
     going.ready();
     let mut registry = Registry::default();
     let metrics = Arc::new(Metrics::register(&mut registry));
+    let access = AccessControl::start(&launch, metrics.clone())?;
 
     let mut tasks = TaskSet::new(CancellationToken::new());
     let room = Room::start(
@@ -65,7 +67,15 @@ pub(crate) async fn serve<B: Broker>(broker: B, mut launch: Launch) -> anyhow::R
     );
     let open_sockets = metrics.sockets.clone();
     let sharing = Sharing { sids, forwarded };
-    let sockets = SocketServer::new(room.clone(), launch.clone(), sharing, metrics);
+    let sockets = SocketServer::new(
+        room.clone(),
+        launch.clone(),
+        sharing,
+        access.clone(),
+        metrics,
+    );
+    let access_status = access.clone();
+    metrics::register_access(&mut registry, move || access_status.status());
     let client_memory = sockets.clone();
     metrics::register_client_memory(&mut registry, move || client_memory.client_memory());
     let connections = broker.clone();
@@ -75,6 +85,10 @@ pub(crate) async fn serve<B: Broker>(broker: B, mut launch: Launch) -> anyhow::R
     let page = web::router(&sockets, &launch);
     let write_timeout = Duration::from_secs(launch.slow_reader_timeout.into()) + STUCK;
     tasks.spawn("join queue", sockets.clone().run_join_queue());
+    if access.has_file() {
+        tasks.spawn("access file", access.watch(readiness.note("access")));
+        tasks.spawn("access of members", sockets.clone().watch_members());
+    }
     let public = papo_listener::serve(
         public,
         page,

@@ -50,6 +50,17 @@ export class ChatWindow {
     return window;
   }
 
+  // As the windows of Firefox have them.
+  click = (selector) => this.page.click(selector);
+  fill = (selector, text) => this.page.fill(selector, text);
+  visible = (selector) => this.page.waitForSelector(selector);
+  hidden = (selector) => this.page.waitForSelector(selector, { state: "hidden" });
+  contents = (selector) => this.page.locator(selector).allTextContents();
+  evaluate = (use, value) => this.page.evaluate(use, value);
+  press = (key) => this.page.keyboard.press(key);
+  reads = (words) => this.until((words) => document.body.textContent.includes(words), words);
+  reload = () => this.page.reload();
+
   async enter(name) {
     await this.page.fill("#name-input", name);
     await this.page.press("#name-input", "Enter");

@@ -1,31 +1,13 @@
 // Tests with axe-core over the states of the page, in both themes, on a phone and on a desktop: no violation of WCAG 2.2 AA.
 
-import assert from "node:assert/strict";
 import { test } from "node:test";
-
-import axe from "axe-core";
 
 import { ChatWindow, DESKTOP, PHONE } from "../lib/browser.mjs";
 import { Member, numbered } from "../lib/member.mjs";
 import { Proxy } from "../lib/proxy.mjs";
 import { PapoServer } from "../lib/server.mjs";
 import { until } from "../lib/wait.mjs";
-
-const OPTIONS = {
-  runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"],
-  rules: { "target-size": { enabled: true } },
-  resultTypes: ["violations"],
-};
-
-/** Runs axe on a window, and fails with what it found. */
-async function accessible(window, state) {
-  if (!(await window.page.evaluate(() => "axe" in globalThis))) await window.page.evaluate(axe.source);
-  const violations = await window.page.evaluate(async (options) => {
-    const { violations } = await window.axe.run(document, options);
-    return violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ target, any, all, none }) => `${target} (${[...any, ...all, ...none].map(({ message }) => message).join("; ")})`).join(", ")}`);
-  }, OPTIONS);
-  assert.deepEqual(violations, [], state);
-}
+import { accessible } from "./axe.mjs";
 
 /** A name for each reason for which the server rejects one, and words of the reason. */
 const REJECTED_NAMES = {

@@ -15,14 +15,15 @@ const { Timeline } = await load("timeline");
 
 const AT = Date.UTC(2026, 10, 26, 12);
 const WILD = [undefined, null, true, 5, -1, 0.5, 1e300, "", "ontem", "\ud83d", [], [[]], {}, { toString: 5 }];
-const good = { text: "t", id: "i", offset: 1, user: "U", sender: "s", at: AT };
+const good = { text: "t", id: "i", offset: 1, user: "U", sender: "s", verified: false, at: AT };
 
 test("any message has the types that the page relies on", () => {
-  for (const key of ["text", "id", "user", "sender", "at"]) {
+  for (const key of ["text", "id", "user", "sender", "verified", "at"]) {
     for (const value of WILD) {
-      const { at, offset, ...texts } = messageFrom({ ...good, [key]: value });
+      const { at, offset, verified, ...texts } = messageFrom({ ...good, [key]: value });
       for (const text of Object.values(texts)) assert.equal(typeof text, "string", `${key}: ${JSON.stringify(value)}`);
       assert.equal(offset, 1);
+      assert.equal(verified, key === "verified" && value === true, "only what the server says is verified");
       if (at !== null) assert.match(new Date(at).toISOString(), /^\d{4}-/);
     }
   }
@@ -68,7 +69,7 @@ test("long addresses are parsed in linear time", () => {
 /** Messages as a server would send them, each with something that a message should not hold. */
 function wildMessages() {
   const wild = [];
-  for (const key of ["text", "id", "user", "sender", "at"]) for (const value of [null, 5, "\ud83d", {}, AT * 1e6]) wild.push({ ...good, [key]: value });
+  for (const key of ["text", "id", "user", "sender", "verified", "at"]) for (const value of [null, 5, "\ud83d", {}, AT * 1e6]) wild.push({ ...good, [key]: value });
   return wild.map((message, n) => ({ ...message, offset: n, id: message.id === "i" ? `wild${n}` : message.id }));
 }
 

@@ -13,6 +13,8 @@ pub enum CloseCode {
     ProtocolError = 1002,
     /// The client sent a text, or a reason for its close, that is not UTF-8.
     InvalidData = 1007,
+    /// The client may not be here, and need not come back.
+    PolicyViolation = 1008,
     /// The client sent a message above [`Settings::max_payload`](crate::Settings::max_payload).
     TooBig = 1009,
     /// The server keeps as much as it may for its clients: this one may try again later. RFC 6455 does not have this code; the

@@ -141,6 +141,20 @@ impl Incoming {
         }
     }
 
+    /// Reads nothing for so long, while the connection goes on sending: TCP then holds back a client that sends too fast. The end of the
+    /// connection by the client is noticed only afterwards.
+    pub async fn pause(&mut self, wait: Duration) -> Result<(), CloseCode> {
+        let mut over = std::pin::pin!(sleep(wait));
+        loop {
+            tokio::select! {
+                () = over.as_mut() => return Ok(()),
+                _ = self.socket.flush() => return Err(CloseCode::Normal),
+                code = self.socket.close_requested() => return Err(code),
+                () = self.clock.as_mut() => self.beat()?,
+            }
+        }
+    }
+
     /// Answers the probe of a client that upgrades, and waits until it moves its session here (Engine.IO 4, "Upgrade").
     /// `on_probe` is called when the probe has come.
     pub(crate) async fn probe(&mut self, on_probe: impl FnOnce()) -> Result<(), CloseCode> {
@@ -316,6 +330,29 @@ mod tests {
         drop(client);
         closing.await.expect("closed");
         code
+    }
+
+    #[tokio::test]
+    async fn paused_connection_reads_nothing_and_sends() {
+        let (outgoing, mut incoming, mut client) = session(Settings::default()).await;
+        client.send("4first".into()).await.expect("sent");
+        let pause = Duration::from_millis(50);
+        let (began, frame) = (Instant::now(), crate::socketio::event(&("x",)));
+        let (paused, received) = tokio::join!(incoming.pause(pause), async {
+            assert_eq!(outgoing.push(&frame), Push::Taken);
+            text_of(&mut client).await
+        });
+        assert_eq!(paused, Ok(()));
+        assert!(began.elapsed() >= pause && received.contains('x'));
+        assert_eq!(incoming.next().await, Ok(Message::Text("first".to_owned())));
+    }
+
+    #[tokio::test]
+    async fn paused_connection_is_closed_when_asked() {
+        let (outgoing, mut incoming, _client) = session(Settings::default()).await;
+        outgoing.close(CloseCode::GoingAway);
+        let paused = incoming.pause(Duration::from_mins(10)).await;
+        assert_eq!(paused, Err(CloseCode::GoingAway));
     }
 
     #[tokio::test]

@@ -15,6 +15,8 @@ pub struct Record {
     pub sender: SenderId,
     /// The sender's display name.
     pub user: UserName,
+    /// Whether the sender was signed in: an issuer of access tokens vouches for who it is.
+    pub verified: bool,
     /// The text.
     pub text: String,
     /// When the server received it, in milliseconds since the Unix epoch: one of [`Record::TIMES`].

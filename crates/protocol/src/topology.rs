@@ -20,6 +20,8 @@ pub const TYPING_KEY: &str = "signal.typing";
 pub const SENDER_HEADER: &str = "papo-sender";
 /// Header (long string): the sender's display name.
 pub const USER_HEADER: &str = "papo-user";
+/// Header (boolean): [`crate::Record::verified`]. Absent if it is not.
+pub const VERIFIED_HEADER: &str = "papo-verified";
 /// Header (i64): milliseconds since the Unix epoch; AMQP's own `timestamp` has seconds only.
 pub const AT_HEADER: &str = "papo-at";
 /// Header (long string): [`crate::Record::since`], a [`crate::Position`]. Absent if the server did not know it.

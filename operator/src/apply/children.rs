@@ -1,6 +1,13 @@
 //! The effects in the cluster: writes children that differ from what they should be, and removes those that the spec no longer asks for.
 
-use std::{fmt::Debug, hash::Hash, sync::Arc};
+use std::{
+    fmt::Debug,
+    hash::Hash,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{
@@ -43,18 +50,23 @@ pub(super) struct Target<'a> {
     pub(super) room: &'a Room,
     /// Where writes are counted.
     pub(super) metrics: &'a Metrics,
+    /// Whether a child was written or removed.
+    pub(super) changed: AtomicBool,
+}
+
+/// What came of making a room's children as they should be.
+pub(super) struct Applied {
+    /// The servers as they are now: the cache may lag behind what was just written, and what it says of them would be about their former spec.
+    pub(super) servers: Option<Arc<Deployment>>,
+    /// Why some could not be written.
+    pub(super) failures: Vec<ClusterError>,
+    /// Whether a child was written or removed.
+    pub(super) changed: bool,
 }
 
 impl Target<'_> {
     /// Makes the room's children as they should be. One that fails does not keep the others from being written.
-    ///
-    /// Returns the servers as they are now: the cache may lag behind what was just written, and what it says of them would be about their
-    /// former spec.
-    pub(super) async fn apply(
-        &self,
-        cache: &Cache,
-        children: Children,
-    ) -> (Option<Arc<Deployment>>, Vec<ClusterError>) {
+    pub(super) async fn apply(&self, cache: &Cache, children: Children) -> Applied {
         let Children {
             deployment,
             service,
@@ -80,8 +92,11 @@ impl Target<'_> {
         );
         results.push(self.ensure_or_remove(&cache.ingresses, ingress).await);
         results.push(self.ensure_or_remove(&cache.http_routes, http_route).await);
-        let failures = results.into_iter().filter_map(Result::err);
-        (servers, failures.collect())
+        Applied {
+            servers,
+            failures: results.into_iter().filter_map(Result::err).collect(),
+            changed: self.changed.load(Ordering::Relaxed),
+        }
     }
 
     async fn ensure_or_remove<K: Child>(
@@ -145,6 +160,7 @@ impl Target<'_> {
         }
         let name = names::child(&self.room.name);
         let params = PatchParams::apply(names::MANAGER).force();
+        self.changed.store(true, Ordering::Relaxed);
         self.metrics.cluster_write();
         tracing::info!(room = %self.room.name, kind = %kind.name(), "applying an object");
         let written = api.patch(&name, &params, &Patch::Apply(&desired)).await;
@@ -169,6 +185,7 @@ impl Target<'_> {
             }),
             ..DeleteParams::background()
         };
+        self.changed.store(true, Ordering::Relaxed);
         self.metrics.cluster_write();
         tracing::info!(room = %self.room.name, kind = %kind.name(), "removing an object");
         answer::optional(kind.api(namespace).delete(&name, &params).await)

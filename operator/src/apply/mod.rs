@@ -8,7 +8,11 @@ mod outcome;
 mod pods;
 pub(crate) mod rabbitmq;
 mod secret;
+mod settled;
 
+use std::sync::{Arc, atomic::AtomicBool};
+
+use k8s_openapi::api::apps::v1::Deployment;
 use papo_protocol::{Epoch, topology};
 
 use crate::{
@@ -16,7 +20,7 @@ use crate::{
     clients::Clients,
     crd::LogReplicas,
     desired::{self, Log},
-    error::BrokerError,
+    error::{BrokerError, ClusterError},
     names,
     validate::Room,
 };
@@ -24,6 +28,8 @@ use crate::{
 use children::Target;
 use outcome::RoomLog;
 pub use outcome::{LogOrigin, Observed, Outcome, Replicas};
+pub use settled::Settled;
+use settled::State;
 
 /// Makes a room as it should be. `recorded` is the epoch that the last status names. The broker is not changed unless it is `cleared` of what an
 /// earlier room of this name has left there.
@@ -60,9 +66,7 @@ pub async fn apply(
             (Err(error), None, None)
         }
     };
-    let children = desired::children(room, log.as_ref());
-    let target = target(clients, room);
-    let (applied, of_children) = target.apply(&clients.cache, children).await;
+    let (applied, of_children) = apply_children(clients, room, log.as_ref()).await;
     failures.extend(of_children);
     let (namespace, name) = (room.name.namespace(), names::child(&room.name));
     let cache = &clients.cache;
@@ -81,6 +85,26 @@ pub async fn apply(
     }
 }
 
+/// Makes the room's children as they should be, unless they were found so and nothing has changed since. Returns the servers if it knows more of
+/// them than the cache, and what failed.
+async fn apply_children(
+    clients: &Clients,
+    room: &Room,
+    log: Option<&Log>,
+) -> (Option<Arc<Deployment>>, Vec<ClusterError>) {
+    // Before they are compared: what changes meanwhile is compared again.
+    let state = State::of(room, log, &clients.cache);
+    if clients.settled.is(room, state) {
+        return (None, Vec::new());
+    }
+    let children = desired::children(room, log);
+    let applied = target(clients, room).apply(&clients.cache, children).await;
+    if applied.failures.is_empty() && !applied.changed {
+        clients.settled.set(room, state);
+    }
+    (applied.servers, applied.failures)
+}
+
 /// Makes the room's Secret and its objects on the broker as they should be, and returns the log that the servers use.
 async fn apply_broker(
     clients: &Clients,
@@ -88,12 +112,16 @@ async fn apply_broker(
     broker: &Broker,
     recorded: Option<&Epoch>,
 ) -> Result<RoomLog, BrokerError> {
-    // Before the Secret costs a request: hundreds of new rooms may wait for their turn.
-    if recorded.is_none() && broker.is_busy() {
-        return Err(BrokerError::Busy);
+    let topology = desired::topology(room);
+    // The slot first: hundreds of new rooms may wait for their turn, and each attempt would cost a request for the Secret.
+    if recorded.is_none() {
+        let work = async {
+            let password = secret::apply(clients, room, broker).await?;
+            rabbitmq::apply(broker, &topology, &password, recorded).await
+        };
+        return broker.attempt(work).await;
     }
     let password = secret::apply(clients, room, broker).await?;
-    let topology = desired::topology(room);
     // A room at rest needs no slot.
     if let Some(log) = rabbitmq::at_rest(broker, &topology, &password, recorded) {
         return Ok(log);
@@ -123,5 +151,6 @@ fn target<'a>(clients: &'a Clients, room: &'a Room) -> Target<'a> {
     Target {
         room,
         metrics: &clients.metrics,
+        changed: AtomicBool::new(false),
     }
 }

@@ -8,13 +8,15 @@ use crate::{names, validate::Room};
 /// Pods listed: enough to find what keeps them from starting.
 const PODS: u32 = 500;
 
-/// The room's pods; none if all servers are available and up to date.
+/// The room's pods; none if there are none yet, or if all servers are available and up to date.
 pub(super) async fn pods(
     client: &Client,
     room: &Room,
     deployment: Option<&Deployment>,
 ) -> Vec<Pod> {
-    if deployment.is_none_or(|deployment| is_settled(deployment, room.replicas)) {
+    if deployment
+        .is_none_or(|deployment| !has_pods(deployment) || is_settled(deployment, room.replicas))
+    {
         return Vec::new();
     }
     let api: Api<Pod> = Api::namespaced(client.clone(), room.name.namespace());
@@ -29,6 +31,11 @@ pub(super) async fn pods(
             Vec::new()
         }
     }
+}
+
+fn has_pods(deployment: &Deployment) -> bool {
+    let status = deployment.status.as_ref();
+    status.and_then(|status| status.replicas).unwrap_or(0) > 0
 }
 
 /// Whether as many servers as the spec asks for are available, all of the latest spec.

@@ -101,11 +101,6 @@ impl Slots {
             .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether there is no place even to wait.
-    pub(super) fn are_full(&self) -> bool {
-        self.places.available_permits() == 0
-    }
-
     /// A slot; `None` if none is free in time.
     pub(super) async fn acquire(&self) -> Option<Slot<'_>> {
         let place = self.places.try_acquire().ok()?;

@@ -54,11 +54,6 @@ impl Broker {
         &self.settings
     }
 
-    /// Whether the work of another room could not begin now.
-    pub(crate) fn is_busy(&self) -> bool {
-        self.slots.are_full()
-    }
-
     /// Does the work of one room on the broker, in a slot and within the time-out, unless the broker has just not answered another room.
     pub(crate) async fn attempt<T>(
         &self,

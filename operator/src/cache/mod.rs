@@ -6,6 +6,7 @@
 //! The operator serves all rooms even if it cannot watch a kind. Rooms that need the kind say so in a condition ([`Unwatched`]), all
 //! rooms are reconciled as soon as the watch works, and `/readyz` and a metric name the kind meanwhile.
 
+mod compact;
 mod reporter;
 mod watched;
 mod writer;
@@ -24,10 +25,12 @@ use kube::{
     core::{DynamicObject, NamespaceResourceScope},
     runtime::reflector::{ObjectRef, Store},
 };
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::{sync::watch as signal, time::timeout};
 
 use crate::{desired, validate::Room};
 
+pub use compact::Compact;
 pub(crate) use reporter::{WatchReporter, report_rooms};
 pub use watched::Unwatched;
 use watched::Watched;
@@ -59,12 +62,15 @@ pub struct Cache {
 pub struct Kind<K: Resource<DynamicType: Hash + Eq + Clone> + 'static> {
     client: Client,
     dynamic: K::DynamicType,
-    store: Store<K>,
+    store: Store<Compact<K>>,
     watched: Arc<signal::Sender<Watched>>,
     api: fn(Client, &str, &K::DynamicType) -> Api<K>,
 }
 
-impl<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> Kind<K> {
+impl<K> Kind<K>
+where
+    K: Resource<DynamicType: Hash + Eq + Clone> + Serialize + DeserializeOwned + Clone + 'static,
+{
     /// The API of the kind in a namespace.
     pub fn api(&self, namespace: &str) -> Api<K> {
         (self.api)(self.client.clone(), namespace, &self.dynamic)
@@ -78,7 +84,13 @@ impl<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> Kind<K> {
     /// An object as the watch last reported it.
     pub fn get(&self, namespace: &str, name: &str) -> Option<Arc<K>> {
         let key = ObjectRef::new_with(name, self.dynamic.clone()).within(namespace);
-        self.store.get(&key)
+        self.store.get(&key)?.object().map(Arc::new)
+    }
+
+    /// The version of an object as the watch last reported it.
+    fn version(&self, namespace: &str, name: &str) -> Option<String> {
+        let key = ObjectRef::new_with(name, self.dynamic.clone()).within(namespace);
+        self.store.get(&key)?.meta().resource_version.clone()
     }
 
     /// Why nothing is known of the kind; `None` if something is.
@@ -163,6 +175,18 @@ impl Cache {
             },
         };
         (cache, writers)
+    }
+
+    /// The versions of the objects of a name, of each kind: `None` of a kind that has none.
+    pub(crate) fn versions(&self, namespace: &str, name: &str) -> [Option<String>; 6] {
+        [
+            self.deployments.version(namespace, name),
+            self.services.version(namespace, name),
+            self.network_policies.version(namespace, name),
+            self.pod_disruption_budgets.version(namespace, name),
+            self.ingresses.version(namespace, name),
+            self.http_routes.version(namespace, name),
+        ]
     }
 
     /// Waits until the kinds that a room needs are listed, or until it is known why not. False when the watches have ended.

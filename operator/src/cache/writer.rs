@@ -2,15 +2,16 @@
 
 use std::{hash::Hash, sync::Arc};
 
-use futures::{Stream, StreamExt, channel::mpsc, stream};
+use futures::{Stream, StreamExt, TryStreamExt, channel::mpsc, stream};
 use kube::{
     Api, Resource,
     runtime::{WatchStreamExt, reflector::store::Writer, watcher},
 };
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use tokio::sync::watch as signal;
 
 use super::{
+    compact::Compact,
     reporter::WatchReporter,
     watched::{Watched, status_of},
 };
@@ -23,7 +24,7 @@ const PAGE_SIZE: u32 = 100;
 /// The writing end of one kind.
 pub struct KindWriter<K: Resource<DynamicType: Hash + Eq + Clone> + Clone + 'static> {
     /// What fills the cache.
-    pub writer: Writer<K>,
+    pub writer: Writer<Compact<K>>,
     pub(super) watched: Arc<signal::Sender<Watched>>,
     recovered: mpsc::UnboundedSender<()>,
 }
@@ -42,6 +43,7 @@ impl<K> KindWriter<K>
 where
     K: Resource<DynamicType: Hash + Eq + Clone + Send + Sync>
         + Clone
+        + Serialize
         + DeserializeOwned
         + std::fmt::Debug
         + Send
@@ -55,7 +57,7 @@ where
         self,
         api: Api<K>,
         reporter: WatchReporter,
-    ) -> impl Stream<Item = Result<K, watcher::Error>> + Send {
+    ) -> impl Stream<Item = Result<Compact<K>, watcher::Error>> + Send {
         let ours = watcher::Config::default().labels(&format!(
             "{}={}",
             names::MANAGED_BY_LABEL,
@@ -68,7 +70,7 @@ where
         } = self;
         relisting(api, ours)
             .backoff(WatchBackoff::default())
-            .modify(|object| object.meta_mut().managed_fields = None)
+            .map_ok(Compact::event)
             .reflect(writer)
             // After the cache has the list: a reconcile that this triggers must find the objects there.
             .inspect(move |event| {

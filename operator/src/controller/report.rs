@@ -1,5 +1,6 @@
 //! Reports how a room is: writes its status, and events about what has changed. Writes nothing when nothing has changed.
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -63,32 +64,27 @@ pub(super) async fn publish(context: &Context, chat_room: &ChatRoom, event: &Eve
     }
 }
 
-/// What has changed for people: conditions other than `Ready`, which sums them up, and the log.
+/// What has changed for people: new problems, the end of problems, the room's log, and that the room has become ready. Whatever else is as it
+/// should be makes no event: of a thousand new rooms each event would be a thousand requests.
 fn events(last: &ChatRoomStatus, now: &ChatRoomStatus) -> Vec<Event> {
     let known = |type_: &str| last.conditions.iter().find(|known| known.type_ == type_);
-    let changed = now.conditions.iter().filter(|condition| {
-        let is_known = known(&condition.type_).is_some_and(|known| {
+    let is_told = |condition: &&Condition| {
+        let known = known(&condition.type_);
+        let is_known = known.is_some_and(|known| {
             (&known.status, &known.reason) == (&condition.status, &condition.reason)
         });
-        condition.type_ != condition::READY && condition.status != "Unknown" && !is_known
-    });
-    let mut events: Vec<Event> = changed
-        .map(|condition| Event {
-            type_: if status::is_fine(condition) {
-                EventType::Normal
-            } else {
-                EventType::Warning
-            },
-            reason: condition.reason.clone(),
-            note: Some(if condition.message.is_empty() {
-                format!("{} is {}", condition.type_, condition.status)
-            } else {
-                format!("{}: {}", condition.type_, condition.message)
-            }),
-            action: "Reconcile".to_owned(),
-            secondary: None,
-        })
-        .collect();
+        if is_known || condition.status == "Unknown" {
+            return false;
+        }
+        let was_fine = known.is_none_or(status::is_fine);
+        match condition.type_.as_str() {
+            // Otherwise it sums the others up.
+            condition::READY => condition.status == "True",
+            condition::BROKER_READY => true,
+            _ => !(was_fine && status::is_fine(condition)),
+        }
+    };
+    let mut events: Vec<Event> = now.conditions.iter().filter(is_told).map(event).collect();
     if let (Some(old), Some(new)) = (&last.epoch, &now.epoch)
         && old != new
     {
@@ -103,4 +99,87 @@ fn events(last: &ChatRoomStatus, now: &ChatRoomStatus) -> Vec<Event> {
         });
     }
     events
+}
+
+fn event(condition: &Condition) -> Event {
+    let Condition {
+        type_,
+        status,
+        reason,
+        message,
+        ..
+    } = condition;
+    Event {
+        type_: if status::is_fine(condition) {
+            EventType::Normal
+        } else {
+            EventType::Warning
+        },
+        reason: reason.clone(),
+        note: Some(if message.is_empty() {
+            format!("{type_} is {status}")
+        } else {
+            format!("{type_}: {message}")
+        }),
+        action: "Reconcile".to_owned(),
+        secondary: None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
+
+    use super::*;
+
+    fn status_with(conditions: &[(&str, &str, &str)]) -> ChatRoomStatus {
+        let conditions = conditions.iter().map(|(type_, status, reason)| Condition {
+            type_: (*type_).to_owned(),
+            status: (*status).to_owned(),
+            reason: (*reason).to_owned(),
+            message: String::new(),
+            observed_generation: None,
+            last_transition_time: Time(Timestamp::UNIX_EPOCH),
+        });
+        ChatRoomStatus {
+            conditions: conditions.collect(),
+            ..ChatRoomStatus::default()
+        }
+    }
+
+    fn reasons(last: &ChatRoomStatus, now: &ChatRoomStatus) -> Vec<String> {
+        let events = events(last, now).into_iter();
+        events.map(|event| event.reason).collect()
+    }
+
+    #[test]
+    fn new_room_has_two_events() {
+        let new = ChatRoomStatus::default();
+        let starting = status_with(&[
+            ("Ready", "False", "NotStarted"),
+            ("Accepted", "True", "Valid"),
+            ("BrokerReady", "True", "Synced"),
+            ("Available", "False", "NotStarted"),
+            ("UpToDate", "False", "Updating"),
+        ]);
+        let ready = status_with(&[
+            ("Ready", "True", "Ready"),
+            ("Accepted", "True", "Valid"),
+            ("BrokerReady", "True", "Synced"),
+            ("Available", "True", "Available"),
+            ("UpToDate", "True", "UpToDate"),
+        ]);
+        assert_eq!(reasons(&new, &starting), ["Synced"]);
+        assert_eq!(reasons(&starting, &ready), ["Ready"]);
+        assert!(reasons(&ready, &ready).is_empty());
+    }
+
+    #[test]
+    fn problem_and_its_end_are_events() {
+        let fine = status_with(&[("Accepted", "True", "Valid")]);
+        let wrong = status_with(&[("Accepted", "False", "Invalid")]);
+        assert_eq!(reasons(&ChatRoomStatus::default(), &wrong), ["Invalid"]);
+        assert_eq!(reasons(&fine, &wrong), ["Invalid"]);
+        assert_eq!(reasons(&wrong, &fine), ["Valid"]);
+    }
 }

@@ -119,6 +119,9 @@ async fn lost_log_is_created_again_under_another_epoch() {
 #[tokio::test]
 async fn changed_child_is_changed_back() {
     let mut fixture = created(json!({"replicas": 2})).await;
+    for _ in 0..3 {
+        fixture.reconcile().await.expect("a resync");
+    }
     fixture
         .cluster
         .edit(DEPLOYMENT, |servers| servers["spec"]["replicas"] = json!(7));

@@ -1,4 +1,7 @@
 //! Connect auth: what a client sends of itself when it connects (`auth` of the CONNECT packet).
+//!
+//! A guest is known by a secret of its own, and chooses a name. Who has an access token is known by that: issuer and subject are the identity, and the
+//! name is in the token.
 
 use papo_protocol::{Epoch, Limits, RoomName, SenderId, UserName, event::Code};
 use serde::{Deserialize, Serialize};
@@ -6,25 +9,37 @@ use serde_json::Value;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{Rejection, name::name};
+use super::{AccessToken, Rejection, name::name};
 use crate::json::{self, AnyJson};
 
 /// Who connects, and from where in the log the client resumes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConnectAuth {
     /// Who connects.
-    pub member: Member,
+    pub credentials: Credentials,
     /// The last message that the client has seen, if it was connected before.
     pub resume: Option<Resume>,
+}
+
+/// What tells who a client is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Credentials {
+    /// A secret of its own, or none.
+    Guest(Member),
+    /// An access token, which is still to be verified.
+    Token(AccessToken),
 }
 
 /// A member of the room as other members see it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Member {
-    /// Public identity. Derived from the client's secret token, so that no client can use another's.
+    /// Public identity. Derived from the client's secret, or from issuer and subject of its access token, so that no client can use another's.
     pub sender: SenderId,
     /// Display name.
     pub user: UserName,
+    /// Whether it is signed in. Its sender is then none that a guest can have.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub verified: bool,
 }
 
 /// The last message a client has seen.
@@ -41,6 +56,8 @@ pub struct Resume {
 struct Auth {
     name: Option<String>,
     token: Option<String>,
+    #[serde(rename = "accessToken")]
+    access_token: Option<String>,
     epoch: Option<AnyJson>,
     offset: Option<AnyJson>,
 }
@@ -51,31 +68,54 @@ const MIN_TOKEN: usize = 16;
 const MAX_TOKEN: usize = 512;
 
 impl ConnectAuth {
-    /// Reads `auth`: `{ name?, token?, epoch?, offset? }`, or nothing.
+    /// Reads `auth`: `{ name?, token?, accessToken?, epoch?, offset? }`, or nothing. `bearer` is the access token of the request that opened the
+    /// transport: that of `auth` comes before it.
     ///
     /// `offset` is a number or its decimal digits: some clients can send only strings. A client that has not seen a message sends no
     /// `offset`, or null.
-    pub fn parse(auth: Option<&str>, room: &RoomName, limits: &Limits) -> Result<Self, Rejection> {
+    pub fn parse(
+        auth: Option<&str>,
+        bearer: Option<&AccessToken>,
+        room: &RoomName,
+        limits: &Limits,
+    ) -> Result<Self, Rejection> {
         let auth = match auth {
             None => Auth::default(),
             Some(text) => json::read(text).map_err(|_| bad_auth())?,
         };
-        let sender = sender(auth.token.as_deref(), room)?;
-        let user = auth
-            .name
-            .map_or_else(|| Ok(visitor(&sender)), |text| checked_name(&text, limits))?;
+        let token = auth.access_token.filter(|token| !token.is_empty());
+        let token = token.map(AccessToken::new).or_else(|| bearer.cloned());
+        let credentials = match token {
+            Some(token) => Credentials::Token(token),
+            None => Credentials::Guest(guest(auth.token.as_deref(), auth.name, room, limits)?),
+        };
         let resume = resume(auth.epoch, auth.offset)?;
         Ok(Self {
-            member: Member { sender, user },
+            credentials,
             resume,
         })
     }
 }
 
+fn guest(
+    token: Option<&str>,
+    name: Option<String>,
+    room: &RoomName,
+    limits: &Limits,
+) -> Result<Member, Rejection> {
+    let sender = sender(token, room)?;
+    let user = name.map_or_else(|| Ok(visitor(&sender)), |text| checked_name(&text, limits))?;
+    Ok(Member {
+        sender,
+        user,
+        verified: false,
+    })
+}
+
 fn bad_auth() -> Rejection {
     Rejection::new(
         Code::BadRequest,
-        "auth is { name?, token?, epoch?, offset? }, name and token strings",
+        "auth is { name?, token?, accessToken?, epoch?, offset? }, the first three strings",
     )
 }
 
@@ -147,12 +187,40 @@ mod tests {
 
     fn parse(auth: &str) -> Result<ConnectAuth, Code> {
         let room = "geral".parse().expect("valid");
-        ConnectAuth::parse(Some(auth), &room, &Limits::default())
+        ConnectAuth::parse(Some(auth), None, &room, &Limits::default())
             .map_err(|rejection| rejection.code)
     }
 
+    fn guest_of(auth: ConnectAuth) -> Member {
+        match auth.credentials {
+            Credentials::Guest(member) => member,
+            Credentials::Token(_) => panic!("an access token"),
+        }
+    }
+
     fn sender_of(auth: &str) -> SenderId {
-        parse(auth).expect("accepted").member.sender
+        guest_of(parse(auth).expect("accepted")).sender
+    }
+
+    #[test]
+    fn access_token_comes_before_secret_and_header() {
+        let (room, limits) = ("geral".parse().expect("valid"), Limits::default());
+        let bearer = AccessToken::new("of.the.header");
+        for (auth, expected) in [
+            (r#"{"accessToken":"a.b.c"}"#, "a.b.c"),
+            (
+                r#"{"accessToken":"a.b.c","token":"short","name":""}"#,
+                "a.b.c",
+            ),
+            (r#"{"accessToken":""}"#, "of.the.header"),
+            (r#"{"accessToken":null,"token":"short"}"#, "of.the.header"),
+        ] {
+            let parsed = ConnectAuth::parse(Some(auth), Some(&bearer), &room, &limits);
+            let credentials = parsed.expect("accepted").credentials;
+            let expected = AccessToken::new(expected);
+            assert_eq!(credentials, Credentials::Token(expected), "{auth}");
+        }
+        assert!(!guest_of(parse(r#"{"accessToken":""}"#).expect("accepted")).verified);
     }
 
     #[test]
@@ -197,9 +265,10 @@ mod tests {
     #[test]
     fn auth_is_optional() {
         let room = "geral".parse().expect("valid");
-        let auth = ConnectAuth::parse(None, &room, &Limits::default()).expect("accepted");
-        assert!(auth.member.user.as_str().starts_with("visitante-"));
+        let auth = ConnectAuth::parse(None, None, &room, &Limits::default()).expect("accepted");
         assert_eq!(auth.resume, None);
+        let user = guest_of(auth).user;
+        assert!(user.as_str().starts_with("visitante-"));
     }
 
     #[test]
@@ -217,7 +286,15 @@ mod tests {
 
     #[test]
     fn auth_of_another_shape_is_rejected() {
-        for auth in ["7", "\"x\"", "[1]", "{", r#"{"name":7}"#, r#"{"token":{}}"#] {
+        for auth in [
+            "7",
+            "\"x\"",
+            "[1]",
+            "{",
+            r#"{"name":7}"#,
+            r#"{"token":{}}"#,
+            r#"{"accessToken":[]}"#,
+        ] {
             assert_eq!(parse(auth), Err(Code::BadRequest), "{auth}");
         }
     }
@@ -227,7 +304,7 @@ mod tests {
         let nested = "[".repeat(200) + &"]".repeat(200);
         for other in ["1e999", r#""\ud83d""#, "{}", &nested] {
             let auth = format!(r#"{{"name":"Ana","other":{other}}}"#);
-            let user = parse(&auth).expect("accepted").member.user;
+            let user = guest_of(parse(&auth).expect("accepted")).user;
             assert_eq!(user.as_str(), "Ana", "{auth}");
         }
     }
@@ -235,7 +312,7 @@ mod tests {
     #[test]
     fn half_of_a_surrogate_pair_in_a_name_is_replaced() {
         let auth = parse(r#"{"name":"Ana \ud83d"}"#).expect("accepted");
-        assert_eq!(auth.member.user.as_str(), "Ana \u{fffd}");
+        assert_eq!(guest_of(auth).user.as_str(), "Ana \u{fffd}");
     }
 
     fn offset_of(auth: &str) -> Result<Option<u64>, Code> {

@@ -1,12 +1,14 @@
 //! The rules of the chat, without sockets, brokers or clocks: what a client may send, and why a request is rejected.
 
+mod access_token;
 mod connect_auth;
 mod message_request;
 pub mod name;
 mod rate;
 mod rejection;
 
-pub use connect_auth::{ConnectAuth, Member, Resume};
+pub use access_token::AccessToken;
+pub use connect_auth::{ConnectAuth, Credentials, Member, Resume};
 pub use message_request::MessageRequest;
 pub use rate::{Rate, RateLimit, Used};
 pub use rejection::Rejection;

@@ -35,6 +35,8 @@ struct Meta<'a> {
     user: &'a str,
     sender: &'a str,
     at: i64,
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    verified: bool,
 }
 
 /// An entry of `history`.
@@ -54,6 +56,7 @@ impl Message {
             user: record.user.as_str(),
             sender: record.sender.as_str(),
             at: record.at,
+            verified: record.verified,
         };
         let entry = Entry {
             text: &record.text,
@@ -85,7 +88,7 @@ impl Message {
         &self.frame
     }
 
-    /// The entry of a `history` page: `{ text, id, offset, user, sender, at }`.
+    /// The entry of a `history` page: `{ text, id, offset, user, sender, at, verified? }`.
     pub(crate) fn entry(&self) -> &RawValue {
         &self.entry
     }
@@ -112,6 +115,7 @@ mod tests {
             text: text.to_owned(),
             at: 1_700_000_000_123,
             since: None,
+            verified: false,
         }
     }
 
@@ -121,6 +125,23 @@ mod tests {
         assert_eq!(
             message.frame().packet(),
             r#"2["message","olá",{"id":"m-1","offset":7,"user":"Ana","sender":"abc","at":1700000000123}]"#
+        );
+    }
+
+    #[test]
+    fn message_of_somebody_signed_in_is_verified() {
+        let record = Record {
+            verified: true,
+            ..record("olá", "Ana")
+        };
+        let message = Message::encode(7, &record);
+        assert_eq!(
+            message.frame().packet(),
+            r#"2["message","olá",{"id":"m-1","offset":7,"user":"Ana","sender":"abc","at":1700000000123,"verified":true}]"#
+        );
+        assert_eq!(
+            message.entry().get(),
+            r#"{"text":"olá","id":"m-1","offset":7,"user":"Ana","sender":"abc","at":1700000000123,"verified":true}"#
         );
     }
 

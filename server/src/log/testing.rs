@@ -42,6 +42,7 @@ pub(crate) fn record(id: u64, text: &str) -> Record {
         text: text.to_owned(),
         at: 0,
         since: None,
+        verified: false,
     }
 }
 

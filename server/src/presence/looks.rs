@@ -1,4 +1,6 @@
 //! Looks: which senders show names that look alike, so that one who comes later can be told apart.
+//!
+//! Somebody who is signed in is told apart from all guests already: only others who are signed in count for them.
 
 use std::collections::HashMap;
 
@@ -13,32 +15,48 @@ use crate::chat::{
 ///
 /// One sender for most looks: a name that another sender shows gets a mark, and then looks different.
 #[derive(Debug, Default)]
-pub(super) struct Looks(HashMap<Look, Vec<(SenderId, u32)>>);
+pub(super) struct Looks(HashMap<Look, Vec<Shown>>);
+
+/// A sender that shows names of one look.
+#[derive(Debug)]
+struct Shown {
+    sender: SenderId,
+    names: u32,
+    is_verified: bool,
+}
 
 impl Looks {
     /// Adds a member's name.
-    pub(super) fn add(&mut self, Member { sender, user }: &Member) {
-        for look in looks(user) {
+    pub(super) fn add(&mut self, member: &Member) {
+        for look in looks(&member.user) {
             // Most looks have one sender: a vector that grows by itself begins with four places.
             let new = || Vec::with_capacity(1);
             let senders = self.0.entry(look).or_insert_with(new);
-            match senders.iter_mut().find(|(known, _)| known == sender) {
-                Some((_, names)) => *names += 1,
-                None => senders.push((sender.clone(), 1)),
+            match senders
+                .iter_mut()
+                .find(|shown| shown.sender == member.sender)
+            {
+                Some(shown) => shown.names += 1,
+                None => senders.push(Shown {
+                    sender: member.sender.clone(),
+                    names: 1,
+                    is_verified: member.verified,
+                }),
             }
         }
     }
 
     /// Removes a name that was added.
-    pub(super) fn remove(&mut self, Member { sender, user }: &Member) {
-        for look in looks(user) {
+    pub(super) fn remove(&mut self, member: &Member) {
+        for look in looks(&member.user) {
             let Some(senders) = self.0.get_mut(&look) else {
                 continue;
             };
-            if let Some((_, names)) = senders.iter_mut().find(|(known, _)| known == sender) {
-                *names -= 1;
+            let of_sender = |shown: &&mut Shown| shown.sender == member.sender;
+            if let Some(shown) = senders.iter_mut().find(of_sender) {
+                shown.names -= 1;
             }
-            senders.retain(|(_, names)| *names > 0);
+            senders.retain(|shown| shown.names > 0);
             if senders.is_empty() {
                 self.0.remove(&look);
             }
@@ -47,9 +65,18 @@ impl Looks {
 
     /// Whether another sender shows a name that looks like this one.
     pub(super) fn is_of_another(&self, user: &UserName, sender: &SenderId) -> bool {
+        self.shows(user, |shown| shown.sender != *sender)
+    }
+
+    /// Whether another sender who is signed in shows a name that looks like this one.
+    pub(super) fn is_of_another_signed_in(&self, user: &UserName, sender: &SenderId) -> bool {
+        self.shows(user, |shown| shown.is_verified && shown.sender != *sender)
+    }
+
+    fn shows(&self, user: &UserName, is_meant: impl Fn(&Shown) -> bool) -> bool {
         looks(user).iter().any(|look| {
             let senders = self.0.get(look);
-            senders.is_some_and(|senders| senders.iter().any(|(known, _)| known != sender))
+            senders.is_some_and(|senders| senders.iter().any(&is_meant))
         })
     }
 
@@ -67,6 +94,7 @@ mod tests {
         Member {
             sender: SenderId::from_trusted(sender),
             user: user.parse().expect("valid"),
+            verified: false,
         }
     }
 

@@ -27,6 +27,7 @@ use looks::Looks;
 use roster::Roster;
 
 pub(crate) use exchange::{Exchange, send_typing};
+pub(crate) use roster::NameTaken;
 
 /// Who is in the room. Clones share it.
 #[derive(Clone, Debug)]
@@ -50,11 +51,19 @@ impl Presence {
 
     /// Counts a member of this server. Returns it as others see it: with a mark behind its name if another sender shows a name
     /// that looks the same.
-    pub(crate) fn join(&self, id: MemberId, member: Member) -> Arc<Member> {
+    pub(crate) fn join(&self, id: MemberId, member: Member) -> Result<Arc<Member>, NameTaken> {
         let mut state = self.0.lock();
-        let member = state.roster.join(member);
+        let member = state.roster.join(member)?;
         state.members.insert(id, member.clone());
-        member
+        Ok(member)
+    }
+
+    /// A member of this server gets another name; `None` if it has left. Returns it as [`join`](Self::join) does.
+    pub(crate) fn rename(&self, id: MemberId, member: Member) -> Option<Arc<Member>> {
+        let State { roster, members } = &mut *self.0.lock();
+        let known = members.get_mut(&id)?;
+        *known = roster.rename(known, member).ok()?;
+        Some(known.clone())
     }
 
     /// No longer counts a member. Leaving twice is leaving once.

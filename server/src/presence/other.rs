@@ -23,9 +23,12 @@ pub(super) struct Other {
     pub(super) report: Report,
     pub(super) received: Instant,
     /// As far as they are known: a signal may be lost.
-    names: HashMap<UserName, SenderId>,
+    guests: Names,
+    signed_in: Names,
     pub(super) looks: Looks,
 }
+
+type Names = HashMap<UserName, SenderId>;
 
 impl Other {
     /// A server that is heard of for the first time.
@@ -33,7 +36,8 @@ impl Other {
         Self {
             report,
             received,
-            names: HashMap::new(),
+            guests: Names::new(),
+            signed_in: Names::new(),
             looks: Looks::default(),
         }
     }
@@ -41,22 +45,20 @@ impl Other {
     /// Takes its next report.
     pub(super) fn receive(&mut self, mut report: Report, now: Instant) {
         let senders = std::mem::take(&mut report.senders);
+        let mut left_verified = std::mem::take(&mut report.left_verified);
         for name in &report.left {
-            self.remove(name);
+            let place = left_verified.iter().position(|left| left == name);
+            place.map(|place| left_verified.swap_remove(place));
+            self.remove(name, place.is_some());
         }
         // A report without changes names all members, unless there are too many.
         let is_repeated = report.joined.is_empty() && report.left.is_empty();
         if report.count == 0 || (is_repeated && (1..MOST_MEMBERS).contains(&senders.len())) {
-            let named: HashSet<&UserName> = senders.iter().map(|member| &member.user).collect();
-            let gone: Vec<UserName> = self
-                .names
-                .keys()
-                .filter(|name| !named.contains(name))
-                .cloned()
+            let named = senders
+                .iter()
+                .map(|member| (&member.user, member.verified))
                 .collect();
-            for name in &gone {
-                self.remove(name);
-            }
+            self.retain(&named);
         }
         for member in senders {
             self.add(member);
@@ -65,17 +67,46 @@ impl Other {
     }
 
     fn add(&mut self, member: Member) {
-        if self.names.get(&member.user) == Some(&member.sender) || self.names.len() >= MOST_KEPT {
+        let is_full = self.guests.len() + self.signed_in.len() >= MOST_KEPT;
+        let known = self.names(member.verified).get(&member.user);
+        if known == Some(&member.sender) || is_full {
             return;
         }
-        self.remove(&member.user);
+        self.remove(&member.user, member.verified);
         self.looks.add(&member);
-        self.names.insert(member.user, member.sender);
+        self.names(member.verified)
+            .insert(member.user, member.sender);
     }
 
-    fn remove(&mut self, name: &UserName) {
-        if let Some((user, sender)) = self.names.remove_entry(name) {
-            self.looks.remove(&Member { sender, user });
+    fn remove(&mut self, name: &UserName, verified: bool) {
+        if let Some((user, sender)) = self.names(verified).remove_entry(name) {
+            self.looks.remove(&Member {
+                sender,
+                user,
+                verified,
+            });
+        }
+    }
+
+    /// Removes all but these.
+    fn retain(&mut self, named: &HashSet<(&UserName, bool)>) {
+        for verified in [false, true] {
+            let known = self.names(verified).keys();
+            let gone: Vec<UserName> = known
+                .filter(|name| !named.contains(&(*name, verified)))
+                .cloned()
+                .collect();
+            for name in &gone {
+                self.remove(name, verified);
+            }
+        }
+    }
+
+    fn names(&mut self, verified: bool) -> &mut Names {
+        if verified {
+            &mut self.signed_in
+        } else {
+            &mut self.guests
         }
     }
 }

@@ -23,6 +23,9 @@ pub(super) struct Report {
     /// Who left since the last report.
     #[serde(default)]
     pub left: Vec<UserName>,
+    /// Which of those who left were signed in: a guest who was there before somebody signed in can have the same name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_verified: Vec<UserName>,
     /// The senders of the names: in a repeated report those of the members, in others those of who joined. Empty from a server of
     /// a version that does not send it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

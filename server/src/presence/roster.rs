@@ -49,6 +49,10 @@ pub(super) struct PresenceEvent {
     pub members: Option<Vec<UserName>>,
 }
 
+/// A guest's name looks like that of somebody present who is signed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct NameTaken;
+
 /// Who is in the room, as one server knows it.
 #[derive(Debug)]
 pub(super) struct Roster {
@@ -57,7 +61,7 @@ pub(super) struct Roster {
     own_looks: Looks,
     changed: bool,
     joined: Vec<Arc<Member>>,
-    left: Vec<UserName>,
+    left: Vec<Arc<Member>>,
     others: HashMap<String, Other>,
 }
 
@@ -77,62 +81,100 @@ impl Roster {
 
     /// A connection of this server joined. Returns the member with the name that it gets: with a mark, if another sender who is
     /// present shows a name that looks the same.
-    pub(super) fn join(&mut self, member: Member) -> Arc<Member> {
-        let member = Arc::new(self.distinct(member));
+    pub(super) fn join(&mut self, member: Member) -> Result<Arc<Member>, NameTaken> {
+        let member = Arc::new(self.distinct(member)?);
+        self.add(&member);
+        Ok(member)
+    }
+
+    /// A member that has joined gets another name. Returns it as [`join`](Self::join) does.
+    pub(super) fn rename(
+        &mut self,
+        former: &Arc<Member>,
+        member: Member,
+    ) -> Result<Arc<Member>, NameTaken> {
+        let member = self.distinct(member)?;
+        if member == **former {
+            return Ok(former.clone());
+        }
+        let member = Arc::new(member);
+        self.leave(former);
+        self.add(&member);
+        Ok(member)
+    }
+
+    fn add(&mut self, member: &Arc<Member>) {
         let connections = self.own.entry(member.clone()).or_default();
         *connections += 1;
         if *connections == 1 {
-            self.own_looks.add(&member);
+            self.own_looks.add(member);
             if self.joined.len() < MOST_NAMES {
                 self.joined.push(member.clone());
             }
         }
         self.changed = true;
-        member
     }
 
     /// A connection of this server left.
-    pub(super) fn leave(&mut self, member: &Member) {
+    pub(super) fn leave(&mut self, member: &Arc<Member>) {
         if let Some(connections) = self.own.get_mut(member) {
             *connections -= 1;
             if *connections == 0 {
                 self.own.remove(member);
                 self.own_looks.remove(member);
                 if self.left.len() < MOST_NAMES {
-                    self.left.push(member.user.clone());
+                    self.left.push(member.clone());
                 }
             }
         }
         self.changed = true;
     }
 
-    /// The mark grows for as long as it is not different: somebody may have chosen a marked name.
-    fn distinct(&self, Member { sender, user }: Member) -> Member {
+    /// The mark grows for as long as it is not different: somebody may have chosen a marked name. A guest gets no mark that makes its name
+    /// that of somebody who is signed in, and no name that looks like theirs.
+    fn distinct(&self, member: Member) -> Result<Member, NameTaken> {
+        let Member {
+            sender,
+            user,
+            verified,
+        } = member;
+        if !verified && self.is_of_another(true, &user, &sender) {
+            return Err(NameTaken);
+        }
         let marked = (MARK_STEP..=LONGEST_MARK)
             .step_by(MARK_STEP)
             .map(|characters| marked(&user, &sender, characters));
         let mut names = std::iter::once(user.clone()).chain(marked);
-        let distinct = names.find(|name| !self.is_of_another(name, &sender));
-        Member {
+        let distinct = names.find(|name| !self.is_of_another(verified, name, &sender));
+        Ok(Member {
             user: distinct.unwrap_or(user),
             sender,
-        }
+            verified,
+        })
     }
 
-    fn is_of_another(&self, user: &UserName, sender: &SenderId) -> bool {
+    /// Whether the name looks like that of another sender: of one who is signed in, or of anybody.
+    fn is_of_another(&self, is_signed_in: bool, user: &UserName, sender: &SenderId) -> bool {
         let others = self.others.values().map(|other| &other.looks);
-        std::iter::once(&self.own_looks)
-            .chain(others)
-            .any(|looks| looks.is_of_another(user, sender))
+        std::iter::once(&self.own_looks).chain(others).any(|looks| {
+            if is_signed_in {
+                looks.is_of_another_signed_in(user, sender)
+            } else {
+                looks.is_of_another(user, sender)
+            }
+        })
     }
 
     /// What changed on this server since the last call: for the other servers, and for its own members.
     pub(super) fn changes(&mut self) -> Option<(Report, PresenceEvent)> {
         std::mem::take(&mut self.changed).then(|| {
             let joined = std::mem::take(&mut self.joined);
+            let left = std::mem::take(&mut self.left);
+            let left_verified = left.iter().filter(|member| member.verified);
             let report = Report {
                 joined: joined.iter().map(|member| member.user.clone()).collect(),
-                left: std::mem::take(&mut self.left),
+                left_verified: left_verified.map(|member| member.user.clone()).collect(),
+                left: left.iter().map(|member| member.user.clone()).collect(),
                 senders: joined.iter().map(|member| Member::clone(member)).collect(),
                 ..self.report()
             };
@@ -155,6 +197,7 @@ impl Roster {
             members: members.map(|member| member.user.clone()).collect(),
             joined: Vec::new(),
             left: Vec::new(),
+            left_verified: Vec::new(),
             senders: Vec::new(),
             end: None,
         }
@@ -175,7 +218,12 @@ impl Roster {
         if report.server == self.server || !is_known && self.others.len() >= MOST_SERVERS {
             return None;
         }
-        for names in [&mut report.members, &mut report.joined, &mut report.left] {
+        for names in [
+            &mut report.members,
+            &mut report.joined,
+            &mut report.left,
+            &mut report.left_verified,
+        ] {
             names.truncate(MOST_NAMES);
         }
         report.senders.truncate(MOST_MEMBERS);
@@ -248,26 +296,39 @@ mod tests {
         Member {
             sender: SenderId::from_trusted(sender),
             user: name(user),
+            verified: false,
         }
+    }
+
+    fn signed_in(sender: &str, user: &str) -> Member {
+        Member {
+            verified: true,
+            ..member_of(sender, user)
+        }
+    }
+
+    fn leave(roster: &mut Roster, member: Member) {
+        roster.leave(&Arc::new(member));
     }
 
     fn roster(server: &str, members: &[&str]) -> Roster {
         let mut roster = Roster::new(server.to_owned());
         for user in members {
-            roster.join(member(user));
+            roster.join(member(user)).expect("free");
         }
         roster
     }
 
     /// The name that a sender gets.
     fn joined(roster: &mut Roster, sender: &str, user: &str) -> String {
-        roster.join(member_of(sender, user)).user.clone().into()
+        let member = roster.join(member_of(sender, user)).expect("free");
+        member.user.clone().into()
     }
 
     #[test]
     fn changes_are_returned_once_and_together() {
         let mut roster = roster("a", &["Ana", "Rui"]);
-        roster.leave(&member("Ana"));
+        leave(&mut roster, member("Ana"));
         let (report, presence) = roster.changes().expect("changed");
         assert_eq!(
             (presence.count, presence.joined.len(), &presence.left),
@@ -310,6 +371,7 @@ mod tests {
             members: vec![name("Bia"); 2 * MOST_NAMES],
             joined: vec![name("Rui"); 2 * MOST_NAMES],
             left: Vec::new(),
+            left_verified: Vec::new(),
             senders: vec![member("Bia"); 2 * MOST_MEMBERS],
             end: None,
         };
@@ -334,7 +396,7 @@ mod tests {
         }
         assert_eq!(a.others.len(), MOST_SERVERS);
         let before = a.count();
-        b.join(member("Rui"));
+        b.join(member("Rui")).expect("free");
         a.receive(b.report(), now);
         assert_eq!(a.count(), before + 1, "a server that is known");
     }
@@ -359,7 +421,7 @@ mod tests {
             (2, Some(1))
         );
         a.changes();
-        a.leave(&member("Ana"));
+        leave(&mut a, member("Ana"));
         assert_eq!(a.all().members.map(|members| members.len()), Some(1));
         let presence = a.changes().map(|(_, presence)| presence);
         assert_eq!(
@@ -388,14 +450,83 @@ mod tests {
         ] {
             assert_eq!(joined(&mut a, sender, user), expected, "{sender} {user}");
         }
-        a.leave(&member_of("aaaa1111", "Ana"));
+        leave(&mut a, member_of("aaaa1111", "Ana"));
         assert_eq!(
             joined(&mut a, "ffff8888", "Ana"),
             "Ana #ffff",
             "another connection is left"
         );
-        a.leave(&member_of("aaaa1111", "Ana"));
+        leave(&mut a, member_of("aaaa1111", "Ana"));
         assert_eq!(joined(&mut a, "ffff9999", "Ana"), "Ana");
+    }
+
+    #[test]
+    fn guest_cannot_look_like_somebody_signed_in() {
+        let mut a = Roster::new("a".to_owned());
+        let mut join = |member| {
+            let joined = a.join(member);
+            joined.map(|member| String::from(member.user.clone()))
+        };
+        let as_it_is = Ok("Ana".to_owned());
+        assert_eq!(join(member_of("aaaa1111", "Ana")), as_it_is, "a guest");
+        assert_eq!(join(signed_in("5555eeee", "Ana")), as_it_is, "no mark");
+        assert_eq!(join(signed_in("5555eeee", "Ana")), as_it_is, "a device");
+        for name in ["Ana", "Аnа", "ANA"] {
+            assert_eq!(join(member_of("bbbb2222", name)), Err(NameTaken), "{name}");
+        }
+        assert_eq!(join(member_of("aaaa1111", "Ana")), Err(NameTaken));
+        let marked = Ok("Ana #6666".to_owned());
+        assert_eq!(join(signed_in("6666ffff", "Ana")), marked);
+        leave(&mut a, signed_in("5555eeee", "Ana"));
+        assert_eq!(a.join(member_of("bbbb2222", "Ana")), Err(NameTaken));
+        leave(&mut a, signed_in("5555eeee", "Ana"));
+        assert_eq!(joined(&mut a, "bbbb2222", "Ana"), "Ana #bbbb");
+    }
+
+    #[test]
+    fn guest_cannot_look_like_somebody_signed_in_on_another_server() {
+        let (mut a, mut b, now) = (
+            Roster::new("a".to_owned()),
+            Roster::new("b".to_owned()),
+            Instant::now(),
+        );
+        for member in [member_of("aaaa1111", "Ana"), signed_in("5555eeee", "Ana")] {
+            a.join(member).expect("free");
+        }
+        let (report, _) = a.changes().expect("changed");
+        b.receive(report, now);
+        let guest = || member_of("bbbb2222", "Ana");
+        assert_eq!(b.join(guest()), Err(NameTaken));
+        leave(&mut a, member_of("aaaa1111", "Ana"));
+        let (report, _) = a.changes().expect("changed");
+        assert!(report.left_verified.is_empty());
+        b.receive(report, now);
+        assert_eq!(b.join(guest()), Err(NameTaken), "the guest has left");
+        leave(&mut a, signed_in("5555eeee", "Ana"));
+        let (report, presence) = a.changes().expect("changed");
+        assert_eq!(presence.left, [name("Ana")]);
+        b.receive(report, now);
+        assert!(b.join(guest()).is_ok());
+    }
+
+    #[test]
+    fn name_of_a_new_token_takes_the_place_of_the_former() {
+        let mut a = Roster::new("a".to_owned());
+        let former = a.join(signed_in("5555eeee", "Ana")).expect("free");
+        a.join(signed_in("6666ffff", "Bia")).expect("free");
+        a.changes();
+        let same = a.rename(&former, signed_in("5555eeee", "Ana"));
+        assert_eq!((same, a.changes()), (Ok(former.clone()), None));
+        let renamed = a.rename(&former, signed_in("5555eeee", "Bia"));
+        let renamed = renamed.expect("signed in");
+        assert_eq!(renamed.user, name("Bia #5555"));
+        let (_, presence) = a.changes().expect("changed");
+        assert_eq!(
+            (presence.count, presence.joined, presence.left),
+            (2, vec![name("Bia #5555")], vec![name("Ana")])
+        );
+        a.leave(&renamed);
+        assert_eq!(joined(&mut a, "bbbb2222", "Ana"), "Ana");
     }
 
     #[test]
@@ -409,10 +540,10 @@ mod tests {
         b.receive(report, now);
         assert_eq!(joined(&mut b, "eeee", "Аna"), "Аna #eeee");
         assert_eq!(joined(&mut b, "Ana", "Ana"), "Ana", "the same sender");
-        a.leave(&member("Ana"));
+        leave(&mut a, member("Ana"));
         let (report, _) = a.changes().expect("changed");
         b.receive(report, now);
-        b.leave(&member("Ana"));
+        leave(&mut b, member("Ana"));
         assert_eq!(joined(&mut b, "ffff", "Ana"), "Ana");
     }
 
@@ -426,7 +557,7 @@ mod tests {
         a.changes();
         b.receive(a.repeated_report(), now);
         assert_eq!(joined(&mut b, "eeee", "Rui"), "Rui #eeee");
-        a.leave(&member("Rui"));
+        leave(&mut a, member("Rui"));
         a.changes();
         b.receive(a.repeated_report(), now);
         assert_eq!(joined(&mut b, "ffff", "Rui"), "Rui");

@@ -2,13 +2,15 @@
 
 use std::sync::Arc;
 
+use papo_protocol::event::Code;
+
 use super::{InitialHistory, Requester, Room};
 use crate::{
     broker::Broker,
     chat::{Member, Rejection, Resume},
     fanout::{Fanout, MemberId, Sink},
     log::ReaderGuard,
-    presence::Presence,
+    presence::{NameTaken, Presence},
 };
 
 /// A member's place in the room: it is in the roster, and the log is read for it. Dropping it is leaving, whatever the member
@@ -33,9 +35,10 @@ impl<B: Broker, S: Sink> Room<B, S> {
         let reader = self.reader_guards.acquire();
         let history = self.initial_history(resume, requester).await?;
         let id = MemberId::next();
+        let member = self.presence.join(id, member);
         let membership = Membership {
             id,
-            member: self.presence.join(id, member),
+            member: member.map_err(name_taken)?,
             fanout: self.fanout.clone(),
             presence: self.presence.clone(),
             _reader: reader,
@@ -44,10 +47,22 @@ impl<B: Broker, S: Sink> Room<B, S> {
     }
 }
 
+fn name_taken(NameTaken: NameTaken) -> Rejection {
+    Rejection::new(
+        Code::NameTaken,
+        "somebody who is signed in has a name that looks like this one; choose another name",
+    )
+}
+
 impl<S: Sink> Membership<S> {
     /// The member as others see it.
     pub(crate) fn member(&self) -> &Arc<Member> {
         &self.member
+    }
+
+    /// Gives the member another name. Returns it as others see it.
+    pub(crate) fn rename(&self, member: Member) -> Option<Arc<Member>> {
+        self.presence.rename(self.id, member)
     }
 
     /// Delivers every message from `cursor` on to the member, which has been sent everything before it.

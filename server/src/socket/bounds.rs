@@ -26,6 +26,8 @@ use crate::{
 const SENDER_TYPING: (u32, u32) = (2, 4);
 /// Typing signals of one address. Each costs a packet to every member.
 const ADDRESS_TYPING: (u32, u32) = (10, 20);
+/// New access tokens of one sender: a client has one some minutes before the former expires.
+const SENDER_TOKENS: (u32, u32) = (1, 5);
 /// How many times the requests for history of one sender an address may make.
 const ADDRESS_HISTORY: u32 = 10;
 /// How long an address that opens too many connections waits for its rejection. A client that tries again as soon as it is rejected can then
@@ -33,6 +35,8 @@ const ADDRESS_HISTORY: u32 = 10;
 const REJECTION_DELAY: Duration = Duration::from_secs(1);
 /// The most rejections that wait. Further ones are sent at once.
 const DELAYED_REJECTIONS: u32 = 1_024;
+/// The longest time for which nothing is read from a connection of an address that sends too much.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// Log lines about rejections, per second and at once.
 const LOGGED: (u32, u32) = (1, 20);
 /// Longest message of such a log line, in characters.
@@ -43,11 +47,13 @@ pub(super) struct Bounds {
     sender_messages: Rates<SenderId>,
     sender_history: Rates<SenderId>,
     sender_typing: Rates<SenderId>,
+    sender_tokens: Rates<SenderId>,
     address_messages: Rates<Address>,
     address_bytes: Rates<Address>,
     address_history: Rates<Address>,
     address_typing: Rates<Address>,
     address_connects: Rates<Address>,
+    address_sign_ins: Rates<Address>,
     delayed_rejections: Semaphore,
     places: Places,
     address_connections: u32,
@@ -63,9 +69,15 @@ impl Bounds {
             sender_messages: Rates::new(limits.messages_per_second, limits.message_burst),
             sender_history: Rates::new(limits.history_per_second, limits.history_burst),
             sender_typing: Rates::new(SENDER_TYPING.0, SENDER_TYPING.1),
+            sender_tokens: Rates::new(SENDER_TOKENS.0, SENDER_TOKENS.1),
             address_messages: Rates::new(address.messages_per_second, address.message_burst),
             address_bytes: Rates::new(address.bytes_per_second, address.byte_burst),
             address_connects: Rates::new(address.connects_per_second, address.connect_burst),
+            // A client that was rejected may send a CONNECT packet again on the same connection. One that was not is never above this rate.
+            address_sign_ins: Rates::new(
+                address.connects_per_second.saturating_mul(2),
+                address.connect_burst.saturating_mul(2),
+            ),
             address_history: Rates::new(
                 limits.history_per_second.saturating_mul(ADDRESS_HISTORY),
                 limits.history_burst.saturating_mul(ADDRESS_HISTORY),
@@ -81,11 +93,12 @@ impl Bounds {
     }
 
     /// Whether a sender may send a message now.
-    pub(super) fn message(&self, sender: &SenderId, address: Address) -> Result<(), Rejection> {
-        self.take(
-            (&self.sender_messages, Bound::SenderMessages, sender),
-            (&self.address_messages, Bound::AddressMessages, address),
-        )
+    pub(super) fn message(&self, sender: &SenderId, address: Address) -> Result<(), TooFast> {
+        let now = now();
+        let of_sender = self.sender_messages.take(sender, 1, now);
+        self.check(Bound::SenderMessages, of_sender)?;
+        let of_address = self.address_messages.take(&address, 1, now);
+        self.check_address(Bound::AddressMessages, of_address)
     }
 
     /// Whether a sender may request history now.
@@ -105,6 +118,18 @@ impl Bounds {
         taken.is_ok()
     }
 
+    /// Whether a sender may present a new access token now.
+    pub(super) fn token(&self, sender: &SenderId) -> Result<(), Rejection> {
+        let taken = self.sender_tokens.take(sender, 1, now());
+        self.check(Bound::SenderTokens, taken)
+    }
+
+    /// Whether an address may connect with an access token now. To verify one takes time.
+    pub(super) fn sign_in(&self, address: Address) -> Result<(), Rejection> {
+        let taken = self.address_sign_ins.take(&address, 1, now());
+        self.check(Bound::AddressSignIns, taken)
+    }
+
     /// Takes one of the rate of a sender, and of that of its address.
     fn take(
         &self,
@@ -117,10 +142,10 @@ impl Bounds {
     }
 
     /// Whether an address may send a text of so many bytes now.
-    pub(super) fn bytes(&self, bytes: usize, address: Address) -> Result<(), Rejection> {
+    pub(super) fn bytes(&self, bytes: usize, address: Address) -> Result<(), TooFast> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let taken = self.address_bytes.take(&address, bytes, now());
-        self.check(Bound::AddressBytes, taken)
+        self.check_address(Bound::AddressBytes, taken)
     }
 
     /// Whether an address may open a connection now.
@@ -134,6 +159,14 @@ impl Bounds {
         if let Ok(_permit) = self.delayed_rejections.try_acquire() {
             sleep(REJECTION_DELAY).await;
         }
+    }
+
+    /// As [`check`](Self::check), and for how long nothing is read from the connection: whoever has a burst of its own on each of many
+    /// connections would otherwise have all of it read, only for it to be rejected.
+    fn check_address(&self, bound: Bound, taken: Result<(), Duration>) -> Result<(), TooFast> {
+        let pause = taken.err().map(|wait| wait.min(LONGEST_PAUSE));
+        let checked = self.check(bound, taken);
+        checked.map_err(|rejection| TooFast { rejection, pause })
     }
 
     /// Counts and words the rejection of what exceeds a rate.
@@ -193,12 +226,30 @@ fn delayed_rejections(limits: &Limits) -> usize {
     (limits.connections / 10).clamp(1, DELAYED_REJECTIONS) as usize
 }
 
+/// A message that exceeds a rate.
+#[derive(Debug)]
+pub(super) struct TooFast {
+    /// The answer.
+    pub(super) rejection: Rejection,
+    /// How long nothing is read from the connection.
+    pub(super) pause: Option<Duration>,
+}
+
+impl From<Rejection> for TooFast {
+    fn from(rejection: Rejection) -> Self {
+        let pause = None;
+        Self { rejection, pause }
+    }
+}
+
 fn too_fast(bound: Bound, wait: Duration) -> Rejection {
     let what = match bound {
         Bound::SenderMessages => "you send too many messages",
         Bound::SenderHistory => "you request history too often",
         Bound::AddressHistory => "too many requests for history come from your network address",
         Bound::SenderTyping | Bound::AddressTyping => "too many typing events",
+        Bound::SenderTokens => "you send too many access tokens",
+        Bound::AddressSignIns => "too many access tokens come from your network address",
         Bound::AddressBytes => "too much text comes from your network address",
         _ => "too many messages come from your network address",
     };
@@ -253,7 +304,8 @@ mod tests {
         let bounds = bounds();
         let send = || bounds.message(&sender("ana"), address(1));
         assert!(send().is_ok() && send().is_ok());
-        let rejection = send().expect_err("the third in a row");
+        let TooFast { rejection, pause } = send().expect_err("the third in a row");
+        assert_eq!(pause, None);
         assert_eq!(rejection.code, Code::RateLimited);
         assert!(rejection.message.contains("you send"), "{rejection:?}");
         assert!(bounds.message(&sender("rui"), address(1)).is_ok());
@@ -274,7 +326,8 @@ mod tests {
     async fn texts_of_one_address_share_its_bytes() {
         let bounds = bounds();
         assert!(bounds.bytes(200_000, address(1)).is_ok());
-        assert!(bounds.bytes(200_000, address(1)).is_err());
+        let too_fast = bounds.bytes(200_000, address(1)).expect_err("too much");
+        assert_eq!(too_fast.pause, Some(LONGEST_PAUSE));
         assert!(bounds.bytes(200_000, address(2)).is_ok());
     }
 

@@ -3,17 +3,17 @@
 use std::sync::{Arc, atomic::Ordering};
 
 use papo_engineio::{CloseCode, Frame, socketio};
-use papo_protocol::{Position, event::Code};
+use papo_protocol::{Launch, Position, event::Code};
 use serde_json::{Value as Json, json};
 use socketioxide_core::Str;
 
 use super::{
     Connection, SocketServer, SocketSink, State, packet, push::push_or_close, requester,
-    session::Session, sid::Sid,
+    session::Session, sid::Sid, sign_in::Entrant, standing::Standing,
 };
 use crate::{
     broker::Broker,
-    chat::{ConnectAuth, Member, Rejection},
+    chat::{AccessToken, ConnectAuth, Rejection},
     metrics::Bound,
     room::InitialHistory,
 };
@@ -22,16 +22,20 @@ impl<B: Broker> SocketServer<B> {
     /// Answers a CONNECT packet: with CONNECT, the initial history and presence, or with `CONNECT_ERROR`. A second CONNECT packet
     /// on the same connection is ignored.
     pub(super) fn connect(self: &Arc<Self>, auth: Option<Str>, connection: &Arc<Connection>) {
-        {
+        let bearer = {
             let mut state = connection.state.lock();
-            if !matches!(*state, State::Opened) {
-                return;
+            match std::mem::replace(&mut *state, State::Connecting) {
+                State::Opened(bearer) => bearer,
+                other => {
+                    *state = other;
+                    return;
+                }
             }
-            *state = State::Connecting;
-        }
+        };
         let (server, connecting) = (self.clone(), connection.clone());
         self.tasks.spawn(async move {
-            let admitted = server.admit(auth.as_deref(), &connecting);
+            let token = bearer.as_ref().map(|bearer| &bearer.token);
+            let admitted = server.admit(auth.as_deref(), token, &connecting);
             // Waiting and reading for the client end with the connection.
             let admitted = connecting.while_open(admitted).await;
             if let Some(Err(rejection)) = admitted {
@@ -39,9 +43,16 @@ impl<B: Broker> SocketServer<B> {
                 server
                     .bounds
                     .reject(rejection.code, address, &rejection.message);
+                if rejection.code == Code::NameTaken {
+                    let reason = rejection.code.as_str();
+                    server
+                        .access
+                        .audit
+                        .rejected(address, rejection.code, reason);
+                }
                 let mut state = connecting.state.lock();
                 if matches!(*state, State::Connecting) {
-                    *state = State::Opened;
+                    *state = State::Opened(bearer);
                 }
                 drop(state);
                 push_or_close(&connecting, &packet::connect_error(&rejection));
@@ -52,13 +63,23 @@ impl<B: Broker> SocketServer<B> {
     async fn admit(
         &self,
         auth: Option<&str>,
+        bearer: Option<&AccessToken>,
         connection: &Arc<Connection>,
     ) -> Result<(), Rejection> {
         self.has_room()?;
         self.bounds.has_place(&connection.place)?;
         let address = connection.place.address;
-        let ConnectAuth { member, resume } =
-            ConnectAuth::parse(auth, &self.launch.room, &self.launch.limits)?;
+        let Launch { room, limits, .. } = &*self.launch;
+        let ConnectAuth {
+            credentials,
+            resume,
+        } = ConnectAuth::parse(auth, bearer, room, limits)?;
+        let Entrant {
+            member,
+            person,
+            may,
+            number,
+        } = self.identify(credentials, address).await?;
         let turn = self.joins.turn(address).await;
         turn.inspect_err(|_| self.metrics.exceeded(Bound::JoinQueue))?;
         if resume
@@ -76,11 +97,14 @@ impl<B: Broker> SocketServer<B> {
             .directory
             .as_ref()
             .map(|directory| directory.add(sid.as_str(), membership.member(), connection));
-        let session = Arc::new(Session::new(membership.member().clone(), listed));
-        let sink = SocketSink::new(connection.clone(), session.member.clone());
+        let member = membership.member().clone();
+        let sink = SocketSink::new(connection.clone(), member.clone());
+        let standing = Standing::new(member, person.map(Entrant::token), may, number);
+        let registration = self.members.as_ref().map(|members| members.add(connection));
+        let session = Arc::new(Session::new(standing, registration, listed));
         let first = [
             socketio::connect(sid.as_str()),
-            self.history(&history, &session.member),
+            self.history(&history, &session.standing.you()),
             self.room.presence(),
         ];
         let sent = Position {
@@ -96,6 +120,7 @@ impl<B: Broker> SocketServer<B> {
         for packet in first {
             push_or_close(connection, &packet);
         }
+        self.entered(&session, connection);
         match self.room.catch_up(sent, &sink, requester).await {
             Some(cursor) => connection.deliver(sink, cursor),
             None => connection.close(CloseCode::GoingAway),
@@ -121,7 +146,7 @@ impl<B: Broker> SocketServer<B> {
         Ok(())
     }
 
-    fn history(&self, history: &InitialHistory, member: &Member) -> Frame {
+    fn history(&self, history: &InitialHistory, you: &Json) -> Frame {
         let InitialHistory {
             epoch,
             page,
@@ -134,7 +159,7 @@ impl<B: Broker> SocketServer<B> {
         let mut rest = json!({
             "epoch": epoch,
             "recovered": recovered,
-            "you": member,
+            "you": you,
             "room": { "name": launch.room.name(), "title": title },
             "limits": { "messageLength": launch.limits.message_length, "nameLength": launch.limits.name_length },
         });

@@ -1,6 +1,13 @@
 //! A client's connection, over WebSocket or long-polling.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use papo_engineio::{Batch, CloseCode, Frame, Message, Outgoing, Polling, Push};
 use papo_protocol::SenderId;
@@ -9,13 +16,15 @@ use tokio::{sync::Notify, time::sleep};
 use tracing::debug;
 
 use super::{
+    bearer::Bearer,
+    bounds::TooFast,
     packet::{Incoming, Malformed, Parser},
     places::Place,
     session::Session,
     sid::Sid,
 };
 use crate::{
-    chat::Member,
+    chat::{Member, Rejection},
     room::{CloseReason, Membership, Sink},
 };
 
@@ -34,6 +43,8 @@ pub(crate) struct Connection {
     pub(super) place: Place,
     /// Notified when the connection has ended.
     ended: Notify,
+    /// For how long nothing is read from it next, in milliseconds.
+    pause: AtomicU32,
 }
 
 /// The transport of its packets.
@@ -43,11 +54,9 @@ pub(super) enum Transport {
     Polling(Arc<Polling>),
 }
 
-#[derive(Default)]
 pub(super) enum State {
     /// No CONNECT packet yet.
-    #[default]
-    Opened,
+    Opened(Option<Bearer>),
     /// The CONNECT packet has come, and the answer is being prepared.
     Connecting,
     /// A member of the room until the membership is dropped, which leaves it.
@@ -57,14 +66,20 @@ pub(super) enum State {
 }
 
 impl Connection {
-    pub(super) fn new(sid: Sid, transport: Transport, place: Place) -> Arc<Self> {
+    pub(super) fn new(
+        sid: Sid,
+        transport: Transport,
+        place: Place,
+        bearer: Option<Bearer>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             sid,
             parser: Parser::default(),
-            state: Mutex::default(),
+            state: Mutex::new(State::Opened(bearer)),
             transport,
             place,
             ended: Notify::new(),
+            pause: AtomicU32::new(0),
         })
     }
 
@@ -74,6 +89,20 @@ impl Connection {
             Message::Text(text) => self.parser.text(text.into()),
             Message::Binary(data) => self.parser.binary(data),
         }
+    }
+
+    /// Lets the connection be read more slowly, if its address sends too much. A client that polls is slowed down by its requests.
+    pub(super) fn slow_down(&self, TooFast { rejection, pause }: TooFast) -> Rejection {
+        let pause = pause.unwrap_or_default().as_millis();
+        let pause = u32::try_from(pause).unwrap_or(u32::MAX);
+        self.pause.store(pause, Ordering::Relaxed);
+        rejection
+    }
+
+    /// For how long nothing is to be read from the connection: once.
+    pub(super) fn take_pause(&self) -> Option<Duration> {
+        let pause = self.pause.swap(0, Ordering::Relaxed);
+        (pause > 0).then(|| Duration::from_millis(pause.into()))
     }
 
     /// Runs a future that only its client needs for as long as the connection is open.
@@ -96,7 +125,7 @@ impl Connection {
         self.ended.notify_waiters();
         match before {
             State::Joined(session, _) => Some(session),
-            State::Opened | State::Connecting | State::Closed => None,
+            State::Opened(_) | State::Connecting | State::Closed => None,
         }
     }
 
@@ -104,7 +133,7 @@ impl Connection {
     pub(super) fn session(&self) -> Option<Arc<Session>> {
         match &*self.state.lock() {
             State::Joined(session, _) => Some(session.clone()),
-            State::Opened | State::Connecting | State::Closed => None,
+            State::Opened(_) | State::Connecting | State::Closed => None,
         }
     }
 
@@ -116,7 +145,7 @@ impl Connection {
                 State::Joined(..) => return true,
                 // Its turn to join has not come yet, or the past is read for it.
                 State::Connecting => {}
-                State::Opened | State::Closed => return false,
+                State::Opened(_) | State::Closed => return false,
             }
         }
         false
@@ -130,6 +159,14 @@ impl Connection {
             *state = State::Joined(session, membership);
         }
         is_waiting
+    }
+
+    /// Gives a member another name; `None` if it has left.
+    pub(super) fn rename(&self, member: Member) -> Option<Arc<Member>> {
+        match &*self.state.lock() {
+            State::Joined(_, membership) => membership.rename(member),
+            State::Opened(_) | State::Connecting | State::Closed => None,
+        }
     }
 
     /// Has new messages delivered, unless the connection has ended meanwhile.

@@ -185,7 +185,7 @@ impl Entry {
 fn reason(code: CloseCode) -> &'static str {
     match code {
         CloseCode::Normal => "transport close",
-        CloseCode::GoingAway => "forced server close",
+        CloseCode::GoingAway | CloseCode::PolicyViolation => "forced server close",
         CloseCode::ProtocolError | CloseCode::InvalidData => "parse error",
         CloseCode::TooBig | CloseCode::TryAgainLater => "transport error",
     }
@@ -203,19 +203,25 @@ pub(crate) mod testing {
         *,
     };
 
-    pub(super) fn connection() -> Arc<Connection> {
+    pub(in crate::socket) fn connection() -> Arc<Connection> {
         let polling = Polling::new(
             &Arc::new(Settings::default()),
             &Arc::new(Budget::new(4_096)),
         );
         let place = Places::new(&Limits::default()).add(Address::default());
-        Connection::new(Sid::random(), Transport::Polling(polling.into()), place)
+        Connection::new(
+            Sid::random(),
+            Transport::Polling(polling.into()),
+            place,
+            None,
+        )
     }
 
     pub(super) fn member() -> Arc<Member> {
         Arc::new(Member {
             sender: SenderId::from_trusted("s"),
             user: "Ana".parse().expect("valid"),
+            verified: false,
         })
     }
 

@@ -16,8 +16,9 @@ use super::{
     session::Session,
 };
 use crate::{
+    access::May,
     broker::Broker,
-    chat::{MessageRequest, Rejection},
+    chat::{AccessToken, MessageRequest, Rejection},
     clock, json,
     metrics::Bound,
 };
@@ -41,6 +42,7 @@ pub(super) fn handle<B: Broker>(
     let handled = match name.as_str().unwrap_or_default() {
         event::MESSAGE => message(server, session, arguments, ack, connection),
         event::HISTORY => history(server, session, arguments, ack, connection),
+        event::TOKEN => token(server, session, arguments, ack, connection),
         event::TYPING => {
             typing(server, session, connection);
             Ok(())
@@ -52,13 +54,31 @@ pub(super) fn handle<B: Broker>(
         other => Err(Rejection::new(
             Code::UnknownEvent,
             format!(
-                "unknown event {other:?}; this server handles message, history, typing and check"
+                "unknown event {other:?}; this server handles message, history, typing, check and token"
             ),
         )),
     };
     if let Err(rejection) = handled {
         reject(server, session, &rejection, ack, connection);
     }
+}
+
+/// Rejects a request of somebody who may not make it by the rules in force now.
+fn permit<B: Broker>(
+    server: &SocketServer<B>,
+    session: &Session,
+    needed: May,
+) -> Result<(), Rejection> {
+    if session.standing.may(&server.access).includes(needed) {
+        return Ok(());
+    }
+    let what = if needed == May::READ { "read" } else { "write" };
+    let message = if session.standing.is_signed_in() {
+        format!("you may not {what} in this room")
+    } else {
+        format!("guests may not {what} in this room; sign in")
+    };
+    Err(Rejection::new(Code::Forbidden, message))
 }
 
 /// Answers an event that the server does not accept.
@@ -85,12 +105,17 @@ fn message<B: Broker>(
     connection: &Arc<Connection>,
 ) -> Result<(), Rejection> {
     server.metrics.received();
+    let member = session.standing.member();
     let may_send = session.may_send();
     may_send.inspect_err(|_| server.metrics.exceeded(Bound::PendingRequests))?;
     let address = connection.place.address;
-    server.bounds.message(&session.member.sender, address)?;
+    let is_allowed = server.bounds.message(&member.sender, address);
+    is_allowed.map_err(|too_fast| connection.slow_down(too_fast))?;
+    // After the rates: a message that is forbidden costs its sender as much as another.
+    permit(server, session, May::WRITE)?;
     let MessageRequest { id, text } = MessageRequest::parse(arguments, &server.launch.limits)?;
-    server.bounds.bytes(text.len(), address)?;
+    let is_allowed = server.bounds.bytes(text.len(), address);
+    is_allowed.map_err(|too_fast| connection.slow_down(too_fast))?;
     // The text, and its record as it is written to the broker.
     let memory = WAITING + 2 * text.len();
     let kept = Kept::some(&connection.place.budget, memory).ok_or_else(|| {
@@ -101,8 +126,9 @@ fn message<B: Broker>(
     })?;
     let record = Record {
         id: id.clone(),
-        sender: session.member.sender.clone(),
-        user: session.member.user.clone(),
+        sender: member.sender.clone(),
+        user: member.user.clone(),
+        verified: member.verified,
         text,
         at: clock::unix_millis(),
         since: None,
@@ -133,7 +159,8 @@ fn history<B: Broker>(
     connection: &Arc<Connection>,
 ) -> Result<(), Rejection> {
     let address = connection.place.address;
-    server.bounds.history(&session.member.sender, address)?;
+    server.bounds.history(&session.standing.sender(), address)?;
+    permit(server, session, May::READ)?;
     let (before, limit) = history_request(arguments, u64::from(server.launch.history_page))?;
     let ack = ack.ok_or_else(|| {
         Rejection::new(
@@ -202,10 +229,47 @@ pub(super) fn history_request(arguments: &[Json], page: u64) -> Result<(u64, u64
 }
 
 fn typing<B: Broker>(server: &Arc<SocketServer<B>>, session: &Session, connection: &Connection) {
+    let may_write = session.standing.may(&server.access).includes(May::WRITE);
+    let member = session.standing.member();
     let address = connection.place.address;
-    if server.bounds.typing(&session.member.sender, address) {
-        server.room.typing(&session.member);
+    if may_write && server.bounds.typing(&member.sender, address) {
+        server.room.typing(&member);
     }
+}
+
+/// A new access token of somebody who is signed in. If it is not accepted, the former stays in force.
+fn token<B: Broker>(
+    server: &Arc<SocketServer<B>>,
+    session: &Arc<Session>,
+    arguments: &[Json],
+    ack: Option<i64>,
+    connection: &Arc<Connection>,
+) -> Result<(), Rejection> {
+    if !session.standing.is_signed_in() {
+        return Err(Rejection::new(
+            Code::Forbidden,
+            "this is the connection of a guest; connect again with auth.accessToken to sign in",
+        ));
+    }
+    server.bounds.token(&session.standing.sender())?;
+    let Some(Json::String(token)) = arguments.first() else {
+        return Err(Rejection::new(
+            Code::BadRequest,
+            "a token event has the new access token, a text",
+        ));
+    };
+    let token = AccessToken::new(token.as_str());
+    let (server, session, connection) = (server.clone(), session.clone(), connection.clone());
+    server.tasks.clone().spawn(async move {
+        let renewed = server.renew(&token, &session, &connection);
+        // The keys of its issuer may have to be fetched, for this client only.
+        match connection.while_open(renewed).await {
+            Some(Ok(body)) => answer(&server, &session, ack, &body, &connection),
+            Some(Err(rejection)) => reject(&server, &session, &rejection, ack, &connection),
+            None => {}
+        }
+    });
+    Ok(())
 }
 
 /// Answers a request. The answer waits, within bounds, for a client that sends faster than it reads; after that the server closes

@@ -34,7 +34,7 @@ pub fn packet(data: &[u8]) {
             }
             Ok(Some(packet::Incoming::Connect { auth })) => {
                 let room = "geral".parse().expect("valid");
-                let _ = ConnectAuth::parse(auth.as_deref(), &room, &Limits::default());
+                let _ = ConnectAuth::parse(auth.as_deref(), None, &room, &Limits::default());
             }
             Ok(_) => {}
             // The server closes the connection.
@@ -68,6 +68,7 @@ fn handle(arguments: &[Json]) {
         text,
         at: 0,
         since: None,
+        verified: false,
     };
     let message = Message::encode(7, &record);
     let sent: Json = serde_json::from_str(&message.frame().packet()[1..]).expect("an EVENT packet");

@@ -10,6 +10,7 @@
 //! It uses socketioxide's parser. It does not use `socketioxide` itself for members, which cannot send `data` with a `CONNECT_ERROR`, handles each
 //! event of a socket in a task of its own, so that one sender's messages lose their order, and encodes a packet again for every socket.
 
+mod bearer;
 mod bounds;
 pub(crate) mod client;
 mod connect;
@@ -20,6 +21,7 @@ mod forward;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
 mod join_queue;
+mod members;
 mod packet;
 mod places;
 mod polling;
@@ -27,6 +29,8 @@ mod push;
 mod rates;
 mod session;
 mod sid;
+mod sign_in;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod websocket;
@@ -49,6 +53,7 @@ use tokio_util::task::TaskTracker;
 use tracing::debug;
 
 use crate::{
+    access::AccessControl,
     address::Address,
     broker::Broker,
     chat::Rejection,
@@ -59,6 +64,7 @@ use bounds::Bounds;
 use connection::{State, Transport};
 use forward::Forwarder;
 use join_queue::JoinQueue;
+use members::Members;
 use packet::{Incoming, Malformed};
 use places::Place;
 use polling::Sessions;
@@ -91,6 +97,9 @@ pub(crate) struct SocketServer<B: Broker> {
     forwarder: Forwarder,
     /// The members' sockets, if the Admin UI is on.
     directory: Option<Arc<Directory>>,
+    access: Arc<AccessControl>,
+    /// The members whose rights can change, if those of any can.
+    members: Option<Members>,
     tasks: TaskTracker,
 }
 
@@ -113,6 +122,7 @@ impl<B: Broker> SocketServer<B> {
         room: Arc<Room<B, SocketSink>>,
         launch: Arc<Launch>,
         sharing: Sharing,
+        access: Arc<AccessControl>,
         metrics: Arc<Metrics>,
     ) -> Arc<Self> {
         let limits = &launch.limits;
@@ -125,6 +135,7 @@ impl<B: Broker> SocketServer<B> {
             ..Settings::default()
         };
         let directory = launch.has_admin_ui().then(Arc::default);
+        let members = access.has_file().then(Members::default);
         Arc::new(Self {
             room,
             launch,
@@ -138,6 +149,8 @@ impl<B: Broker> SocketServer<B> {
             sids: sharing.sids,
             forwarder,
             directory,
+            access,
+            members,
             tasks: TaskTracker::new(),
         })
     }
@@ -221,6 +234,11 @@ impl<B: Broker> SocketServer<B> {
     /// The settings.
     pub(crate) fn launch(&self) -> &Launch {
         &self.launch
+    }
+
+    /// Who may enter.
+    pub(crate) fn access(&self) -> &AccessControl {
+        &self.access
     }
 
     /// The members' sockets, if the Admin UI is on.

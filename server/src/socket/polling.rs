@@ -105,7 +105,7 @@ async fn answer<B: Broker>(
         return match request.method() {
             // It is no WebSocket handshake, or it would have been served.
             _ if is_websocket => Err(BadRequest::Malformed),
-            &Method::GET => Ok(open(server, &request)),
+            &Method::GET => Ok(open(server, &request).unwrap_or_else(IntoResponse::into_response)),
             _ => Err(BadRequest::HandshakeMethod),
         };
     };
@@ -137,19 +137,23 @@ async fn elsewhere<B: Broker>(
     server.forwarder.forward(other, request, codes).await
 }
 
-fn open<B: Broker>(server: &Arc<SocketServer<B>>, request: &Request) -> Response {
+fn open<B: Broker>(
+    server: &Arc<SocketServer<B>>,
+    request: &Request,
+) -> Result<Response, StatusCode> {
     let address = request.extensions().get::<Address>();
     let place = server.bounds.open(address.copied().unwrap_or_default());
     if let Some(exceeded) = server.exceeded_by_session(&place) {
         server.exceeded(place.address, exceeded);
         let message = "server_full: this server has no room; try again later\n";
         let headers = [(RETRY_AFTER, "5")];
-        return (StatusCode::SERVICE_UNAVAILABLE, headers, message).into_response();
+        return Ok((StatusCode::SERVICE_UNAVAILABLE, headers, message).into_response());
     }
+    let bearer = server.bearer(request.headers(), &place)?;
     let polling = Arc::new(Polling::new(&server.engine_settings, &place.budget));
     let sid = server.sids.create();
     let body = polling.open_packet(sid.as_str());
-    let connection = Connection::new(sid, Transport::Polling(polling.clone()), place);
+    let connection = Connection::new(sid, Transport::Polling(polling.clone()), place, bearer);
     let session = Arc::new(Session {
         connection,
         polling,
@@ -158,7 +162,7 @@ fn open<B: Broker>(server: &Arc<SocketServer<B>>, request: &Request) -> Response
     server.sessions.add(session.clone());
     server.opened();
     tokio::spawn(serve(server.clone(), session));
-    packets(body.into())
+    Ok(packets(body.into()))
 }
 
 /// Serves one session until it is closed.

@@ -7,15 +7,18 @@ use std::sync::{
 
 use papo_protocol::event::Code;
 
-use crate::chat::{Member, Rejection};
+use super::{members::Registration, standing::Standing};
+use crate::chat::Rejection;
 
 /// Requests of one connection that may wait at once: messages for the broker, and answers for the client to read.
 const MOST_PENDING: u32 = 4_096;
 
 /// One member's connection.
 pub(super) struct Session {
-    /// The member's identity. It is fixed when the client connects, so no event can claim another.
-    pub(super) member: Arc<Member>,
+    /// Who the member is. Issuer and subject, or a guest's secret, fix it when the client connects, so that no event can claim another.
+    pub(super) standing: Standing,
+    /// Among the members, if there is an access file.
+    pub(super) registration: Option<Registration>,
     /// Its socket in the directory, if there is one.
     pub(super) listed: Option<Arc<str>>,
     /// Held while a history request is answered: one after the other, however many the client sends.
@@ -24,9 +27,14 @@ pub(super) struct Session {
 }
 
 impl Session {
-    pub(super) fn new(member: Arc<Member>, listed: Option<Arc<str>>) -> Self {
+    pub(super) fn new(
+        standing: Standing,
+        registration: Option<Registration>,
+        listed: Option<Arc<str>>,
+    ) -> Self {
         Self {
-            member,
+            standing,
+            registration,
             listed,
             history: tokio::sync::Mutex::default(),
             pending: AtomicU32::new(0),

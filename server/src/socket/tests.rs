@@ -51,7 +51,8 @@ async fn server() -> Fixture {
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
     let epoch = room.stats().expect("found").epoch;
-    let server = SocketServer::new(room, launch, alone(), metrics.clone());
+    let access = AccessControl::start(&launch, metrics.clone()).expect("no file");
+    let server = SocketServer::new(room, launch, alone(), access, metrics.clone());
     Fixture {
         server,
         metrics,
@@ -74,7 +75,7 @@ fn silent_connection<B: Broker>(server: &SocketServer<B>) -> Arc<Connection> {
     let polling = Polling::new(&server.engine_settings, &place.budget);
     polling.close(CloseCode::Normal);
     let transport = Transport::Polling(Arc::new(polling));
-    Connection::new(server.sids.create(), transport, place)
+    Connection::new(server.sids.create(), transport, place, None)
 }
 
 impl Fixture {
@@ -166,7 +167,8 @@ async fn crowded() -> (SocketAddr, Arc<Metrics>, TaskSet) {
     let readiness = Readiness::default();
     let broker = Local::new(u64::MAX);
     let room = Room::start(broker, &launch, &readiness, metrics.clone(), &mut tasks);
-    let mut server = SocketServer::new(room, launch.clone(), alone(), metrics.clone());
+    let access = AccessControl::start(&launch, metrics.clone()).expect("no file");
+    let mut server = SocketServer::new(room, launch.clone(), alone(), access, metrics.clone());
     let joins = JoinQueue::with_rate(1, 1, metrics.joins_waiting.clone());
     Arc::get_mut(&mut server).expect("not shared yet").joins = joins;
     let first = server.joins.turn(Address::default()).await;

@@ -15,6 +15,7 @@ use tracing::{debug, error};
 
 use super::{
     Connection, SocketServer, Transport,
+    bearer::Bearer,
     forward::{self, Forwarded},
     places::Place,
     sid::Sid,
@@ -99,9 +100,13 @@ pub(crate) async fn upgrade<B: Broker>(
         Ok((response, upgrade)) => {
             let address = request.extensions().get::<Address>();
             let place = server.bounds.open(address.copied().unwrap_or_default());
+            let bearer = match server.bearer(request.headers(), &place) {
+                Ok(bearer) => bearer,
+                Err(status) => return status.into_response(),
+            };
             // The connection counts among the sockets of the listener until it ends.
             let peer = request.extensions_mut().remove::<Arc<Peer>>();
-            tokio::spawn(serve(server, upgrade, place, peer));
+            tokio::spawn(serve(server, upgrade, place, bearer, peer));
             response
         }
         Err(error) => error.response::<String>().into_response(),
@@ -113,6 +118,7 @@ async fn serve<B: Broker>(
     server: Arc<SocketServer<B>>,
     upgrade: Upgrade,
     place: Place,
+    bearer: Option<Bearer>,
     _peer: Option<Arc<Peer>>,
 ) {
     let sid = Sid::random();
@@ -124,7 +130,7 @@ async fn serve<B: Broker>(
         }
         Err(error) => return debug!(%error, "no WebSocket was opened"),
     };
-    let connection = Connection::new(sid, Transport::WebSocket(socket), place);
+    let connection = Connection::new(sid, Transport::WebSocket(socket), place, bearer);
     server.opened();
     let close_code = receive(&server, &connection, &mut incoming).await;
     server.closed(&connection, close_code);
@@ -158,6 +164,11 @@ pub(super) async fn receive<B: Broker>(
         match message {
             Ok(message) => server.receive(connection.decode(message), connection),
             Err(close_code) => return close_code,
+        }
+        if let Some(pause) = connection.take_pause()
+            && let Err(close_code) = incoming.pause(pause).await
+        {
+            return close_code;
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The public HTTP router: the page, and Socket.IO beside it. A browser loads nothing from anywhere else.
 
+mod access;
 mod below;
 mod cors;
 #[cfg(any(test, fuzzing))]
@@ -39,8 +40,8 @@ pub(crate) use cors::{preflight, share};
 pub(crate) use origin::readers;
 
 /// The page runs no inline code, loads nothing from other hosts and cannot be framed. A WebSocket to its own host is `'self'`
-/// (CSP level 3). No text becomes code or markup: the page has no Trusted Types policy, which could make an exception.
-const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; \
+/// (CSP level 3). The page may also ask the issuer at which it signs people in. No text becomes code or markup: the page has no Trusted Types policy, which could make an exception.
+const CONTENT_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'ISSUER; \
      manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'; trusted-types 'none'";
 /// What the page may not use, so that no script that got into it could: it uses none of the browser's devices.
@@ -69,7 +70,11 @@ pub(crate) fn router<B: Broker>(sockets: &Arc<SocketServer<B>>, launch: &Launch)
             .route("/{*path}", get(file))
             .with_state(Arc::new(Page::built_in())),
     };
-    let page = page.layer(middleware::map_response(with_security_headers));
+    let page = page.merge(access::route(sockets));
+    let page = page.layer(middleware::map_response_with_state(
+        sockets.clone(),
+        with_security_headers::<B>,
+    ));
     let router = Router::new()
         .route(SOCKET_IO_PATH, socket_io_route(&socket_io))
         .route(&format!("{SOCKET_IO_PATH}/"), socket_io_route(&socket_io))
@@ -100,9 +105,15 @@ async fn file(
     page.response(&path, &headers)
 }
 
-async fn with_security_headers(mut response: Response) -> Response {
-    let headers: [(HeaderName, &'static str); 5] = [
-        (CONTENT_SECURITY_POLICY, CONTENT_POLICY),
+async fn with_security_headers<B: Broker>(
+    State(sockets): State<Arc<SocketServer<B>>>,
+    mut response: Response,
+) -> Response {
+    let policy = access::content_policy(sockets.access());
+    response
+        .headers_mut()
+        .insert(CONTENT_SECURITY_POLICY, policy);
+    let headers: [(HeaderName, &'static str); 4] = [
         (
             HeaderName::from_static("cross-origin-opener-policy"),
             "same-origin",

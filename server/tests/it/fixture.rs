@@ -12,6 +12,7 @@ use std::{
 use clap::Parser;
 use papo_protocol::{Launch, Record, SenderId};
 use papo_server::broker::{Broker, Reader, Stored, local::Local, rabbitmq::RabbitMq};
+use parking_lot::Mutex;
 use tokio::time::timeout;
 
 /// How long a test waits for a condition. It costs time only when the test fails, and holds on a busy machine.
@@ -98,6 +99,7 @@ pub(crate) fn record(sender: &str, id: &str, text: &str) -> Arc<Record> {
         text: text.to_owned(),
         at: 1_700_000_000_000,
         since: None,
+        verified: false,
     })
 }
 
@@ -158,7 +160,11 @@ pub(crate) struct Server {
     pub(crate) child: Child,
     pub(crate) address: SocketAddr,
     pub(crate) admin: SocketAddr,
+    log: Log,
 }
+
+/// The lines that a server has logged.
+type Log = Arc<Mutex<Vec<String>>>;
 
 impl Server {
     /// Starts the binary and waits until it is ready.
@@ -191,7 +197,9 @@ impl Server {
             .spawn()
             .expect("the binary starts");
         let log = child.stderr.take().expect("piped");
-        let (address, admin) = tokio::task::spawn_blocking(|| addresses(log))
+        let lines = Log::default();
+        let logged = lines.clone();
+        let (address, admin) = tokio::task::spawn_blocking(|| addresses(log, logged))
             .await
             .expect("the server logs its addresses");
         let mut greeting = String::new();
@@ -206,6 +214,7 @@ impl Server {
             child,
             address,
             admin,
+            log: lines,
         };
         until("readiness", async || {
             server
@@ -215,6 +224,11 @@ impl Server {
         })
         .await;
         server
+    }
+
+    /// What it has logged.
+    pub(crate) fn log(&self) -> Vec<String> {
+        self.log.lock().clone()
     }
 
     /// GET on the admin listener: status and body.
@@ -253,16 +267,17 @@ impl Drop for Server {
 }
 
 /// The addresses that a server logs when it serves. Then a thread reads the rest of its log, so that the pipe never fills up.
-fn addresses(log: ChildStderr) -> (SocketAddr, SocketAddr) {
+fn addresses(log: ChildStderr, logged: Log) -> (SocketAddr, SocketAddr) {
     let mut lines = BufReader::new(log).lines().map_while(Result::ok);
     let mut read = Vec::new();
     let found = lines.by_ref().find_map(|line| {
         let entry: serde_json::Value = serde_json::from_str(&line).unwrap_or_default();
-        read.push(line);
+        read.push(line.clone());
+        logged.lock().push(line);
         let address = |name: &str| entry[name].as_str()?.parse().ok();
         Some((address("address")?, address("admin")?))
     });
-    std::thread::spawn(move || lines.for_each(drop));
+    std::thread::spawn(move || lines.for_each(|line| logged.lock().push(line)));
     found.unwrap_or_else(|| panic!("no addresses in {read:?}"))
 }
 

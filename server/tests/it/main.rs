@@ -1,5 +1,6 @@
 //! Tests of the server from outside: the broker port, the protocol on the wire, the process.
 
+mod access;
 mod admin_ui;
 mod bounds;
 mod cluster;
@@ -7,6 +8,7 @@ mod conformance;
 mod fixture;
 mod handshake;
 mod hostile;
+mod issuer;
 mod origins;
 mod past;
 mod polling;

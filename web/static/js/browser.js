@@ -64,6 +64,17 @@ export function language() {
   }
 }
 
+/** A signal that ends a request after so many milliseconds. */
+export function timeLimit(milliseconds) {
+  if (AbortSignal.timeout) return AbortSignal.timeout(milliseconds);
+  const controller = new AbortController();
+  setTimeout(() => controller.abort(), milliseconds);
+  return controller.signal;
+}
+
+/** Whether the browser lets the page hash, which a sign-in needs: on secure origins only. */
+export const canHash = () => Boolean(globalThis.crypto?.subtle);
+
 /** Calls `changed` when the size of an element has changed. */
 export function onResize(element, changed) {
   try {

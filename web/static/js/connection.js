@@ -19,12 +19,16 @@ export class Connection {
   #failures = 0;
   #attempts = 0;
   #isRejected = false;
+  #closed = null;
   #timer;
   #enabled = false;
 
   /**
-   * `auth` returns the current name, token and position for each connect; `handlers` are `state(kind, code, reason)`, `history`,
-   * `message`, `presence` and `typing`.
+   * `auth` returns the current name, token and position for each connect. `handlers` are `state(kind, code)`, `history`, `message`,
+   * `presence`, `typing`, `you`, and
+   * - `ready()`, which resolves to "ready", or to "later" or "never" if the page cannot connect now;
+   * - `rejected(code, reason)`, which returns `true` if something else than time leads to the next connection;
+   * - `expiring()`: the access token expires soon.
    */
   constructor(auth, handlers) {
     this.#handlers = handlers;
@@ -50,7 +54,23 @@ export class Connection {
     this.#attempts += 1;
     clearTimeout(this.#timer);
     this.#socket.disconnect();
-    this.#socket.connect();
+    this.#open(this.#attempts);
+  }
+
+  /** Disconnects, until `renew` is called. */
+  close() {
+    this.#enabled = false;
+    this.#attempts += 1;
+    clearTimeout(this.#timer);
+    this.#socket.disconnect();
+  }
+
+  async #open(attempt) {
+    const answer = await this.#handlers.ready();
+    if (attempt !== this.#attempts) return;
+    if (answer === "ready") this.#socket.connect();
+    else if (answer === "later") this.#backOff();
+    else this.#enabled = false;
   }
 
   get connected() {
@@ -74,7 +94,7 @@ export class Connection {
   }
 
   #listen() {
-    const { state, history, message, presence, typing } = this.#handlers;
+    const { state, history, message, presence, typing, you, expiring } = this.#handlers;
     this.#socket.on("history", (page) => {
       this.#failures = 0;
       this.#isRejected = false;
@@ -88,6 +108,9 @@ export class Connection {
     });
     this.#socket.on("presence", presence);
     this.#socket.on("typing", typing);
+    this.#socket.on("you", you);
+    this.#socket.on("token_expiring", expiring);
+    this.#socket.on("closed", (why) => (this.#closed = why));
     this.#socket.on("draining", (signal) => {
       state("draining");
       // Each client leaves at a random moment, so that they do not all reach the next server at once.
@@ -95,8 +118,12 @@ export class Connection {
     });
     this.#socket.on("disconnect", (reason) => {
       this.#liveness.closed();
+      const closed = this.#closed;
+      this.#closed = null;
+      const isOwn = reason === "io client disconnect";
+      if (closed?.code && !isOwn) return this.#rejected(closed);
       state("reconnecting");
-      if (reason !== "io client disconnect") this.#backOff();
+      if (!isOwn) this.#backOff();
     });
     this.#socket.on("connect_error", ({ data }) => (data?.code ? this.#rejected(data) : this.#failed()));
     // Whatever comes from the server is a sign of life, its pings too.
@@ -113,9 +140,9 @@ export class Connection {
   }
 
   #rejected({ code, message }) {
-    this.#handlers.state("rejected", code, message);
-    // Only the person can choose another name.
-    if (code !== "invalid_name") this.#backOff();
+    if (this.#handlers.rejected(code, message)) return;
+    this.#handlers.state("rejected", code);
+    this.#backOff();
   }
 
   /** No connection was opened. The page goes on trying, because whoever runs the server can allow it. */

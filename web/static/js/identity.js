@@ -42,12 +42,14 @@ function stored(place) {
 export class Twins {
   #channel;
   #identity;
+  #isGuest;
 
-  /** Calls `found` when there is such a window. */
-  constructor(identity, found) {
+  /** Calls `found` when there is such a window. `isGuest()`: whether the token says who this window is in the room. */
+  constructor(identity, isGuest, found) {
     this.#identity = identity;
+    this.#isGuest = isGuest;
     this.#channel = new Channel("identity", (heard) => {
-      if (heard?.token !== identity.token) return;
+      if (heard?.token !== identity.token || !isGuest()) return;
       if (heard.question) this.#post(false);
       else found();
     });
@@ -55,7 +57,7 @@ export class Twins {
 
   /** Asks the other windows; only the newest window shows the notice. */
   ask() {
-    this.#post(true);
+    if (this.#isGuest()) this.#post(true);
   }
 
   #post(question) {

@@ -6,9 +6,10 @@ const LAST_TIME = Date.UTC(10_000, 0) - 1;
 
 /** The message, with `at: null` if its time is no time; `null` if it has no place in the log. */
 export function messageFrom(value) {
-  const { text, id, offset, user, sender, at } = value ?? {};
+  const { text, id, offset, user, sender, at, verified } = value ?? {};
   if (!Number.isSafeInteger(offset) || offset < 0) return null;
-  return { text: string(text), id: string(id) || `offset ${offset}`, offset, user: string(user), sender: string(sender), at: timeFrom(at) };
+  const author = { user: string(user), sender: string(sender), verified: verified === true };
+  return { text: string(text), id: string(id) || `offset ${offset}`, offset, ...author, at: timeFrom(at) };
 }
 
 /** A time that can be shown, or `null`. */

@@ -48,7 +48,14 @@ export class Outbox {
     this.#update();
   }
 
-  /** Sets whether the connection can carry messages. */
+  /** Discards all messages: somebody else is here now. */
+  clear() {
+    if (this.entries.length === 0) return;
+    this.entries = [];
+    this.#update();
+  }
+
+  /** Sets whether messages can be sent: the connection carries them, and the person may write. */
   open(open) {
     this.#open = open;
     this.#tries = 0;

@@ -8,9 +8,11 @@ const GROUP_WITHIN = 5 * 60_000;
 
 /**
  * Rows of kind `edge` (whether older messages exist), `day`, `notice`, `marker` (the first new message) and `message`. A person's own
- * message has the same key in the outbox and in the log, so that it stays the same element.
+ * message has the same key in the outbox and in the log, so that it stays the same element. `guest` says that the row's author is not signed
+ * in, where others are: if `apart`, or if somebody who is signed in has written.
  */
-export function rows({ timeline, outbox, me, marker, loading }) {
+export function rows({ timeline, outbox, me, marker, loading, apart = false }) {
+  const tellsApart = apart || timeline.messages.some(({ verified }) => verified);
   const list = [{ kind: "edge", key: "edge", edge: edge(timeline, outbox, loading) }];
   const notices = [...timeline.notices];
   let previous = null;
@@ -26,7 +28,7 @@ export function rows({ timeline, outbox, me, marker, loading }) {
       breaks.push({ kind: "day", key: `day ${message.key}`, at: message.at });
     }
     const first = breaks.length > 0 || previous?.sender !== message.sender || previous.user !== message.user || message.at - previous.at > GROUP_WITHIN;
-    list.push(...breaks, { kind: "message", message, key: message.key, first });
+    list.push(...breaks, { kind: "message", message, key: message.key, first, guest: tellsApart && !message.verified });
     previous = message;
   }
   return [...list, ...notices.map(notice)];
@@ -40,7 +42,7 @@ function shown({ messages }, me) {
 }
 
 function written(outbox, me) {
-  return outbox.map((entry) => ({ ...entry, offset: undefined, sender: me.sender, user: me.user, own: true, key: `own ${entry.id}` }));
+  return outbox.map((entry) => ({ ...entry, offset: undefined, sender: me.sender, user: me.user, verified: me.verified, own: true, key: `own ${entry.id}` }));
 }
 
 function notice({ kind, before }) {

@@ -13,18 +13,16 @@ use std::{
 };
 
 use k8s_openapi::ByteString;
-use kube::{
-    core::DynamicObject,
-    runtime::{
-        events::{Recorder, Reporter},
-        reflector::store::Writer,
-        watcher::Event,
-    },
+use kube::runtime::{
+    events::{Recorder, Reporter},
+    reflector::store::Writer,
+    watcher::Event,
 };
 use papo_operator::{
+    apply::Settled,
     backoff::Failures,
     broker::{Brokers, Policy},
-    cache::{Cache, Writers},
+    cache::{Cache, Compact, Writers},
     clients::Clients,
     config::{Allowed, Defaults, Network},
     controller::{Context, Error, Retries, reconcile},
@@ -36,7 +34,7 @@ use papo_operator::{
 };
 use prometheus_client::{encoding::text::encode, registry::Registry};
 use rabbitmq_http_client::password_hashing::base64_encoded_salted_password_hash_sha256;
-use serde::de::DeserializeOwned;
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 pub(crate) use self::{
@@ -261,9 +259,11 @@ impl Fixture {
             "poddisruptionbudgets",
         );
         fill(&mut ingresses.writer, &self.cluster, "ingresses");
-        fill::<DynamicObject>(&mut http_routes.writer, &self.cluster, "httproutes");
+        fill(&mut http_routes.writer, &self.cluster, "httproutes");
         let ScopeWriter { writer, index } = &mut self.operator.rooms;
-        fill_with(writer, self.cluster.rooms(), |event| index.note(event));
+        let rooms = self.cluster.rooms().into_iter();
+        let rooms = rooms.map(|room| serde_json::from_value(room).expect("always"));
+        fill_with(writer, rooms, |event| index.note(event));
     }
 
     /// Whether the broker's user has the password that the room's Secret has.
@@ -362,6 +362,7 @@ fn operator(cluster: &Cluster, policy: &Policy, cleanup_timeout: Duration) -> Op
             client,
             cache,
             brokers: Brokers::new(policy.clone()),
+            settled: Settled::default(),
             metrics,
         },
         rooms: all,
@@ -380,22 +381,26 @@ fn operator(cluster: &Cluster, policy: &Policy, cleanup_timeout: Duration) -> Op
     }
 }
 
-fn fill<K>(writer: &mut Writer<K>, cluster: &Cluster, plural: &str)
+fn fill<K>(writer: &mut Writer<Compact<K>>, cluster: &Cluster, plural: &str)
 where
     K: kube::Resource<DynamicType: Clone + Eq + std::hash::Hash>
-        + Clone
+        + Serialize
         + DeserializeOwned
         + 'static,
 {
-    fill_with(writer, cluster.list(plural), |_| {});
+    let objects = cluster.list(plural).into_iter().map(|object| {
+        let object = serde_json::from_value::<K>(object);
+        Compact::new(object.expect("an object of its kind"))
+    });
+    fill_with(writer, objects, |_| {});
 }
 
-fn fill_with<K>(writer: &mut Writer<K>, objects: Vec<Value>, note: impl Fn(&Event<K>))
-where
-    K: kube::Resource<DynamicType: Clone + Eq + std::hash::Hash>
-        + Clone
-        + DeserializeOwned
-        + 'static,
+fn fill_with<K>(
+    writer: &mut Writer<K>,
+    objects: impl IntoIterator<Item = K>,
+    note: impl Fn(&Event<K>),
+) where
+    K: kube::Resource<DynamicType: Clone + Eq + std::hash::Hash> + Clone + 'static,
 {
     let mut apply = |event: Event<K>| {
         note(&event);
@@ -403,7 +408,6 @@ where
     };
     apply(Event::Init);
     for object in objects {
-        let object = serde_json::from_value(object).expect("an object of its kind");
         apply(Event::InitApply(object));
     }
     apply(Event::InitDone);

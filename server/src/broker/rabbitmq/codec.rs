@@ -11,7 +11,9 @@ use lapin::{
 };
 use papo_protocol::{
     Record,
-    topology::{AT_HEADER, SENDER_HEADER, SINCE_HEADER, STREAM_OFFSET_HEADER, USER_HEADER},
+    topology::{
+        AT_HEADER, SENDER_HEADER, SINCE_HEADER, STREAM_OFFSET_HEADER, USER_HEADER, VERIFIED_HEADER,
+    },
 };
 
 use crate::{
@@ -41,6 +43,9 @@ pub(super) fn properties(record: &Record, trace: Option<&TraceContext>) -> Basic
         put(TRACE_STATE_HEADER, state);
     }
     headers.insert(AT_HEADER.into(), AMQPValue::LongLongInt(record.at));
+    if record.verified {
+        headers.insert(VERIFIED_HEADER.into(), AMQPValue::Boolean(true));
+    }
     BasicProperties::default()
         .with_app_id("papo".into())
         .with_content_type("text/plain".into())
@@ -77,6 +82,10 @@ fn record(properties: &BasicProperties, headers: &FieldTable, body: Vec<u8>) -> 
             .ok()?,
         sender: text(headers, SENDER_HEADER)?.parse().ok()?,
         user: text(headers, USER_HEADER)?.parse().ok()?,
+        verified: matches!(
+            headers.inner().get(VERIFIED_HEADER),
+            Some(AMQPValue::Boolean(true))
+        ),
         text: String::from_utf8(body).ok()?,
         at: integer(headers, AT_HEADER).filter(|at| Record::TIMES.contains(at))?,
         since: text(headers, SINCE_HEADER).and_then(|since| since.parse().ok()),
@@ -109,6 +118,7 @@ mod tests {
             text: text.to_owned(),
             at: 1_700_000_000_123,
             since: None,
+            verified: false,
         }
     }
 
@@ -189,6 +199,7 @@ mod tests {
             (USER_HEADER, text(" "), false),
             (USER_HEADER, text("Ana\u{202e}"), false),
             (USER_HEADER, text(&"a".repeat(1_000)), false),
+            (VERIFIED_HEADER, text("true"), true),
         ] {
             assert_eq!(put(name, value.clone()), is_record, "{name} {value:?}");
         }
@@ -198,11 +209,11 @@ mod tests {
         #[test]
         fn encoded_record_decodes_to_itself(
             id in "[!-~]{1,64}", sender in "[0-9a-f]{1,24}", user in "[^\\p{C}\\s]{1,40}", text in any::<String>(), at in Record::TIMES,
-            since in prop::option::of(("[a-z0-9]{1,32}", any::<u64>())), offset in 0_i64.., trace in prop::option::of((".{0,60}", ".{0,60}")),
+            since in prop::option::of(("[a-z0-9]{1,32}", any::<u64>())), verified: bool, offset in 0_i64.., trace in prop::option::of((".{0,60}", ".{0,60}")),
         ) {
             let Ok(user) = user.parse() else { return Ok(()) };
             let since = since.map(|(epoch, offset)| Position { epoch: epoch.parse().expect("valid"), offset });
-            let record = Record { id: id.parse().expect("valid"), sender: SenderId::from_trusted(sender), user, text, at, since };
+            let record = Record { id: id.parse().expect("valid"), sender: SenderId::from_trusted(sender), user, verified, text, at, since };
             let trace = trace.map(|(parent, state)| TraceContext { parent, state });
             let delivery = delivered(properties(&record, trace.as_ref()), record.text.as_bytes(), Some(offset));
             let read = stored(delivery).expect("it has an offset");

@@ -1,20 +1,37 @@
 //! Memory per idle connection.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::Path, time::Duration};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-use crate::{process, swarm::Swarm};
+use crate::{process, swarm::Swarm, tokens::Tokens};
 
 const QUIET: Duration = Duration::from_secs(1);
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Opens the connections, waits until nothing more is said, and reports what the servers' memory has grown by.
-pub fn idle(server: SocketAddr, sockets: usize, pids: &[u32]) -> Result<Value> {
+/// Opens the connections, waits until nothing more is said, and reports what the servers' memory has grown by. With a secret they are people who
+/// are signed in, each with a token for an hour.
+pub fn idle(
+    server: SocketAddr,
+    sockets: usize,
+    secret: Option<&Path>,
+    pids: &[u32],
+) -> Result<Value> {
+    let tokens = secret.map(Tokens::read).transpose()?;
+    let auth = |number| {
+        let tokens = tokens.as_ref()?;
+        tokens.auth(number, Duration::from_hours(1)).ok()
+    };
     let before = process::resident(pids)?;
     let mut swarm = Swarm::new()?;
-    swarm.open_all(server, sockets, LIMIT)?;
+    let servers = vec![server; sockets];
+    swarm.open(
+        &servers,
+        |number| auth(number).unwrap_or_default(),
+        LIMIT,
+        |_, _, _| {},
+    )?;
     let connected = swarm.now();
     let settled = swarm.settle(QUIET, LIMIT)?;
     let after = process::resident(pids)?;

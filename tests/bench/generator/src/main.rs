@@ -3,6 +3,7 @@
 use std::{
     io::{self, BufRead, Write},
     net::SocketAddr,
+    path::PathBuf,
     process,
     time::Duration,
 };
@@ -13,7 +14,7 @@ use papo_bench::{
     idle,
     load::{Members, Run},
     reconnect::{self, Recovery},
-    steps,
+    refresh, steps,
     swarm::Swarm,
 };
 use serde_json::{Value, json};
@@ -50,6 +51,18 @@ enum Mode {
         server: SocketAddr,
         #[arg(long, default_value_t = 10_000)]
         sockets: usize,
+        /// File with the secret of the issuer: people who are signed in instead of guests
+        #[arg(long)]
+        secret: Option<PathBuf>,
+    },
+    /// Connects people whose tokens expire within a minute, and refreshes them in place while messages go on
+    Refresh {
+        server: SocketAddr,
+        #[arg(long, default_value_t = 10_000)]
+        sockets: usize,
+        /// File with the secret of the issuer
+        #[arg(long)]
+        secret: PathBuf,
     },
     /// Connects, is cut off, misses messages, reconnects, and waits for them
     Reconnect {
@@ -100,7 +113,16 @@ fn main() -> Result<()> {
                 brokers,
             })
         }
-        Mode::Idle { server, sockets } => print(&idle::idle(server, sockets, &servers)?),
+        Mode::Idle {
+            server,
+            sockets,
+            secret,
+        } => print(&idle::idle(server, sockets, secret.as_deref(), &servers)?),
+        Mode::Refresh {
+            server,
+            sockets,
+            secret,
+        } => print(&refresh::refresh(server, sockets, &secret)?),
         Mode::Reconnect {
             server,
             sockets,

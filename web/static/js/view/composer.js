@@ -15,9 +15,10 @@ export class Composer {
   #hint = byId("composer-hint");
   #actions;
 
-  /** `actions`: `send(text)` and `typed()`. */
+  /** `actions`: `send(text)`, `typed()`, and `signIn()` for somebody who has to sign in to write. */
   constructor(actions) {
     this.#actions = actions;
+    byId("sign-in-to-write").addEventListener("click", actions.signIn);
     byId("composer").addEventListener("submit", (event) => {
       event.preventDefault();
       this.#send();
@@ -34,8 +35,28 @@ export class Composer {
     });
   }
 
+  /** What the person has written and not sent. */
+  get text() {
+    return this.#input.value;
+  }
+
+  set text(text) {
+    this.#input.value = text;
+    this.#resize();
+  }
+
+  /** Whether the person may write, and if not, whether they can sign in for it. What is written stays. */
+  allow(mayWrite, offersSignIn) {
+    byId("composer").hidden = !mayWrite;
+    this.#hint.hidden = !mayWrite;
+    byId("sign-in-to-write").hidden = mayWrite || !offersSignIn;
+    byId("read-only").hidden = mayWrite || offersSignIn;
+  }
+
+  /** Puts the focus where the person writes, or signs in to write. */
   focus() {
-    this.#input.focus();
+    const button = byId("sign-in-to-write");
+    (button.hidden ? this.#input : button).focus();
   }
 
   #send() {

@@ -82,8 +82,8 @@ export class LogView {
 
   /** The row's element: created once, and changed only when the row changes. */
   #element(row, connected) {
-    const { kind, key, first, edge, message } = row;
-    const says = [first, edge, message?.state, message?.code, message?.at, connected || message?.state !== "pending", kind === "day" && dayInWords(row.at)].join();
+    const { kind, key, first, guest, edge, message } = row;
+    const says = [first, guest, edge, message?.state, message?.code, message?.at, connected || message?.state !== "pending", kind === "day" && dayInWords(row.at)].join();
     const known = this.#elements.get(key);
     if (known?.says === says) return known.element;
     const element = this.#drawn(row, known?.element, connected);

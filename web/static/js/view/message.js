@@ -7,7 +7,7 @@ import { make, nameNodes, tint } from "./dom.js";
 
 /** A new element; `updateMessage` completes it. */
 export function messageElement({ message }) {
-  const author = tint(make("span", { className: "author" }, ...nameNodes(message.user)), message.sender);
+  const author = tint(make("span", { className: "author" }), message.sender);
   const text = make("bdi", { className: "text" }, ...segments(message.text).map(segment));
   const foot = make("div", { className: "meta" });
   const avatar = tint(make("span", { className: "avatar", ariaHidden: "true" }, initials(message.user ?? "")), message.sender);
@@ -16,10 +16,11 @@ export function messageElement({ message }) {
   return element;
 }
 
-/** Updates what may change: whether the message begins a group, and its state. */
-export function updateMessage(element, { message, first }, connected, actions) {
+/** Updates what may change: whether the message begins a group, whether guests are told apart, and its state. */
+export function updateMessage(element, { message, first, guest }, connected, actions) {
   element.className = ["message", message.own && "own", first && "first", message.state === "failed" && "failed"].filter(Boolean).join(" ");
   element.dataset.state = message.state ?? "received";
+  element.querySelector(".author").replaceChildren(...nameNodes(message.user), ...(guest ? [make("span", { className: "guest" }, t("guest"))] : []));
   element.querySelector(".meta").replaceChildren(...time(message.at), ...state(message, connected, actions));
 }
 

@@ -26,8 +26,9 @@ export function showTitle(room, unread) {
   if (document.title !== words) document.title = words;
 }
 
-export function showMe({ user, sender }) {
-  byId("name-btn").hidden = !user;
+/** A guest's name, which the guest can change; somebody who can only read is in no need of one. */
+export function showMe({ user, sender, verified, may }) {
+  byId("name-btn").hidden = !user || verified || !may.includes("write");
   byId("name-words").replaceChildren(...nameNodes(user));
   const avatar = byId("name-avatar");
   avatar.textContent = initials(user ?? "");

@@ -24,7 +24,7 @@ const PERIOD: Duration = Duration::from_millis(500);
 /// Connections that a server lets join in a second, or fewer.
 const JOINS: usize = 500;
 /// The number of the acknowledgement of a new token.
-const TOKEN: u64 = u64::MAX;
+const TOKEN: u64 = 1 << 40;
 
 /// What one socket has got.
 #[derive(Clone, Copy, Default)]

@@ -139,7 +139,7 @@ for (const [where, start] of rooms) {
       assert.equal((await ana.ask("message", "e eu?")).code, "forbidden");
       assert.equal((await guest.ask("message", "agora sim")).ok, true);
       await change({ guests: "None" });
-      await until("the guest is out", () => !guest.socket.connected);
+      await until("the guest is out, and Ana may write again", () => !guest.socket.connected && rights.get(ana).at(-1).includes("write"));
       assert.equal((await ana.ask("message", "de novo eu")).ok, true);
       assert.deepEqual([ana.connections, bia.connections], [1, 1]);
     });

@@ -444,62 +444,61 @@ test("the policy lets the page talk to the issuer, and to nobody else", async (t
   await window.sees("no outro serviço", "sent");
 });
 
-for (const colorScheme of ["light", "dark"]) {
-  for (const [size, viewport] of Object.entries({ phone: PHONE, desktop: DESKTOP })) {
-    test(`axe finds nothing in any state of signing in, ${colorScheme}, ${size}`, async (t) => {
-      const issuer = await Issuer.start(t, { people: PEOPLE });
-      const room = await startRoom(t, issuer, { guests: "Read" }, "--title", "Papo da firma");
-      const bia = await join(t, issuer, room, "bia");
-      const window = await ChatWindow.open(t, room.url, { colorScheme, viewport, bypassCSP: true, reducedMotion: "reduce" });
-      const state = async (name) => {
-        await accessible(window, `${name}, ${colorScheme}, ${size}`);
-        assert.equal(await window.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0, name);
-        await window.screenshot(`sign-in-${name.replaceAll(" ", "-")}-${size}-${colorScheme}`);
-      };
-      await bia.say("Oi! A pauta: https://example.org/pauta");
-      await window.sees("Oi! A pauta: https://example.org/pauta");
-      await state("a guest who reads");
-      assert.equal(await window.evaluate(() => document.activeElement.id), "sign-in-to-write", "the keyboard is where the person goes on");
-      await room.change({ guests: "Write" });
-      await window.page.waitForSelector("#composer:not([hidden])");
-      await window.say("convidado escreve");
-      await window.page.waitForSelector(".guest", { state: "attached" });
-      const other = await Member.join(room.url, "Rui", { test: t });
-      await other.say("outro convidado");
-      await window.sees("outro convidado");
-      await state("a guest who writes");
-      await window.click("#name-btn");
-      await window.page.waitForSelector("#name-dialog[open]");
-      await state("the dialog of the name");
-      await window.click("#name-sign-in");
-      await passForms(window, "ana");
-      await state("signed in");
-      await window.click("#account-btn");
-      await window.page.waitForSelector("#account-dialog[open]");
-      await state("the account");
-      await window.click("#account-close");
-      await room.change({ guests: "Write", write: ["group:nobody"] });
-      await window.page.waitForSelector("#read-only:not([hidden])");
-      await state("somebody who may only read");
-      await room.change({ read: ["group:nobody"], write: ["group:nobody"] });
-      await window.page.waitForSelector("#gate:not([hidden])");
-      await state("somebody who may not enter");
-      await room.change({});
-      await tryAgain(window);
-      await window.page.evaluate(() => {
-        const session = JSON.parse(sessionStorage.getItem("papo.session"));
-        sessionStorage.setItem("papo.session", JSON.stringify({ ...session, token: null, refreshToken: null }));
-      });
-      await window.reload();
-      await window.page.waitForSelector("#gate:not([hidden])");
-      await state("a session that has ended");
-      assert.equal(await window.evaluate(() => document.activeElement.textContent), "Fazer login de novo");
-      issuer.answers = false;
-      await window.click("#gate-actions button");
-      await window.until(() => document.getElementById("gate-error").textContent);
-      await state("an issuer that does not answer");
+// Each theme and each size once: the page's own test has all four.
+for (const [colorScheme, size, viewport] of [["light", "phone", PHONE], ["dark", "desktop", DESKTOP]]) {
+  test(`axe finds nothing in any state of signing in, ${colorScheme}, ${size}`, async (t) => {
+    const issuer = await Issuer.start(t, { people: PEOPLE });
+    const room = await startRoom(t, issuer, { guests: "Read" }, "--title", "Papo da firma");
+    const bia = await join(t, issuer, room, "bia");
+    const window = await ChatWindow.open(t, room.url, { colorScheme, viewport, bypassCSP: true, reducedMotion: "reduce" });
+    const state = async (name) => {
+      await accessible(window, `${name}, ${colorScheme}, ${size}`);
+      assert.equal(await window.evaluate(() => document.documentElement.scrollWidth - document.documentElement.clientWidth), 0, name);
+      await window.screenshot(`sign-in-${name.replaceAll(" ", "-")}-${size}-${colorScheme}`);
+    };
+    await bia.say("Oi! A pauta: https://example.org/pauta");
+    await window.sees("Oi! A pauta: https://example.org/pauta");
+    await state("a guest who reads");
+    assert.equal(await window.evaluate(() => document.activeElement.id), "sign-in-to-write", "the keyboard is where the person goes on");
+    await room.change({ guests: "Write" });
+    await window.page.waitForSelector("#composer:not([hidden])");
+    await window.say("convidado escreve");
+    await window.page.waitForSelector(".guest", { state: "attached" });
+    const other = await Member.join(room.url, "Rui", { test: t });
+    await other.say("outro convidado");
+    await window.sees("outro convidado");
+    await state("a guest who writes");
+    await window.click("#name-btn");
+    await window.page.waitForSelector("#name-dialog[open]");
+    await state("the dialog of the name");
+    await window.click("#name-sign-in");
+    await passForms(window, "ana");
+    await state("signed in");
+    await window.click("#account-btn");
+    await window.page.waitForSelector("#account-dialog[open]");
+    await state("the account");
+    await window.click("#account-close");
+    await room.change({ guests: "Write", write: ["group:nobody"] });
+    await window.page.waitForSelector("#read-only:not([hidden])");
+    await state("somebody who may only read");
+    await room.change({ read: ["group:nobody"], write: ["group:nobody"] });
+    await window.page.waitForSelector("#gate:not([hidden])");
+    await state("somebody who may not enter");
+    await room.change({});
+    await tryAgain(window);
+    await window.page.evaluate(() => {
+      const session = JSON.parse(sessionStorage.getItem("papo.session"));
+      sessionStorage.setItem("papo.session", JSON.stringify({ ...session, token: null, refreshToken: null }));
     });
-  }
+    await window.reload();
+    await window.page.waitForSelector("#gate:not([hidden])");
+    await state("a session that has ended");
+    assert.equal(await window.evaluate(() => document.activeElement.textContent), "Fazer login de novo");
+    issuer.answers = false;
+    await window.click("#gate-actions button");
+    await window.until(() => document.getElementById("gate-error").textContent);
+    await state("an issuer that does not answer");
+  });
 }
 
 test("vendored libraries are as npm has them", () => {

@@ -98,7 +98,7 @@ impl Bounds {
         let of_sender = self.sender_messages.take(sender, 1, now);
         self.check(Bound::SenderMessages, of_sender)?;
         let of_address = self.address_messages.take(&address, 1, now);
-        self.check_address(Bound::AddressMessages, of_address)
+        self.check_address(Bound::AddressMessages, address, of_address)
     }
 
     /// Whether a sender may request history now.
@@ -145,7 +145,7 @@ impl Bounds {
     pub(super) fn bytes(&self, bytes: usize, address: Address) -> Result<(), TooFast> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let taken = self.address_bytes.take(&address, bytes, now());
-        self.check_address(Bound::AddressBytes, taken)
+        self.check_address(Bound::AddressBytes, address, taken)
     }
 
     /// Whether an address may open a connection now.
@@ -162,9 +162,18 @@ impl Bounds {
     }
 
     /// As [`check`](Self::check), and for how long nothing is read from the connection: whoever has a burst of its own on each of many
-    /// connections would otherwise have all of it read, only for it to be rejected.
-    fn check_address(&self, bound: Bound, taken: Result<(), Duration>) -> Result<(), TooFast> {
-        let pause = taken.err().map(|wait| wait.min(LONGEST_PAUSE));
+    /// connections would otherwise have all of it read, only for it to be rejected. The connections of an address share its rate, so each of
+    /// them waits the longer the more there are.
+    fn check_address(
+        &self,
+        bound: Bound,
+        address: Address,
+        taken: Result<(), Duration>,
+    ) -> Result<(), TooFast> {
+        let pause = taken.err().map(|wait| {
+            let connections = self.places.of(address).max(1);
+            wait.saturating_mul(connections).min(LONGEST_PAUSE)
+        });
         let checked = self.check(bound, taken);
         checked.map_err(|rejection| TooFast { rejection, pause })
     }
@@ -320,6 +329,31 @@ mod tests {
         });
         assert_eq!(sent.count(), 5);
         assert!(bounds.message(&sender("x"), address(2)).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn connections_of_an_address_wait_the_longer_the_more_they_are() {
+        let limits = Limits {
+            address: AddressLimits {
+                messages_per_second: 100,
+                message_burst: 1,
+                ..AddressLimits::default()
+            },
+            ..Limits::default()
+        };
+        let metrics = Metrics::register(&mut prometheus_client::registry::Registry::default());
+        let bounds = Bounds::new(&limits, Arc::new(metrics));
+        let pause = |sender_id: &str| {
+            let sent = bounds.message(&sender(sender_id), address(1));
+            sent.err().and_then(|too_fast| too_fast.pause)
+        };
+        assert_eq!(pause("a"), None);
+        let alone = pause("b").expect("above the rate");
+        let places: Vec<_> = (0..10).map(|_| bounds.open(address(1))).collect();
+        assert_eq!(pause("c"), Some(alone * 10));
+        drop(places);
+        let _places: Vec<_> = (0..200).map(|_| bounds.open(address(1))).collect();
+        assert_eq!(pause("d"), Some(LONGEST_PAUSE));
     }
 
     #[tokio::test(start_paused = true)]

@@ -10,7 +10,7 @@ import { childOf, condition, create, hostOf, pods, ready, remove, roomWithIngres
 import { DEX_IMAGE, DOMAIN } from "../lib/cluster/settings.mjs";
 import { until } from "../lib/wait.mjs";
 import { ANA, DEX, startDex, stopDex } from "./dex.mjs";
-import { launchBrowser } from "./windows.mjs";
+import { answers, launchBrowser } from "./windows.mjs";
 
 const NAME = "empresa";
 /** Seconds within which a change of access is in force. */
@@ -36,6 +36,9 @@ describe("people sign in", { skip }, () => {
     await create(roomWithIngress(NAME, { replicas: 2, access }));
     identities = await identitiesOf(NAME);
     browser = await launchBrowser();
+    for (const url of [urlOf(NAME), `${DEX.issuer.issuer}/.well-known/openid-configuration`]) {
+      await until(`${url} answers`, () => answers(browser, url), 60);
+    }
     guest = await join(NAME, "Rui");
   });
   after(async () => {

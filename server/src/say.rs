@@ -9,7 +9,10 @@ use papo_protocol::event::Code;
 use tokio::time::{Instant, timeout_at};
 use uuid::Uuid;
 
-use crate::socket::client::{Acknowledgement, Client, SendError};
+use crate::{
+    causes::with_causes,
+    socket::client::{Acknowledgement, Client, SendError},
+};
 
 /// The first wait before another try, and the longest.
 const RETRY: (Duration, Duration) = (Duration::from_millis(250), Duration::from_secs(2));
@@ -88,7 +91,7 @@ where
         .retry(policy)
         .when(may_succeed_later)
         .notify(|error, _| {
-            let error = describe(error);
+            let error = with_causes(error);
             if error != last {
                 eprintln!("papo-server: {error}; trying again");
                 last = error;
@@ -96,8 +99,8 @@ where
         });
     match timeout_at(deadline, retrying).await {
         Ok(Ok(acknowledgement)) => Ok(acknowledgement),
-        Ok(Err(error @ SendError::Rejected { .. })) => Err(SayError::Rejected(describe(&error))),
-        Ok(Err(error)) => Err(SayError::NoRoom(describe(&error))),
+        Ok(Err(error @ SendError::Rejected { .. })) => Err(SayError::Rejected(with_causes(&error))),
+        Ok(Err(error)) => Err(SayError::NoRoom(with_causes(&error))),
         Err(_) => Err(SayError::Timeout {
             url: say.url.clone(),
             seconds: say.timeout,
@@ -120,12 +123,6 @@ fn may_succeed_later(error: &SendError) -> bool {
         SendError::Rejected { code, .. } => passing.iter().any(|passing| passing.as_str() == code),
         SendError::Protocol(_) => false,
     }
-}
-
-/// The error with its causes.
-fn describe(error: &SendError) -> String {
-    let causes = std::iter::successors(std::error::Error::source(error), |error| error.source());
-    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 fn parse_url(text: &str) -> Result<Uri, String> {

@@ -6,7 +6,7 @@
 use std::{fmt, path::PathBuf, str::FromStr};
 
 use serde::{Deserialize, Serialize};
-use url::Url;
+use url::{Host, Url};
 
 use crate::SenderId;
 
@@ -367,6 +367,16 @@ impl IssuerUrl {
     }
 }
 
+/// Whether a URL is of this machine: `localhost`, a name below it (RFC 6761, 6.3), or a loopback address.
+pub fn is_on_this_machine(url: &Url) -> bool {
+    match url.host() {
+        Some(Host::Domain(host)) => host == "localhost" || host.ends_with(".localhost"),
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
 impl FromStr for IssuerUrl {
     type Err = InvalidIssuerUrl;
 
@@ -376,13 +386,7 @@ impl FromStr for IssuerUrl {
             return Err(invalid());
         }
         let url = Url::parse(text).map_err(|_| invalid())?;
-        let is_on_this_machine = match url.host() {
-            Some(url::Host::Domain(host)) => host == "localhost" || host.ends_with(".localhost"),
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-            None => false,
-        };
-        let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_on_this_machine;
+        let is_safe = url.scheme() == "https" || url.scheme() == "http" && is_on_this_machine(&url);
         let is_plain = url.username().is_empty()
             && url.password().is_none()
             && url.query().is_none()

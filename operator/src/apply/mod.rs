@@ -94,7 +94,7 @@ async fn apply_children(
 ) -> (Option<Arc<Deployment>>, Vec<ClusterError>) {
     // Before they are compared: what changes meanwhile is compared again.
     let state = State::of(room, log, &clients.cache);
-    if clients.settled.is(room, state) {
+    if clients.settled.is(room, &state) {
         return (None, Vec::new());
     }
     let children = desired::children(room, log);

@@ -2,11 +2,10 @@
 
 use std::{
     collections::HashMap,
-    fmt::{self, Write},
-    hash::{DefaultHasher, Hasher},
     sync::{Mutex, PoisonError},
 };
 
+use super::drift::digest;
 use crate::{cache::Cache, desired::Log, names, validate::Room};
 
 /// The settled rooms, by `metadata.uid`.
@@ -14,22 +13,19 @@ use crate::{cache::Cache, desired::Log, names, validate::Room};
 pub struct Settled(Mutex<HashMap<String, State>>);
 
 /// A digest of all that a room's children depend on, and of the versions in which they were found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct State(u64);
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct State(String);
 
 impl State {
     pub(super) fn of(room: &Room, log: Option<&Log>, cache: &Cache) -> Self {
-        let mut digest = Digest::default();
         let versions = cache.versions(room.name.namespace(), &names::child(&room.name));
-        // The digest of a value is that of its text. Writing to it does not fail.
-        let _ = write!(digest, "{room:?} {log:?} {versions:?}");
-        Self(digest.0.finish())
+        Self(digest(&format!("{room:?} {log:?} {versions:?}")))
     }
 }
 
 impl Settled {
-    pub(super) fn is(&self, room: &Room, state: State) -> bool {
-        self.with(|rooms| rooms.get(&room.uid) == Some(&state))
+    pub(super) fn is(&self, room: &Room, state: &State) -> bool {
+        self.with(|rooms| rooms.get(&room.uid) == Some(state))
     }
 
     pub(super) fn set(&self, room: &Room, state: State) {
@@ -44,15 +40,5 @@ impl Settled {
     fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, State>) -> T) -> T {
         // Nothing panics while it is locked.
         work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-}
-
-#[derive(Default)]
-struct Digest(DefaultHasher);
-
-impl Write for Digest {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.0.write(text.as_bytes());
-        Ok(())
     }
 }

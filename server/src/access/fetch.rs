@@ -3,17 +3,18 @@
 //! What an issuer answers is not trusted: its length and time are bounded, it redirects nowhere, and its discovery document can name only a place as
 //! safe as its own.
 
-use std::{error::Error, time::Duration};
+use std::time::Duration;
 
-use papo_protocol::access::IssuerUrl;
+use papo_protocol::access::{IssuerUrl, is_on_this_machine};
 use reqwest::{Certificate, Client, StatusCode, redirect::Policy};
 use serde::Deserialize;
-use url::{Host, Url};
+use url::Url;
 
 use super::{
     file::Source,
     keys::{self, Key, KeysError},
 };
+use crate::causes::with_causes;
 
 /// Longest answer, in bytes.
 const BODY_MAX: usize = 1 << 20;
@@ -121,15 +122,9 @@ fn keys_url(issuer: &IssuerUrl, url: &Url, document: &[u8]) -> Result<Url, Fetch
 
 /// Over TLS; or on this machine, if the issuer is there too.
 fn is_as_safe(url: &Url, issuer: &Url) -> bool {
-    let is_on_this_machine = match url.host() {
-        Some(Host::Domain(host)) => host == "localhost" || host.ends_with(".localhost"),
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => false,
-    };
     match url.scheme() {
         "https" => true,
-        "http" => is_on_this_machine && issuer.scheme() == "http",
+        "http" => is_on_this_machine(url) && issuer.scheme() == "http",
         _ => false,
     }
 }
@@ -147,7 +142,7 @@ fn client(source: &Source) -> Result<Client, FetchError> {
         None => builder,
     };
     let built = builder.build();
-    built.map_err(|error| FetchError::Authority(causes(&error)))
+    built.map_err(|error| FetchError::Authority(with_causes(&error)))
 }
 
 fn authority(pem: &Result<Vec<u8>, String>) -> Result<Vec<Certificate>, FetchError> {
@@ -155,7 +150,7 @@ fn authority(pem: &Result<Vec<u8>, String>) -> Result<Vec<Certificate>, FetchErr
         .as_ref()
         .map_err(|cause| FetchError::Authority(cause.clone()))?;
     let certificates = Certificate::from_pem_bundle(pem);
-    let certificates = certificates.map_err(|error| FetchError::Authority(causes(&error)))?;
+    let certificates = certificates.map_err(|error| FetchError::Authority(with_causes(&error)))?;
     if certificates.is_empty() {
         let cause = "it has no certificate".to_owned();
         return Err(FetchError::Authority(cause));
@@ -166,7 +161,7 @@ fn authority(pem: &Result<Vec<u8>, String>) -> Result<Vec<Certificate>, FetchErr
 async fn get(client: &Client, url: &Url) -> Result<Vec<u8>, FetchError> {
     let unreachable = |error: reqwest::Error| FetchError::Unreachable {
         url: url.clone(),
-        cause: causes(&error.without_url()),
+        cause: with_causes(&error.without_url()),
     };
     let mut response = client.get(url.clone()).send().await.map_err(unreachable)?;
     if response.status() != StatusCode::OK {
@@ -183,17 +178,6 @@ async fn get(client: &Client, url: &Url) -> Result<Vec<u8>, FetchError> {
         body.extend_from_slice(&chunk);
     }
     Ok(body)
-}
-
-/// An error and what has caused it, in one line.
-fn causes(error: &dyn Error) -> String {
-    let mut causes = vec![error.to_string()];
-    let mut next = error.source();
-    while let Some(cause) = next {
-        causes.push(cause.to_string());
-        next = cause.source();
-    }
-    causes.join(": ")
 }
 
 #[cfg(test)]

@@ -183,15 +183,16 @@ impl AccessControl {
 
     /// Reads the file again and again, puts its rules in force when they have changed, and says in the note what is wrong.
     pub(crate) async fn watch(self: Arc<Self>, note: Note) {
+        let Some(file) = &self.file else {
+            return std::future::pending().await;
+        };
         loop {
             match self.status().problems() {
                 problems if problems.is_empty() => note.clear(),
                 problems => note.set(problems.join("; ")),
             }
             sleep(WATCH).await;
-            let Some(file) = self.file.clone() else {
-                continue;
-            };
+            let file = file.clone();
             let content = tokio::task::spawn_blocking(move || {
                 Content::read(&file).map_err(|error| error.to_string())
             });

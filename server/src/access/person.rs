@@ -9,10 +9,9 @@ use papo_protocol::{
     access::{Claims, NAME_MAX},
 };
 use serde_json::{Map, Value};
-use sha2::{Digest, Sha256};
 
 use super::token::TokenError;
-use crate::chat::name::name;
+use crate::chat::{Identity, name::name};
 
 /// Separates groups where they are kept. No group has it in its name.
 const SEPARATOR: char = '\0';
@@ -64,16 +63,10 @@ impl Person {
             .filter(|group| !group.is_empty())
     }
 
-    /// The public identity in a room. A guest's is made with another byte behind the room, which no room has in its name: no guest has it.
+    /// The public identity in a room.
     pub(super) fn sender(&self, room: &RoomName) -> SenderId {
-        let digest = Sha256::new()
-            .chain_update(room.to_string())
-            .chain_update([1])
-            .chain_update(&*self.issuer)
-            .chain_update([0])
-            .chain_update(&*self.subject)
-            .finalize();
-        SenderId::from_trusted(hex::encode(&digest[..12]))
+        let (issuer, subject) = (&*self.issuer, &*self.subject);
+        Identity::Person { issuer, subject }.sender(room)
     }
 
     #[cfg(test)]

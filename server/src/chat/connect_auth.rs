@@ -6,10 +6,9 @@
 use papo_protocol::{Epoch, Limits, RoomName, SenderId, UserName, event::Code};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::{AccessToken, Rejection, name::name};
+use super::{AccessToken, Identity, Rejection, name::name};
 use crate::json::{self, AnyJson};
 
 /// Who connects, and from where in the log the client resumes.
@@ -119,8 +118,7 @@ fn bad_auth() -> Rejection {
     )
 }
 
-/// A one-way function of the token, so that it can be public; of the room too, so that the same person has another identity in
-/// each room.
+/// The sender of a guest with this token, or with a new one.
 fn sender(token: Option<&str>, room: &RoomName) -> Result<SenderId, Rejection> {
     let random = Uuid::new_v4().to_string();
     let token = token.filter(|token| !token.is_empty()).unwrap_or(&random);
@@ -138,12 +136,7 @@ fn sender(token: Option<&str>, room: &RoomName) -> Result<SenderId, Rejection> {
             format!("a token has at most {MAX_TOKEN} bytes"),
         ));
     }
-    let digest = Sha256::new()
-        .chain_update(room.to_string())
-        .chain_update([0])
-        .chain_update(token)
-        .finalize();
-    Ok(SenderId::from_trusted(hex::encode(&digest[..12])))
+    Ok(Identity::Guest(token).sender(room))
 }
 
 fn visitor(sender: &SenderId) -> UserName {

@@ -94,19 +94,19 @@ impl Bounds {
 
     /// Whether a sender may send a message now.
     pub(super) fn message(&self, sender: &SenderId, address: Address) -> Result<(), TooFast> {
-        let now = now();
-        let of_sender = self.sender_messages.take(sender, 1, now);
-        self.check(Bound::SenderMessages, of_sender)?;
-        let of_address = self.address_messages.take(&address, 1, now);
-        self.check_address(Bound::AddressMessages, address, of_address)
+        self.take(
+            (&self.sender_messages, Bound::SenderMessages, sender),
+            (&self.address_messages, Bound::AddressMessages, address),
+        )
     }
 
     /// Whether a sender may request history now.
     pub(super) fn history(&self, sender: &SenderId, address: Address) -> Result<(), Rejection> {
-        self.take(
+        let taken = self.take(
             (&self.sender_history, Bound::SenderHistory, sender),
             (&self.address_history, Bound::AddressHistory, address),
-        )
+        );
+        taken.map_err(|too_fast| too_fast.rejection)
     }
 
     /// Whether a sender may send a typing signal now.
@@ -135,10 +135,11 @@ impl Bounds {
         &self,
         (of_sender, sender_bound, sender): (&Rates<SenderId>, Bound, &SenderId),
         (of_address, address_bound, address): (&Rates<Address>, Bound, Address),
-    ) -> Result<(), Rejection> {
+    ) -> Result<(), TooFast> {
         let now = now();
         self.check(sender_bound, of_sender.take(sender, 1, now))?;
-        self.check(address_bound, of_address.take(&address, 1, now))
+        let taken = of_address.take(&address, 1, now);
+        self.check_address(address_bound, address, taken)
     }
 
     /// Whether an address may send a text of so many bytes now.

@@ -12,7 +12,7 @@ use parking_lot::Mutex;
 use tokio::{sync::Notify, time::timeout};
 
 use super::Connection;
-use crate::clock::unix_now;
+use crate::clock::unix_millis;
 
 /// How long the queue sleeps at most: the clock may be set meanwhile, and a machine that sleeps stops its timers.
 const NAP: Duration = Duration::from_secs(30);
@@ -77,7 +77,7 @@ impl Members {
     /// Waits until something is due, and returns for whom.
     pub(super) async fn due(&self) -> Vec<Arc<Connection>> {
         loop {
-            let now = u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX);
+            let now = unix_millis().unsigned_abs();
             let due = self.0.state.lock().take_due(now);
             if !due.is_empty() {
                 return due;
@@ -176,7 +176,7 @@ mod tests {
         let members = Members::default();
         let one = connection();
         let registration = members.add(&one);
-        let now = u64::try_from(unix_now().as_millis()).expect("a time");
+        let now = unix_millis().unsigned_abs();
         registration.set_due(Some(now + 3_600_000));
         let waiting = members.clone();
         let due = tokio::spawn(async move { waiting.due().await.len() });

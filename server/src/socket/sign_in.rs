@@ -18,7 +18,7 @@ use crate::{
     address::Address,
     broker::Broker,
     chat::{AccessToken, Credentials, Member, Rejection},
-    clock::unix_now,
+    clock::unix_millis,
 };
 
 /// Members that are looked at in a row when the rules change, before other tasks have their turn.
@@ -237,5 +237,5 @@ impl<B: Broker> SocketServer<B> {
 
 /// Milliseconds since the Unix epoch.
 fn now() -> u64 {
-    u64::try_from(unix_now().as_millis()).unwrap_or(u64::MAX)
+    unix_millis().unsigned_abs()
 }

@@ -7,7 +7,7 @@ use kube::{Api, Client, Resource, core::NamespaceResourceScope};
 
 use crate::{
     answer,
-    apply::Settled,
+    apply::{RecentSecrets, Settled},
     broker::{Broker, Brokers},
     cache::Cache,
     config::SecretRef,
@@ -25,6 +25,8 @@ pub struct Clients {
     pub brokers: Brokers,
     /// The rooms whose children were found as they should be.
     pub settled: Settled,
+    /// The Secrets of rooms that were read a short time ago.
+    pub secrets: RecentSecrets,
     /// Where requests are counted.
     pub metrics: Metrics,
 }

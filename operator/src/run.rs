@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     answer::{self, Answer},
-    apply::Settled,
+    apply::{RecentSecrets, Settled},
     backoff::Failures,
     broker::{Brokers, Policy},
     clients::{self, Clients},
@@ -165,6 +165,7 @@ fn start_controllers(
             controller: names::MANAGER.to_owned(),
             instance: Some(settings.lease.identity()),
         };
+        let resync = Duration::from_secs(settings.resync_period.into());
         tasks.spawn(async move {
             let context = |cache| Context {
                 recorder: Recorder::new(client.clone(), reporter),
@@ -173,9 +174,11 @@ fn start_controllers(
                     cache,
                     brokers: Brokers::new(broker_policy(&settings)),
                     settled: Settled::default(),
+                    // Each resync reads the Secrets: none comes earlier than after 0.8 of the period.
+                    secrets: RecentSecrets::new(resync.mul_f64(0.7)),
                     metrics,
                 },
-                resync: Duration::from_secs(settings.resync_period.into()),
+                resync,
                 cleanup_timeout: Duration::from_secs(settings.cleanup_timeout.into()),
                 patience: Patience::default(),
                 leftovers,

@@ -1,5 +1,11 @@
 //! The room's Secret: credentials, which are drawn once, and who may enter, which the servers read again when it changes.
 
+use std::{
+    collections::HashMap,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
 use futures::{StreamExt, stream};
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::{
@@ -25,6 +31,57 @@ const PODS: u32 = 2_000;
 /// Pods that are told at once.
 const CONCURRENCY: usize = 8;
 
+/// The Secrets of rooms that were read a short time ago and were as they should be. While a room is made, its children change many times, and each
+/// change causes a reconcile: of a thousand new rooms that would be ten thousand requests.
+#[derive(Default)]
+pub struct RecentSecrets {
+    period: Duration,
+    by_uid: Mutex<HashMap<String, Recent>>,
+}
+
+struct Recent {
+    /// A digest of all that the Secret depends on.
+    of: String,
+    password: String,
+    read: Instant,
+}
+
+impl RecentSecrets {
+    /// `period` is how long a Secret is not read again. Nobody reports a change of it, so this is short: a resync reads it.
+    pub fn new(period: Duration) -> Self {
+        Self {
+            period,
+            by_uid: Mutex::default(),
+        }
+    }
+
+    fn password(&self, room: &Room, of: &str) -> Option<String> {
+        let by_uid = self.lock();
+        let recent = by_uid.get(&room.uid)?;
+        let is_recent = recent.read.elapsed() < self.period && recent.of == of;
+        is_recent.then(|| recent.password.clone())
+    }
+
+    fn note(&self, room: &Room, of: String, password: &str) {
+        let recent = Recent {
+            of,
+            password: password.to_owned(),
+            read: Instant::now(),
+        };
+        self.lock().insert(room.uid.clone(), recent);
+    }
+
+    /// Forgets the Secret of a room that is deleted.
+    pub(crate) fn forget(&self, uid: &str) {
+        self.lock().remove(uid);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Recent>> {
+        // Nothing panics while it is held.
+        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
 /// Makes the room's Secret as it should be, and returns the password in it. A password and a session key are drawn once: when there is none.
 ///
 /// The broker gets the password only after it is stored: a Secret that the API server rejects must not change the password of servers that run.
@@ -33,15 +90,24 @@ pub(super) async fn apply(
     room: &Room,
     broker: &Broker,
 ) -> Result<Password, ClusterError> {
+    let ca = broker.settings().ca();
+    let of = digest(&format!("{room:?} {ca:?}"));
+    if let Some(text) = clients.secrets.password(room, &of) {
+        return Ok(Password {
+            text,
+            is_new: false,
+        });
+    }
     let stored = Stored::read(clients, room).await?;
     let password = stored.password();
     let is_new = password.is_none();
     let credentials = Credentials {
         password: password.unwrap_or_else(random),
         session_key: stored.session_key().unwrap_or_else(random),
-        ca: broker.settings().ca().map(str::to_owned),
+        ca: ca.map(str::to_owned),
     };
     stored.write(&credentials).await?;
+    clients.secrets.note(room, of, &credentials.password);
     Ok(Password {
         text: credentials.password,
         is_new,

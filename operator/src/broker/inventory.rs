@@ -2,7 +2,9 @@
 //!
 //! - An inventory answers one question: does an object exist with exactly these properties? For all but a log it keeps only a fingerprint of
 //!   the properties, of 16 bytes, under a random key: a broker that invents objects can neither fill the memory nor forge an answer.
-//! - It is never a reason to write. A room that is not as the inventory says is read again, object by object, before anything is written.
+//! - It is never a reason to write. A room that is not as the inventory says is read again, object by object, before anything is written. One
+//!   question is the exception, because a broker with a thousand logs takes 50 ms to answer it: whether a room whose exchange was created just
+//!   now has a log ([`Inventory::may_have_log`]).
 //! - What the operator writes meanwhile is noted here ([`Inventory::forget`], [`Inventory::put`]), also while a bulk read is under way.
 
 use std::{
@@ -30,6 +32,8 @@ pub(crate) enum Key<'a> {
     Exchange(&'a str),
     /// By its name.
     Log(&'a str),
+    /// Those of a room, by its exchange.
+    LogsOf(&'a str),
     /// With the key of messages, from an exchange to a queue.
     Binding(&'a str, &'a str),
     /// By its name.
@@ -51,12 +55,19 @@ pub(crate) struct FoundLog {
     pub(crate) online: Option<u32>,
 }
 
+/// The exchange of the room that a log belongs to, by its name.
+fn exchange_of_log(name: &str) -> Option<&str> {
+    Some(name.rsplit_once(".log.")?.0)
+}
+
 /// What a bulk read finds.
 #[derive(Default)]
 pub(crate) struct Found {
     keys: RandomState,
     fingerprints: HashMap<u64, u64>,
     logs: HashMap<u64, FoundLog>,
+    /// The rooms that have a log.
+    with_logs: HashSet<u64>,
     /// Exchanges of rooms under whose names of signal queues there is something that no server leaves.
     leftovers: BTreeSet<String>,
     /// Whether the policies of the signal queues are as they should be.
@@ -78,7 +89,17 @@ impl Found {
 
     /// Adds a log.
     pub(crate) fn add_log(&mut self, name: &str, log: FoundLog) {
-        self.logs.insert(self.id(&Key::Log(name)), log);
+        let change = self.put_log(name, log);
+        self.change(&change);
+    }
+
+    fn put_log(&self, name: &str, log: FoundLog) -> Change {
+        let room = exchange_of_log(name).map(|exchange| self.id(&Key::LogsOf(exchange)));
+        Change::PutLog {
+            id: self.id(&Key::Log(name)),
+            room,
+            log,
+        }
     }
 
     /// Completes a log that was added.
@@ -137,7 +158,10 @@ impl Found {
         match change {
             Change::Remove(id) => drop(self.fingerprints.remove(id)),
             Change::Put(id, fingerprint) => drop(self.fingerprints.insert(*id, *fingerprint)),
-            Change::PutLog(id, log) => drop(self.logs.insert(*id, log.clone())),
+            Change::PutLog { id, room, log } => {
+                self.logs.insert(*id, log.clone());
+                self.with_logs.extend(room);
+            }
             Change::BoundSignals => self.are_signals_bounded = true,
         }
     }
@@ -146,7 +170,11 @@ impl Found {
 enum Change {
     Remove(u64),
     Put(u64, u64),
-    PutLog(u64, FoundLog),
+    PutLog {
+        id: u64,
+        room: Option<u64>,
+        log: FoundLog,
+    },
     BoundSignals,
 }
 
@@ -170,7 +198,7 @@ impl Put<'_> {
 
     /// A log is like this now.
     pub(crate) fn log(&mut self, name: &str, log: FoundLog) {
-        self.apply(Change::PutLog(self.found.id(&Key::Log(name)), log));
+        self.apply(self.found.put_log(name, log));
     }
 
     fn apply(&mut self, change: Change) {
@@ -193,6 +221,8 @@ pub(crate) struct Inventory {
 struct State {
     found: Found,
     read: Option<Instant>,
+    /// Whether that has found all that there is.
+    is_complete: bool,
     /// When a bulk read was last larger than the bounds.
     rejected: Option<Instant>,
     /// What was written while a bulk read is under way.
@@ -281,6 +311,7 @@ impl Inventory {
         *state = State {
             found,
             read: Some(now),
+            is_complete,
             rejected: state.rejected.filter(|_| !is_complete),
             changes: None,
             asked: HashSet::new(),
@@ -299,6 +330,14 @@ impl Inventory {
         // With a period of zero, for tests, each question follows a read.
         let is_old = !self.is_good_enough(now) && !self.period.is_zero();
         (!is_old).then(|| question(&self.state().found))
+    }
+
+    /// Whether the room with this exchange may have a log.
+    pub(crate) fn may_have_log(&self, exchange: &str, now: Instant) -> bool {
+        let has_log = self.ask(now, |found| {
+            found.with_logs.contains(&found.id(&Key::LogsOf(exchange)))
+        });
+        !self.state().is_complete || has_log.unwrap_or(true)
     }
 
     /// Nothing is known of the room with this exchange: its objects are about to be written, or could not be.
@@ -370,6 +409,28 @@ mod tests {
         assert_eq!(has(&inventory, "topic", now), Some(true));
         assert_eq!(has(&inventory, "fanout", now), Some(false));
         assert_eq!(has(&inventory, "topic", now + 2 * PERIOD), None, "too old");
+    }
+
+    #[test]
+    fn log_is_ruled_out_only_by_a_complete_read() {
+        let (inventory, now) = (Inventory::new(PERIOD), Instant::now());
+        let log = "papo.team.geral.log.0123";
+        let may = |now| inventory.may_have_log("papo.team.geral", now);
+        assert!(may(now), "nothing was read");
+        read(&inventory, |_| {}, now);
+        assert!(!may(now));
+        assert!(may(now + 2 * PERIOD), "too old");
+        inventory.put(|room| room.log(log, FoundLog::default()));
+        assert!(may(now), "created since");
+        read(
+            &inventory,
+            |found| found.add_log(log, FoundLog::default()),
+            now,
+        );
+        assert!(may(now), "retained");
+        let found = inventory.begin();
+        inventory.end(found, false, now);
+        assert!(may(now), "not all was read");
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Who may enter a room: what the servers read, when they read it again, and what a change restarts.
 
+use std::time::Duration;
+
 use k8s_openapi::ByteString;
+use papo_operator::broker::Policy;
 use papo_protocol::Access;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -186,6 +189,19 @@ async fn access_changes_while_the_broker_is_not_known() {
     assert_eq!(fixture.cluster.condition("BrokerReady").1, "SecretNotFound");
     assert_eq!(file(&fixture).denied.subjects, ["mallory"]);
     assert_eq!(credentials(&fixture), before);
+}
+
+#[tokio::test]
+async fn access_changes_although_the_secret_was_just_read() {
+    let policy = Policy {
+        secret_period: Duration::from_hours(1),
+        ..Policy::default()
+    };
+    let mut fixture = Fixture::with_policy(room(json!({})), policy).await;
+    fixture.reconcile().await.expect("a reconcile");
+    set_access(&fixture, company());
+    fixture.reconcile().await.expect("a reconcile");
+    assert_eq!(file(&fixture).denied.subjects, ["mallory"]);
 }
 
 #[tokio::test]

@@ -12,18 +12,18 @@ use crate::{broker::Broker, error::BrokerError};
 /// Argument of the exchange: the `metadata.uid` of the room that owns it. RabbitMQ stores it and does not interpret it.
 const OWNER: &str = "papo-owner";
 
-/// Creates the exchange if it does not exist, and checks that it is ours.
+/// Creates the exchange if it does not exist, and checks that it is ours. Returns whether it was created.
 pub(super) async fn ensure_exchange(
     broker: &Broker,
     name: &str,
     owner: &str,
-) -> Result<(), BrokerError> {
+) -> Result<bool, BrokerError> {
     if let Some(existing) = exchange_info(broker, name).await? {
-        return check_exchange(&existing, name, owner);
+        return check_exchange(&existing, name, owner).map(|()| false);
     }
     create_exchange(broker, name, owner).await?;
     match exchange_info(broker, name).await? {
-        Some(existing) => check_exchange(&existing, name, owner),
+        Some(existing) => check_exchange(&existing, name, owner).map(|()| true),
         None => Err(BrokerError::Conflict(format!(
             "exchange {name} was removed while it was created"
         ))),

@@ -214,7 +214,7 @@ pub(crate) fn at_rest(
 }
 
 /// The room's log if all of the room's objects are as they should be, by the last bulk read and what was written since.
-pub(super) fn settled(
+pub(crate) fn settled(
     broker: &Broker,
     topology: &Topology,
     password: &Password,

@@ -56,7 +56,11 @@ pub(super) async fn ensure_log(
     create_log(broker, topology).await
 }
 
-async fn create_log(broker: &Broker, topology: &Topology) -> Result<RoomLog, BrokerError> {
+/// Creates a log.
+pub(super) async fn create_log(
+    broker: &Broker,
+    topology: &Topology,
+) -> Result<RoomLog, BrokerError> {
     let epoch = Epoch::from_bits(rand::random());
     let retention = &topology.policy.retention;
     let settings = LogSettings {
@@ -141,7 +145,7 @@ pub(in crate::apply) fn epoch_of(room: &RoomName, queue: &str) -> Option<Epoch> 
     (broker_names::log(room, &epoch) == queue).then_some(epoch)
 }
 
-/// Binds the log to the exchange.
+/// Binds the log to the exchange, if it is not bound.
 pub(super) async fn ensure_binding(
     broker: &Broker,
     exchange: &str,
@@ -156,6 +160,11 @@ pub(super) async fn ensure_binding(
     }) {
         return Ok(());
     }
+    bind(broker, exchange, log).await
+}
+
+/// Binds a log that has no binding.
+pub(super) async fn bind(broker: &Broker, exchange: &str, log: &str) -> Result<(), BrokerError> {
     broker.metrics.broker_write();
     let path = ["bindings", broker.vhost(), "e", exchange, "q", log];
     let binding = json!({"routing_key": broker_names::MESSAGE_KEY});

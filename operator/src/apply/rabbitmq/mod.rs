@@ -18,25 +18,32 @@ mod request;
 mod signals;
 mod user;
 
+use std::time::Instant;
+
 use papo_protocol::{Epoch, topology as broker_names};
 
-use crate::{apply::outcome::RoomLog, broker::Broker, desired::Topology, error::BrokerError};
+use crate::{
+    apply::outcome::{LogOrigin, RoomLog},
+    broker::Broker,
+    desired::Topology,
+    error::BrokerError,
+};
 
 #[cfg(any(test, fuzzing))]
 pub(super) use answers::{Exchange, Queue};
 #[cfg(any(test, fuzzing))]
 pub(super) use exchange::check_exchange;
 use exchange::ensure_exchange;
-pub(super) use inventory::at_rest;
-use inventory::{note, refresh, settled};
+pub(super) use inventory::{at_rest, settled};
+use inventory::{note, refresh};
+use log::{bind, create_log, ensure_binding, ensure_log};
 #[cfg(any(test, fuzzing))]
 pub(super) use log::{check_log, epoch_of};
-use log::{ensure_binding, ensure_log};
 use policy::ensure_log_policy;
 pub(crate) use remove::{Removal, Removed, remove};
 use signals::bound_signals;
 pub(super) use user::Password;
-use user::{ensure_permissions, ensure_user};
+use user::{ensure_permissions, ensure_user, set_permissions};
 
 /// Makes the room's objects on the broker as they should be, and returns the room's log.
 ///
@@ -76,14 +83,26 @@ async fn apply_each(
         replicas: _,
         user,
     } = topology;
-    ensure_exchange(broker, exchange, owner).await?;
-    let log = ensure_log(broker, topology, recorded).await?;
+    let is_new = ensure_exchange(broker, exchange, owner).await?;
+    let log = if is_new && !broker.inventory.may_have_log(exchange, Instant::now()) {
+        create_log(broker, topology).await?
+    } else {
+        ensure_log(broker, topology, recorded).await?
+    };
     ensure_log_policy(broker, policy, &log.found.arguments).await?;
     let queue = broker_names::log(&topology.room, &log.epoch);
-    ensure_binding(broker, exchange, &queue).await?;
+    // What was created just now has nothing yet that could be read.
+    if log.origin == LogOrigin::Created {
+        bind(broker, exchange, &queue).await?;
+    } else {
+        ensure_binding(broker, exchange, &queue).await?;
+    }
     // Before there is somebody who could create a queue.
     bound_signals(broker, topology).await?;
-    ensure_user(broker, user, owner, password).await?;
-    ensure_permissions(broker, user).await?;
+    if ensure_user(broker, user, owner, password).await? {
+        set_permissions(broker, user).await?;
+    } else {
+        ensure_permissions(broker, user).await?;
+    }
     Ok(log)
 }

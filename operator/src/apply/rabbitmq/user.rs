@@ -43,13 +43,14 @@ async fn user_info(broker: &Broker, name: &str) -> Result<Option<answers::User>,
     optional("read the user", broker.management.get(&path, &[]).await)
 }
 
-/// Makes the user have this password and these limits, unless it belongs to another room. `owner` is the `metadata.uid` of the room.
+/// Makes the user have this password and these limits, unless it belongs to another room. `owner` is the `metadata.uid` of the room. Returns
+/// whether the user was created.
 pub(super) async fn ensure_user(
     broker: &Broker,
     user: &User,
     owner: &str,
     password: &Password,
-) -> Result<(), BrokerError> {
+) -> Result<bool, BrokerError> {
     let hash = password_hash(owner, &password.text);
     let existing = user_info(broker, &user.name).await?;
     let tag = owner_tag(owner);
@@ -65,7 +66,8 @@ pub(super) async fn ensure_user(
         let path = ["users", user.name.as_str()];
         done("set the user", broker.management.put(&path, &params).await)?;
     }
-    ensure_limits(broker, user, existing.as_ref()).await
+    ensure_limits(broker, user, existing.as_ref()).await?;
+    Ok(existing.is_none())
 }
 
 /// Whether the user has the password. RabbitMQ 4.4 does not show the hash: then a user that exists has it, unless the password is new.
@@ -148,6 +150,24 @@ pub(super) async fn remove_user(broker: &Broker, name: &str) -> Result<(), Broke
 
 /// Makes the user have these permissions.
 pub(super) async fn ensure_permissions(broker: &Broker, user: &User) -> Result<(), BrokerError> {
+    broker.metrics.broker_read();
+    let path = ["permissions", broker.vhost(), &user.name];
+    let existing: Option<answers::Permissions> = optional(
+        "read the permissions",
+        broker.management.get(&path, &[]).await,
+    )?;
+    let is_same = existing.is_some_and(|existing| {
+        (&existing.configure, &existing.write, &existing.read)
+            == (&user.configure, &user.write, &user.read)
+    });
+    if is_same {
+        return Ok(());
+    }
+    set_permissions(broker, user).await
+}
+
+/// Gives the user its permissions.
+pub(super) async fn set_permissions(broker: &Broker, user: &User) -> Result<(), BrokerError> {
     let User {
         name,
         configure,
@@ -156,17 +176,7 @@ pub(super) async fn ensure_permissions(broker: &Broker, user: &User) -> Result<(
         max_connections: _,
         max_channels: _,
     } = user;
-    broker.metrics.broker_read();
     let path = ["permissions", broker.vhost(), name];
-    let existing: Option<answers::Permissions> = optional(
-        "read the permissions",
-        broker.management.get(&path, &[]).await,
-    )?;
-    if existing.is_some_and(|existing| {
-        (&existing.configure, &existing.write, &existing.read) == (configure, write, read)
-    }) {
-        return Ok(());
-    }
     broker.metrics.broker_write();
     let params = requests::Permissions {
         user: name,

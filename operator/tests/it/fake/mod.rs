@@ -14,12 +14,13 @@ use std::{
 
 use k8s_openapi::ByteString;
 use kube::runtime::{
+    controller::Action,
     events::{Recorder, Reporter},
     reflector::store::Writer,
     watcher::Event,
 };
 use papo_operator::{
-    apply::Settled,
+    apply::{RecentSecrets, Settled},
     backoff::Failures,
     broker::{Brokers, Policy},
     cache::{Cache, Compact, Writers},
@@ -205,6 +206,17 @@ impl Fixture {
         }
     }
 
+    /// Reconciles two rooms at the same time; the first one begins first.
+    pub(crate) async fn reconcile_both(&mut self, paths: [&str; 2]) -> [Result<Action, Error>; 2] {
+        self.refresh();
+        let [first, second] = paths.map(|path| {
+            let room = self.cluster.get(path).expect("the room");
+            let room: StoredRoom = serde_json::from_value(room).expect("always");
+            Box::pin(reconcile(Arc::new(room), self.operator.context.clone()))
+        });
+        <[_; 2]>::from(tokio::join!(first, second))
+    }
+
     /// Writes to brokers, of which the metrics know.
     pub(crate) fn broker_writes(&self) -> u64 {
         self.metric(r#"papo_operator_broker_requests_total{access="write"}"#)
@@ -363,6 +375,7 @@ fn operator(cluster: &Cluster, policy: &Policy, cleanup_timeout: Duration) -> Op
             cache,
             brokers: Brokers::new(policy.clone()),
             settled: Settled::default(),
+            secrets: RecentSecrets::new(policy.secret_period),
             metrics,
         },
         rooms: all,

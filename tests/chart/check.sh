@@ -222,6 +222,7 @@ accepts "nobody reads the metrics" --set-json 'networkPolicy.metricsFrom=[]'
 accepts "open egress" --set operator.networkPolicy.egress.enabled=false --set server.networkPolicy.egress.enabled=false
 accepts "closed egress" --set-json 'operator.networkPolicy.egress={"ports": [6443, 15672], "to": []}'
 accepts "access" --set-json 'access={"guests": "None", "issuers": [{"issuer": "https://id.example", "audiences": ["papo"]}], "write": ["group:staff"]}'
+accepts "an audience for each namespace" --set-json 'access={"issuers": [{"issuer": "https://id.example", "audiences": ["papo-{namespace}"]}], "signIn": {"clientId": "{namespace}:{name}"}}'
 accepts "images by digest" --set operator.image.digest=$digest,server.image.digest=$digest,rabbitmq.image.digest=$digest
 accepts "no operator" --set operator.replicas=0
 accepts "finalizers that stay" --set operator.removeFinalizersOnUninstall=false
@@ -337,6 +338,8 @@ rejects "a misspelt rule of access" --set access.guest=Read
 rejects "guests that may do something else" --set access.guests=Moderate
 rejects "a grant without a kind" --set 'access.write={staff}'
 rejects "an issuer without audiences" --set-json 'access.issuers=[{"issuer": "https://id.example", "audiences": []}]'
+rejects "an audience with another placeholder" --set-json 'access.issuers=[{"issuer": "https://id.example", "audiences": ["papo-{room}"]}]'
+rejects "a client id with another placeholder" --set-json 'access.signIn={"clientId": "papo-{room}"}'
 rejects "an issuer without TLS" --set-json 'access.issuers=[{"issuer": "http://id.example", "audiences": ["papo"]}]'
 rejects "an issuer with two kinds of keys" --set-json 'access.issuers=[{"issuer": "https://id.example", "audiences": ["papo"], "keySecretName": "key", "jwksUri": "https://id.example/keys"}]'
 rejects "a sender that is none" --set 'access.denied.senders={mallory}'

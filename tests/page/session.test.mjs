@@ -7,6 +7,8 @@ globalThis.navigator ??= { language: "pt-BR" };
 const load = (name) => import(`../../web/static/js/${name}.js`);
 const { accessFrom, OPEN, sameSignIn } = await load("access");
 const { accountOf, claimsOf } = await load("claims");
+globalThis.window ??= { addEventListener: () => {} };
+const { Entrance } = await load("entrance");
 const { isAnswer, SignInError } = await load("oidc");
 const { Session } = await load("session");
 const { messageFrom } = await load("message");
@@ -83,6 +85,23 @@ test("calls at the same time renew the token once", async () => {
   const { session, asked } = begin({ token: "a", refreshToken: "r", expiresAt: at(5) }, renewed);
   assert.deepEqual(await Promise.all([session.refresh(), session.refresh()]), ["refreshed", "refreshed"]);
   assert.deepEqual(asked, ["r"]);
+});
+
+test("pages renew their tokens at different times when an issuer comes back", async (context) => {
+  const pauses = [];
+  context.mock.method(globalThis, "setTimeout", (act, milliseconds) => {
+    pauses.push(milliseconds);
+    queueMicrotask(act);
+  });
+  for (const random of [0, 0.5, 1]) {
+    context.mock.method(Math, "random", () => random);
+    const answers = ["unreachable", "refreshed"];
+    const session = { status: "active", token: "a", refresh: async () => answers.shift(), prolong: () => {} };
+    const page = { isConnected: () => true, request: async () => ({ ok: true, expiresIn: 600 }) };
+    await new Entrance({ session, page, notice: { hide: () => {} } }).expiring();
+    assert.deepEqual(answers, []);
+  }
+  assert.deepEqual(pauses, [2_500, 5_000, 7_500]);
 });
 
 test("whoever signs out while a token is renewed is signed out", async () => {

@@ -18,8 +18,10 @@ pub const ISSUER_LENGTH_MAX: usize = 512;
 pub const AUDIENCES_MAX: usize = 16;
 /// Entries of each list of people.
 pub const GRANTS_MAX: usize = 256;
-/// Entries of each list of those who are denied.
+/// Entries of each list of those who are denied, in a room's spec and in the defaults of all rooms.
 pub const DENIED_MAX: usize = 1_024;
+/// Entries of each such list in an access file, which unites both: a room's full list must not keep out those whom the defaults deny.
+pub const DENIED_UNITED_MAX: usize = 2 * DENIED_MAX;
 /// Longest name of a group, a subject, an audience, a claim, a scope or a token id, in characters. A subject has at most 255 (OpenID Connect
 /// Core 1.0, section 2).
 pub const NAME_MAX: usize = 255;
@@ -174,6 +176,15 @@ impl Denied {
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
+
+    /// Whether each list has at most `max` entries.
+    pub fn check_counts(&self, max: usize) -> Result<(), InvalidAccess> {
+        check_counts([
+            ("denied.subjects", self.subjects.len(), max),
+            ("denied.tokenIds", self.token_ids.len(), max),
+            ("denied.senders", self.senders.len(), max),
+        ])
+    }
 }
 
 /// How the page signs people in: OpenID Connect's Authorization Code Flow with PKCE (RFC 7636), as a public client.
@@ -274,20 +285,13 @@ impl Access {
         if issuers.is_empty() && *guests == Guests::None {
             return Err(InvalidAccess::Nobody);
         }
-        let counts = [
+        check_counts([
             ("issuers", issuers.len(), ISSUERS_MAX),
             ("read", read.0.len(), GRANTS_MAX),
             ("write", write.0.len(), GRANTS_MAX),
             ("moderate", moderate.len(), GRANTS_MAX),
-            ("denied.subjects", denied.subjects.len(), DENIED_MAX),
-            ("denied.tokenIds", denied.token_ids.len(), DENIED_MAX),
-            ("denied.senders", denied.senders.len(), DENIED_MAX),
-        ];
-        for (field, len, max) in counts {
-            if len > max {
-                return Err(InvalidAccess::TooMany { field, len, max });
-            }
-        }
+        ])?;
+        denied.check_counts(DENIED_UNITED_MAX)?;
         for (at, issuer) in issuers.iter().enumerate() {
             if issuers[..at]
                 .iter()
@@ -342,6 +346,16 @@ impl Issuer {
         check_lengths("audiences", &self.audiences)?;
         let Claims { name, groups } = &self.claims;
         check_lengths("claims", &[name.clone(), groups.clone()])
+    }
+}
+
+fn check_counts<const N: usize>(
+    counts: [(&'static str, usize, usize); N],
+) -> Result<(), InvalidAccess> {
+    let mut counts = counts.into_iter();
+    match counts.find(|(_, len, max)| len > max) {
+        Some((field, len, max)) => Err(InvalidAccess::TooMany { field, len, max }),
+        None => Ok(()),
     }
 }
 

@@ -9,6 +9,8 @@ use super::schema;
 
 /// Scopes that a page may ask for.
 const SCOPES_MAX: usize = 32;
+/// A text whose only braces stand for the room's namespace or name.
+const NAMES_THE_ROOM: &str = r"^([^{}]|\{namespace\}|\{name\})*$";
 /// Length of a sender, in characters.
 const SENDER_LENGTH: usize = 24;
 
@@ -75,8 +77,11 @@ pub struct Issuer {
     /// Its URL, exactly as in the claim `iss` of its tokens.
     #[schemars(schema_with = "schema::issuer_url")]
     pub issuer: String,
-    /// A token must be for one of these (claim `aud`).
-    #[schemars(length(min = 1, max = AUDIENCES_MAX), inner(length(min = 1, max = NAME_MAX)))]
+    /// A token must be for one of these (claim `aud`). `{namespace}` and `{name}` stand for those of the room.
+    #[schemars(
+        length(min = 1, max = AUDIENCES_MAX),
+        inner(length(min = 1, max = NAME_MAX), regex(pattern = NAMES_THE_ROOM))
+    )]
     pub audiences: Vec<String>,
     /// Where its keys are (RFC 7517). The servers find out by OpenID Connect Discovery if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -140,8 +145,8 @@ pub struct SignIn {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::issuer_url")]
     pub issuer: Option<String>,
-    /// The id that the issuer has given to the page.
-    #[schemars(length(min = 1, max = NAME_MAX))]
+    /// The id that the issuer has given to the page. `{namespace}` and `{name}` stand for those of the room.
+    #[schemars(length(min = 1, max = NAME_MAX), regex(pattern = NAMES_THE_ROOM))]
     pub client_id: String,
     /// The scopes to ask for; `openid` and `profile` if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]

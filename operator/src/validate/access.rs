@@ -1,22 +1,28 @@
 //! Who may enter a room: what its spec says, and the operator's defaults for what it leaves out.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
+    hash::Hash,
     path::{Path, PathBuf},
 };
 
 use papo_protocol::{
-    Access as Rules, SenderId,
+    Access as Rules, RoomName, SenderId,
     access::{
-        self, Claims, Denied, Grant, Grants, Guests, Issuer, IssuerUrl, SignIn, SignInToken,
-        default_scopes,
+        self, Claims, DENIED_MAX, Denied, Grant, Grants, Guests, Issuer, IssuerUrl, SignIn,
+        SignInToken, default_scopes,
     },
 };
 
 use crate::crd;
 
-/// Most that the rules may take as JSON, in bytes. A Secret holds 1 MiB, and has the servers' credentials too.
-const JSON_MAX: usize = 1_000_000;
+/// Most that the rules of a room may take as JSON without those whom the defaults deny, and most that the defaults may, in bytes. A Secret holds
+/// 1 MiB, and has both and the servers' credentials.
+const JSON_MAX: usize = 500_000;
+/// Stands for the room's namespace in audiences and client ids.
+const NAMESPACE: &str = "{namespace}";
+/// Stands for the room's name in audiences and client ids.
+const NAME: &str = "{name}";
 
 /// Who may enter a room, and what they may do there.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,43 +77,58 @@ impl From<access::InvalidAccess> for InvalidAccess {
 
 /// The rules of a room with this spec. It is open if neither the spec nor the defaults say anything of access.
 pub(super) fn access(
+    room: &RoomName,
     own: Option<&crd::Access>,
     defaults: &crd::Access,
 ) -> Result<Access, InvalidAccess> {
     let is_open = own.is_none() && *defaults == crd::Access::default();
-    let (rules, issuer_files) = if is_open {
+    let (mut rules, issuer_files) = if is_open {
         (Rules::open(), BTreeSet::new())
     } else {
         let spec = inherit(own.cloned().unwrap_or_default(), defaults.clone());
         let files = spec.issuers.iter().flatten().flat_map(files).collect();
-        (rules(spec)?, files)
+        (rules(room, spec)?, files)
     };
-    rules.check()?;
-    let json = serde_json::to_string(&rules).map_err(|error| InvalidAccess(error.to_string()))?;
-    if json.len() > JSON_MAX {
-        let size = json.len();
-        return Err(InvalidAccess(format!(
-            "it takes {size} bytes as JSON, and may take {JSON_MAX}"
-        )));
-    }
+    // Before those whom the defaults deny are added: nothing that a room says may keep them out.
+    check(&rules)?;
+    let denied = denied_of(defaults.denied.clone().unwrap_or_default())?;
+    rules.denied = unite(rules.denied, denied);
     Ok(Access {
+        json: json(&rules)?,
         rules,
-        json,
         issuer_files,
     })
 }
 
 /// Checks defaults before any room has them. Rooms may complete them: with an issuer, without which nobody could enter, or sign in.
 pub fn check_default_access(defaults: &crd::Access) -> Result<(), InvalidAccess> {
-    let mut rules = rules(defaults.clone())?;
+    let room = RoomName::new("namespace", "name").expect("letters");
+    let mut rules = rules(&room, defaults.clone())?;
     if rules.issuers.is_empty() {
         rules.guests = Guests::Read;
         rules.sign_in = None;
     }
-    Ok(rules.check()?)
+    check(&rules)
 }
 
-/// Each field of the room's own, or else of the defaults.
+/// Whether the rules that a spec says can be used.
+fn check(rules: &Rules) -> Result<(), InvalidAccess> {
+    rules.check()?;
+    rules.denied.check_counts(DENIED_MAX)?;
+    let size = json(rules)?.len();
+    if size > JSON_MAX {
+        return Err(InvalidAccess(format!(
+            "it takes {size} bytes as JSON, and may take {JSON_MAX}"
+        )));
+    }
+    Ok(())
+}
+
+fn json(rules: &Rules) -> Result<String, InvalidAccess> {
+    serde_json::to_string(rules).map_err(|error| InvalidAccess(error.to_string()))
+}
+
+/// Each field of the room's own, or else of the defaults. Those whom the defaults deny are not in it.
 fn inherit(own: crd::Access, defaults: crd::Access) -> crd::Access {
     let crd::Access {
         guests,
@@ -129,28 +150,24 @@ fn inherit(own: crd::Access, defaults: crd::Access) -> crd::Access {
         read: read.or(defaults.read),
         write: write.or(defaults.write),
         moderate: moderate.or(defaults.moderate),
-        denied: unite(denied, defaults.denied),
+        denied,
         sign_in: sign_in.or(default_sign_in),
     }
 }
 
 /// Who is denied by the room, and who is by default: no room lets in whom the operator's administrator keeps out.
-fn unite(own: Option<crd::Denied>, defaults: Option<crd::Denied>) -> Option<crd::Denied> {
-    let (Some(own), Some(defaults)) = (&own, &defaults) else {
-        return own.or(defaults);
-    };
-    let both = |own: &Option<Vec<String>>, defaults: &Option<Vec<String>>| {
-        let mut all = defaults.clone().unwrap_or_default();
-        let more = own.iter().flatten().filter(|one| !all.contains(one));
-        let more: Vec<String> = more.cloned().collect();
-        all.extend(more);
-        Some(all)
-    };
-    Some(crd::Denied {
-        subjects: both(&own.subjects, &defaults.subjects),
-        token_ids: both(&own.token_ids, &defaults.token_ids),
-        senders: both(&own.senders, &defaults.senders),
-    })
+fn unite(own: Denied, defaults: Denied) -> Denied {
+    fn both<T: Eq + Hash>(mut own: Vec<T>, mut defaults: Vec<T>) -> Vec<T> {
+        let known: HashSet<&T> = defaults.iter().collect();
+        own.retain(|one| !known.contains(one));
+        defaults.append(&mut own);
+        defaults
+    }
+    Denied {
+        subjects: both(own.subjects, defaults.subjects),
+        token_ids: both(own.token_ids, defaults.token_ids),
+        senders: both(own.senders, defaults.senders),
+    }
 }
 
 /// The files that an issuer needs.
@@ -164,7 +181,7 @@ fn files(issuer: &crd::Issuer) -> impl Iterator<Item = IssuerFile> {
     ca.into_iter().chain(key)
 }
 
-fn rules(spec: crd::Access) -> Result<Rules, InvalidAccess> {
+fn rules(room: &RoomName, spec: crd::Access) -> Result<Rules, InvalidAccess> {
     let crd::Access {
         guests,
         issuers,
@@ -182,17 +199,17 @@ fn rules(spec: crd::Access) -> Result<Rules, InvalidAccess> {
             Some(crd::Guests::None) | None => Guests::None,
         },
         issuers: issuers
-            .map(|(at, spec)| issuer(&format!("issuers[{at}]"), spec))
+            .map(|(at, spec)| issuer(room, &format!("issuers[{at}]"), spec))
             .collect::<Result<_, _>>()?,
         read: grants("read", read)?.map(Grants).unwrap_or_default(),
         write: grants("write", write)?.map(Grants).unwrap_or_default(),
         moderate: grants("moderate", moderate)?.unwrap_or_default(),
         denied: denied_of(denied.unwrap_or_default())?,
-        sign_in: sign_in.map(sign_in_of).transpose()?,
+        sign_in: sign_in.map(|spec| sign_in_of(room, spec)).transpose()?,
     })
 }
 
-fn issuer(field: &str, spec: crd::Issuer) -> Result<Issuer, InvalidAccess> {
+fn issuer(room: &RoomName, field: &str, spec: crd::Issuer) -> Result<Issuer, InvalidAccess> {
     let crd::Issuer {
         issuer,
         audiences,
@@ -209,7 +226,10 @@ fn issuer(field: &str, spec: crd::Issuer) -> Result<Issuer, InvalidAccess> {
     };
     Ok(Issuer {
         issuer: url(&format!("{field}.issuer"), &issuer)?,
-        audiences,
+        audiences: audiences
+            .iter()
+            .map(|text| expand(room, &format!("{field}.audiences"), text))
+            .collect::<Result<_, _>>()?,
         jwks_uri: jwks_uri
             .map(|text| url(&format!("{field}.jwksUri"), &text))
             .transpose()?,
@@ -220,6 +240,19 @@ fn issuer(field: &str, spec: crd::Issuer) -> Result<Issuer, InvalidAccess> {
         ca_file: file("caSecretName", ca_secret_name, IssuerFile::CA)?,
         key_file: file("keySecretName", key_secret_name, IssuerFile::KEY)?,
     })
+}
+
+/// The text with the room's namespace and name in the places that stand for them: defaults are those of many rooms, and a token for one room must
+/// not be valid in those of others (RFC 8725, 3.9).
+fn expand(room: &RoomName, field: &str, text: &str) -> Result<String, InvalidAccess> {
+    let rest = text.replace(NAMESPACE, "").replace(NAME, "");
+    if rest.contains(['{', '}']) {
+        let problem = format!("{text:?} has braces that are not {NAMESPACE} or {NAME}");
+        return Err(InvalidAccess::of(field, problem));
+    }
+    Ok(text
+        .replace(NAMESPACE, room.namespace())
+        .replace(NAME, room.name()))
 }
 
 /// Where the servers have a file. The name of the Secret is a part of it.
@@ -270,7 +303,7 @@ fn denied_of(spec: crd::Denied) -> Result<Denied, InvalidAccess> {
     })
 }
 
-fn sign_in_of(spec: crd::SignIn) -> Result<SignIn, InvalidAccess> {
+fn sign_in_of(room: &RoomName, spec: crd::SignIn) -> Result<SignIn, InvalidAccess> {
     let crd::SignIn {
         issuer,
         client_id,
@@ -280,7 +313,7 @@ fn sign_in_of(spec: crd::SignIn) -> Result<SignIn, InvalidAccess> {
     } = spec;
     Ok(SignIn {
         issuer: issuer.map(|text| url("signIn.issuer", &text)).transpose()?,
-        client_id,
+        client_id: expand(room, "signIn.clientId", &client_id)?,
         scopes: scopes.unwrap_or_else(default_scopes),
         token: match token {
             Some(crd::SignInToken::Id) => SignInToken::Id,
@@ -302,10 +335,15 @@ mod tests {
         serde_json::from_value(json).expect("a spec")
     }
 
+    fn room() -> RoomName {
+        RoomName::new("team-a", "geral").expect("valid")
+    }
+
     /// The rules of a room with this spec under these defaults, as the servers read them.
     fn resolved(own: Option<Value>, defaults: Value) -> Result<Value, String> {
         let own = own.map(spec);
-        let access = access(own.as_ref(), &spec(defaults)).map_err(|error| error.to_string())?;
+        let access = access(&room(), own.as_ref(), &spec(defaults));
+        let access = access.map_err(|error| error.to_string())?;
         let parsed: Rules = serde_json::from_str(&access.json).expect("the servers can read it");
         assert_eq!(parsed, access.rules);
         Ok(serde_json::from_str(&access.json).expect("JSON"))
@@ -386,6 +424,94 @@ mod tests {
     }
 
     #[test]
+    fn full_lists_of_a_room_leave_a_place_for_the_defaults() {
+        let subjects = |kind: &str| -> Vec<String> {
+            let numbers = 0..DENIED_MAX;
+            numbers.map(|number| format!("{kind}-{number}")).collect()
+        };
+        let denied =
+            |subjects: Vec<String>| json!({"guests": "Read", "denied": {"subjects": subjects}});
+        let (own, defaults) = (denied(subjects("own")), denied(subjects("default")));
+        let rules = resolved(Some(own), defaults.clone()).expect("valid");
+        let united = rules["denied"]["subjects"].as_array().expect("a list");
+        assert_eq!(united.len(), 2 * DENIED_MAX);
+        assert_eq!(united[0], "default-0");
+        let mut more = subjects("own");
+        more.push("one more".to_owned());
+        for (own, defaults) in [
+            (denied(more.clone()), json!({})),
+            (denied(more.clone()), defaults),
+        ] {
+            let invalid = resolved(Some(own), defaults).expect_err("too many");
+            assert_eq!(
+                invalid,
+                "denied.subjects has 1025 entries, and may have 1024"
+            );
+        }
+        assert!(check_default_access(&spec(denied(more))).is_err());
+    }
+
+    #[test]
+    fn large_lists_of_a_room_leave_a_place_for_the_defaults() {
+        // As long as the rules may be, so that those of one more are too long.
+        let denied = |first: char| {
+            let subjects =
+                (0..485).map(|number| format!("{first}{number:03}{}", "\u{1f980}".repeat(251)));
+            json!({"guests": "Read", "denied": {"subjects": subjects.collect::<Vec<_>>()}})
+        };
+        let rules = resolved(Some(denied('a')), denied('b')).expect("valid");
+        let united = rules["denied"]["subjects"].as_array().expect("a list");
+        assert_eq!(united.len(), 970);
+        assert!(rules.to_string().len() > JSON_MAX);
+    }
+
+    #[test]
+    fn audiences_and_clients_can_name_the_room() {
+        let access = |audience: &str, client: &str| {
+            json!({
+                "issuers": [{"issuer": STAFF, "audiences": [audience]}],
+                "signIn": {"clientId": client},
+            })
+        };
+        for (text, expected) in [
+            ("papo-{namespace}", "papo-team-a"),
+            ("papo:{namespace}:{name}", "papo:team-a:geral"),
+            ("{name}", "geral"),
+            ("papo", "papo"),
+        ] {
+            let text = access(text, text);
+            for (own, defaults) in [
+                (Some(text.clone()), json!({})),
+                (None, text.clone()),
+                (Some(json!({"guests": "Read"})), text.clone()),
+            ] {
+                let rules = resolved(own, defaults).expect("valid");
+                assert_eq!(rules["issuers"][0]["audiences"], json!([expected]));
+                assert_eq!(rules["signIn"]["clientId"], expected);
+            }
+            assert_eq!(check_default_access(&spec(text)), Ok(()));
+        }
+        for text in [
+            "papo-{room}",
+            "{Namespace}",
+            "{{namespace}}",
+            "{na{name}me}",
+            "{",
+            "}",
+            "{}",
+        ] {
+            for (access, field) in [
+                (access(text, "papo"), "issuers[0].audiences: "),
+                (access("papo", text), "signIn.clientId: "),
+            ] {
+                let invalid = resolved(Some(access.clone()), json!({})).expect_err(text);
+                assert!(invalid.starts_with(field), "{invalid}");
+                assert!(check_default_access(&spec(access)).is_err(), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn room_without_issuers_offers_no_default_sign_in() {
         let defaults = json!({"issuers": staff(), "signIn": {"clientId": "papo"}});
         let own = json!({"issuers": [], "guests": "Write"});
@@ -406,6 +532,7 @@ mod tests {
             {"issuer": "https://a.example", "audiences": ["a"], "keySecretName": "a-key"},
         ]);
         let access = access(
+            &room(),
             Some(&spec(json!({ "issuers": issuers }))),
             &crd::Access::default(),
         );

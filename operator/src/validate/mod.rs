@@ -61,7 +61,7 @@ pub fn validate(chat_room: &ChatRoom, defaults: &Defaults) -> Result<Room, Inval
         log_replicas: log_replicas(spec.broker.as_ref())?,
         limits: limits(spec.limits.as_ref())?,
         serving: serving(spec)?,
-        access: access::access(spec.access.as_ref(), &defaults.server_access.0)?,
+        access: access::access(&name, spec.access.as_ref(), &defaults.server_access.0)?,
         broker: broker(chat_room, defaults).ok_or(Invalid::NoBroker)?,
         pods: pods(chat_room, defaults)?,
         network: network(&defaults.network),

@@ -12,7 +12,7 @@ use url::Url;
 
 use super::{
     file::Source,
-    keys::{self, Key, KeysError},
+    keys::{self, KeySet, KeysError},
 };
 use crate::causes::with_causes;
 
@@ -75,14 +75,18 @@ struct Document {
     jwks_uri: String,
 }
 
+/// The key of an issuer that shares a secret with the room. It was read with the access file.
+pub(super) fn of_secret(secret: &Result<Vec<u8>, String>) -> Result<KeySet, FetchError> {
+    let secret = secret.as_ref();
+    let secret = secret.map_err(|cause| FetchError::Secret(cause.clone()))?;
+    Ok(KeySet {
+        keys: vec![keys::of_secret(secret)?],
+        problem: None,
+    })
+}
+
 /// The keys of an issuer now.
-pub(super) async fn fetch(source: &Source) -> Result<Vec<Key>, FetchError> {
-    if let Some(secret) = &source.secret {
-        let secret = secret
-            .as_ref()
-            .map_err(|cause| FetchError::Secret(cause.clone()))?;
-        return Ok(vec![keys::of_secret(secret)?]);
-    }
+pub(super) async fn fetch(source: &Source) -> Result<KeySet, FetchError> {
     let client = client(source)?;
     let url = match &source.jwks_uri {
         Some(url) => url.url().clone(),

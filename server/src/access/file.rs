@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io::{self, Read},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use papo_protocol::{
@@ -17,7 +18,8 @@ const FILE_MAX: u64 = 1 << 20;
 /// The content of the access file and of those that it names.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Content {
-    pub(super) access: Access,
+    bytes: Arc<[u8]>,
+    pub(super) access: Arc<Access>,
     /// Of each issuer.
     pub(super) sources: Vec<Source>,
 }
@@ -48,11 +50,17 @@ pub(crate) enum FileError {
 }
 
 impl Content {
-    /// Reads the file. What is wrong with a file of an issuer is a problem of that issuer alone.
-    pub(super) fn read(file: &Path) -> Result<Self, FileError> {
-        let content = read(file).map_err(FileError::Read)?;
-        let access: Access = serde_json::from_slice(&content).map_err(FileError::Json)?;
-        access.check()?;
+    /// Reads the file, and parses it if it has changed. What is wrong with a file of an issuer is a problem of that issuer alone.
+    pub(super) fn read(file: &Path, former: Option<&Self>) -> Result<Self, FileError> {
+        let bytes = read(file).map_err(FileError::Read)?;
+        let (bytes, access) = match former.filter(|former| *former.bytes == *bytes) {
+            Some(former) => (former.bytes.clone(), former.access.clone()),
+            None => {
+                let access: Access = serde_json::from_slice(&bytes).map_err(FileError::Json)?;
+                access.check()?;
+                (bytes.into(), Arc::new(access))
+            }
+        };
         let named =
             |path: Option<&PathBuf>| path.map(|path| read(path).map_err(|error| error.to_string()));
         let sources = access.issuers.iter().map(|issuer| Source {
@@ -63,6 +71,7 @@ impl Content {
         });
         Ok(Self {
             sources: sources.collect(),
+            bytes,
             access,
         })
     }
@@ -123,13 +132,15 @@ mod tests {
             (r#"{"guests":"Everything"}"#, "unknown variant"),
         ] {
             let file = folder.write("access.json", content);
-            let error = Content::read(&file).expect_err("unusable").to_string();
+            let error = Content::read(&file, None)
+                .expect_err("unusable")
+                .to_string();
             assert!(error.contains(expected), "{error}");
         }
-        let error = Content::read(&folder.0.join("missing")).expect_err("missing");
+        let error = Content::read(&folder.0.join("missing"), None).expect_err("missing");
         assert!(error.to_string().contains("cannot be read"), "{error}");
         let long = folder.write("access.json", " ".repeat(2 << 20));
-        let error = Content::read(&long).expect_err("too long");
+        let error = Content::read(&long, None).expect_err("too long");
         assert!(error.to_string().contains("more than"), "{error}");
     }
 
@@ -142,13 +153,13 @@ mod tests {
             { "issuer": "https://b.example", "audiences": ["papo"] },
         ]});
         let file = folder.write("access.json", access.to_string());
-        let before = Content::read(&file).expect("usable");
+        let before = Content::read(&file, None).expect("usable");
         let missing = before.sources[0].authority.as_ref().expect("named");
         assert!(missing.is_err());
         assert_eq!(before.sources[1].authority, None);
         folder.write("ca.crt", "PEM");
-        let after = Content::read(&file).expect("usable");
-        assert_eq!(after.access, before.access);
+        let after = Content::read(&file, Some(&before)).expect("usable");
+        assert!(Arc::ptr_eq(&after.access, &before.access), "parsed once");
         assert_eq!(after.sources[0].authority, Some(Ok(b"PEM".to_vec())));
         assert_ne!(after, before, "the change is seen");
     }

@@ -30,6 +30,7 @@ pub fn access_token(data: &[u8]) {
     let mut parts = data.splitn(2, |byte| *byte == SEPARATOR);
     let token = parts.next().unwrap_or_default();
     let of_set = parts.next().and_then(|set| keys::of_set(set).ok());
+    let of_set = of_set.map(|set| set.keys);
     for key in of_set.iter().flatten() {
         let is_symmetric = |name: &String| name.starts_with("HS");
         let mut names = key
@@ -52,7 +53,7 @@ fn verify(token: &str, keys: Vec<Key>) {
     let access = json!({ "issuers": [{ "issuer": ISSUER, "audiences": ["papo"] }] });
     let access: Access = serde_json::from_value(access).expect("valid");
     let issuer = Issuer::with_keys(&access.issuers[0], Some(keys));
-    let rules = Rules::new(1, access, vec![issuer.clone()]);
+    let rules = Rules::new(access, vec![issuer.clone()]);
     let Ok(unverified) = Unverified::read(token) else {
         return;
     };
@@ -61,10 +62,13 @@ fn verify(token: &str, keys: Vec<Key>) {
         return;
     }
     // No key has to be fetched, so nothing is waited for.
-    let claims = futures::executor::block_on(issuer.claims(&unverified));
-    let Ok(claims) = claims else { return };
+    let verified = futures::executor::block_on(issuer.verified(&unverified));
+    let Ok((claims, proof)) = verified else {
+        return;
+    };
     assert_eq!(claims["iss"], ISSUER);
-    let Ok(person) = Person::read(&issuer.url, &Claims::default(), &claims) else {
+    let names = Claims::default();
+    let Ok(person) = Person::read(&issuer.url, &names, (&claims, proof), &rules, 0) else {
         return;
     };
     assert!((1..=NAME_MAX).contains(&person.subject.chars().count()));

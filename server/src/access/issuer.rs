@@ -1,9 +1,10 @@
 //! An issuer of the room, and its keys as the server has fetched them last.
 //!
 //! - One task of each issuer fetches its keys: at once, every quarter of an hour, and for a token whose key is not known. The last happens at most
-//!   once in half a minute, so that whoever invents keys does not have the issuer asked for each.
+//!   [`DEMANDS`] times in half a minute, and once for each key, so that whoever invents keys does not have the issuer asked for each.
 //! - Keys are kept while they cannot be fetched. A token whose key is known needs no issuer.
-//! - New rules take the keys of the former ones over.
+//! - A key set that was fetched replaces the former, even if no key in it can be used. Members whose key is gone are put out.
+//! - New rules take the keys of the former ones over if they come from the same place.
 
 use std::{sync::Arc, time::Duration};
 
@@ -18,10 +19,11 @@ use tokio_util::task::AbortOnDropHandle;
 use tracing::{info, warn};
 
 use super::{
-    fetch::{FetchError, fetch},
+    Changes,
+    fetch::{self, FetchError, fetch},
     file::Source,
-    keys::{self, Key},
-    token::{TokenError, Unverified},
+    keys::{self, Key, KeySet},
+    token::{Proof, TokenError, Unverified},
 };
 use crate::backoff::Backoff;
 
@@ -30,7 +32,8 @@ const REFRESH: Duration = Duration::from_mins(15);
 /// How soon keys are fetched again after a failure: at first, and at most.
 const RETRY: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(30);
-/// How often tokens whose key is not known may have the keys fetched.
+/// How often tokens whose key is not known may have the keys fetched: so often in this time.
+const DEMANDS: usize = 3;
 const DEMAND: Duration = Duration::from_secs(30);
 /// How long a client waits for keys that are being fetched.
 const WAIT: Duration = Duration::from_secs(5);
@@ -51,7 +54,7 @@ pub(crate) struct IssuerStatus {
     pub(crate) keys: usize,
     /// How long ago its keys were fetched.
     pub(crate) age: Option<Duration>,
-    /// Why its keys could not be fetched the last time.
+    /// Why its keys could not be fetched the last time, or what is wrong with them.
     pub(crate) problem: Option<String>,
 }
 
@@ -68,8 +71,9 @@ struct Shared {
     state: Mutex<State>,
     /// A token needs keys.
     wanted: Notify,
-    /// How often the keys were fetched, or were not.
-    attempts: watch::Sender<u64>,
+    /// Whether the keys were fetched the last time. Each attempt sends it.
+    attempts: watch::Sender<bool>,
+    changes: Arc<Changes>,
 }
 
 #[derive(Default)]
@@ -78,8 +82,8 @@ struct State {
     fetched: Option<Instant>,
     problem: Option<String>,
     is_fetching: bool,
-    /// When a token last had the keys fetched.
-    demanded: Option<Instant>,
+    /// When tokens have had the keys fetched, and for which key.
+    demands: Vec<(Instant, Box<str>)>,
 }
 
 impl Issuer {
@@ -88,12 +92,11 @@ impl Issuer {
         settings: &access::Issuer,
         source: Source,
         former: Option<&Self>,
+        changes: &Arc<Changes>,
     ) -> Arc<Self> {
-        let cache = match former {
-            Some(former) if former.cache.shared.source == source => former.cache.clone(),
-            Some(former) => Cache::start(source, former.cache.keys_for_next()),
-            None => Cache::start(source, None),
-        };
+        let same = former.filter(|former| former.cache.shared.source == source);
+        let cache = same.map(|former| former.cache.clone());
+        let cache = cache.unwrap_or_else(|| Cache::start(source, changes.clone()));
         Arc::new(Self {
             url: settings.issuer.as_str().into(),
             settings: settings.clone(),
@@ -101,20 +104,37 @@ impl Issuer {
         })
     }
 
-    /// The claims of a token that this issuer has signed.
-    pub(super) async fn claims(
+    /// The claims of a token that this issuer has signed, and what has verified them.
+    pub(super) async fn verified(
         &self,
         token: &Unverified<'_>,
-    ) -> Result<Map<String, Value>, TokenError> {
+    ) -> Result<(Map<String, Value>, Proof), TokenError> {
+        let shared = &self.cache.shared;
         match self.verify(token) {
-            Err(error) if may_need_keys(token, error) && self.cache.shared.refresh().await => {
-                self.verify(token)
+            Err(error) if may_need_keys(token, error) => {
+                if shared.refresh(token.wanted_key()).await? {
+                    self.verify(token)
+                } else {
+                    Err(error)
+                }
             }
             verified => verified,
         }
     }
 
-    fn verify(&self, token: &Unverified<'_>) -> Result<Map<String, Value>, TokenError> {
+    /// Whether a token that was verified would be again. Nobody knows while the keys of the issuer were never fetched: then it would.
+    pub(super) fn accepts(&self, proof: &Proof) -> bool {
+        let keys = self.cache.shared.state.lock().keys.clone();
+        let has_key = keys.is_none_or(|keys| {
+            let is_it =
+                |key: &Key| key.digest == proof.key && key.algorithms.contains(&proof.algorithm);
+            keys.iter().any(is_it)
+        });
+        let mut audiences = self.settings.audiences.iter();
+        has_key && audiences.any(|audience| **audience == *proof.audience)
+    }
+
+    fn verify(&self, token: &Unverified<'_>) -> Result<(Map<String, Value>, Proof), TokenError> {
         let keys = self.cache.shared.state.lock().keys.clone();
         let keys = keys.ok_or(TokenError::KeysUnavailable)?;
         let key = keys::find(&keys, token)?;
@@ -143,11 +163,11 @@ impl Issuer {
             issuer: settings.issuer.clone(),
             jwks_uri: None,
             authority: None,
-            secret: None,
+            // Nothing fetches for it.
+            secret: Some(Ok(Vec::new())),
         };
-        let shared = Shared::new(source, keys.map(Into::into));
-        // Nothing fetches for it.
-        shared.state.lock().demanded = Some(Instant::now());
+        let shared = Shared::new(source, Arc::default());
+        shared.state.lock().keys = keys.map(Into::into);
         Arc::new(Self {
             url: settings.issuer.as_str().into(),
             settings: settings.clone(),
@@ -169,39 +189,38 @@ fn may_need_keys(token: &Unverified<'_>, error: TokenError) -> bool {
 }
 
 impl Cache {
-    fn start(source: Source, keys: Option<Arc<[Key]>>) -> Arc<Self> {
-        let shared = Shared::new(source, keys);
-        shared.state.lock().is_fetching = true;
-        let task = tokio::spawn(shared.clone().run());
+    fn start(source: Source, changes: Arc<Changes>) -> Arc<Self> {
+        let shared = Shared::new(source, changes);
+        let task = match &shared.source.secret {
+            Some(secret) => {
+                shared.take(fetch::of_secret(secret));
+                None
+            }
+            None => {
+                shared.state.lock().is_fetching = true;
+                let task = tokio::spawn(shared.clone().run());
+                Some(AbortOnDropHandle::new(task))
+            }
+        };
         Arc::new(Self {
             shared,
-            _task: Some(AbortOnDropHandle::new(task)),
+            _task: task,
         })
-    }
-
-    /// What is used until the keys of a changed source are there. A secret is not used any longer.
-    fn keys_for_next(&self) -> Option<Arc<[Key]>> {
-        let Shared { source, state, .. } = &*self.shared;
-        let keys = state.lock().keys.clone();
-        keys.filter(|_| source.secret.is_none())
     }
 }
 
 impl Shared {
-    fn new(source: Source, keys: Option<Arc<[Key]>>) -> Arc<Self> {
-        let state = State {
-            keys: keys.filter(|_| source.secret.is_none()),
-            ..State::default()
-        };
+    fn new(source: Source, changes: Arc<Changes>) -> Arc<Self> {
         Arc::new(Self {
             source,
-            state: Mutex::new(state),
+            state: Mutex::default(),
             wanted: Notify::new(),
-            attempts: watch::Sender::new(0),
+            attempts: watch::Sender::default(),
+            changes,
         })
     }
 
-    /// Fetches the keys, again and again. A secret is read with the access file, and taken once.
+    /// Fetches the keys, again and again.
     async fn run(self: Arc<Self>) {
         let mut backoff = Backoff::new(RETRY, RETRY_MAX);
         loop {
@@ -215,9 +234,6 @@ impl Shared {
                 backoff.delay()
             };
             self.take(fetched);
-            if self.source.secret.is_some() {
-                return;
-            }
             tokio::select! {
                 () = sleep(wait) => {}
                 () = self.wanted.notified() => {}
@@ -225,12 +241,13 @@ impl Shared {
         }
     }
 
-    fn take(&self, fetched: Result<Vec<Key>, FetchError>) {
+    fn take(&self, fetched: Result<KeySet, FetchError>) {
         let issuer = self.source.issuer.as_str();
+        let is_fetched = fetched.is_ok();
         let mut state = self.state.lock();
         state.is_fetching = false;
-        match fetched {
-            Ok(keys) => {
+        let (has_changed, problem) = match fetched {
+            Ok(KeySet { keys, problem }) => {
                 if state.fetched.is_none() || state.problem.is_some() {
                     info!(
                         issuer,
@@ -238,43 +255,83 @@ impl Shared {
                         "the keys of an issuer were fetched"
                     );
                 }
-                state.keys = Some(keys.into());
+                let former = state.keys.replace(keys.into());
                 state.fetched = Some(Instant::now());
-                state.problem = None;
+                let of = |keys: &Option<Arc<[Key]>>| -> Option<Vec<_>> {
+                    let keys = keys.as_ref()?.iter();
+                    Some(
+                        keys.map(|key| (key.digest, key.algorithms.clone()))
+                            .collect(),
+                    )
+                };
+                let has_changed = of(&former) != of(&state.keys);
+                (has_changed, problem.map(|problem| problem.to_string()))
             }
-            Err(error) => {
-                let problem = error.to_string();
-                if state.problem.as_ref() != Some(&problem) {
-                    let known = state.keys.as_ref().map_or(0, |keys| keys.len());
-                    warn!(
-                        issuer,
-                        problem,
-                        known,
-                        "the keys of an issuer cannot be fetched; those that are known are used on"
-                    );
-                }
-                state.problem = Some(problem);
+            Err(error) => (false, Some(error.to_string())),
+        };
+        if let Some(problem) = problem.as_ref().filter(|_| state.problem != problem) {
+            let keys = state.keys.as_ref().map_or(0, |keys| keys.len());
+            if is_fetched {
+                warn!(
+                    issuer,
+                    problem, keys, "the key set of an issuer is in force with a problem"
+                );
+            } else {
+                warn!(
+                    issuer,
+                    problem,
+                    keys,
+                    "the keys of an issuer cannot be fetched; those that are known are used on"
+                );
             }
         }
+        state.problem = problem;
         drop(state);
-        self.attempts.send_modify(|attempts| *attempts += 1);
+        if has_changed {
+            self.changes.raise();
+        }
+        self.attempts.send_replace(is_fetched);
     }
 
-    /// Has the keys fetched, and waits for it. False if that was done a short while ago, or takes too long.
-    async fn refresh(&self) -> bool {
+    /// Has the keys fetched, and waits for it. False if there are no newer ones for the token; an error if nobody knows.
+    async fn refresh(&self, wanted_key: &str) -> Result<bool, TokenError> {
+        if self.source.secret.is_some() {
+            return Ok(false);
+        }
         let mut attempts = self.attempts.subscribe();
         {
             let mut state = self.state.lock();
             if !state.is_fetching {
-                if state.demanded.is_some_and(|at| at.elapsed() < DEMAND) {
-                    return false;
+                if !state.demand(wanted_key)? {
+                    return Ok(false);
                 }
-                state.demanded = Some(Instant::now());
                 state.is_fetching = true;
                 self.wanted.notify_one();
             }
         }
-        matches!(timeout(WAIT, attempts.changed()).await, Ok(Ok(())))
+        match timeout(WAIT, attempts.changed()).await {
+            Ok(Ok(())) if *attempts.borrow() => Ok(true),
+            _ => Err(TokenError::KeysUnavailable),
+        }
+    }
+}
+
+impl State {
+    /// Whether keys are to be fetched for a token: not if they were for the same key a short while ago. An error if it was done too often.
+    fn demand(&mut self, wanted_key: &str) -> Result<bool, TokenError> {
+        self.demands.retain(|(at, _)| at.elapsed() < DEMAND);
+        let fetched = self.fetched;
+        let is_known = |(at, key): &(Instant, Box<str>)| {
+            **key == *wanted_key && fetched.is_some_and(|fetched| fetched >= *at)
+        };
+        if self.demands.iter().any(is_known) {
+            return Ok(false);
+        }
+        if self.demands.len() == DEMANDS {
+            return Err(TokenError::KeysUnavailable);
+        }
+        self.demands.push((Instant::now(), wanted_key.into()));
+        Ok(true)
     }
 }
 

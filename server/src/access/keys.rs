@@ -1,7 +1,7 @@
 //! The keys of an issuer: a JSON Web Key Set (RFC 7517), or a secret in a file.
 //!
-//! Each key has its algorithms from its own type (RFC 7518, 3.1), or from its `alg` alone. A set with keys that the server cannot use is usable
-//! without them. Symmetric keys and keys for encryption are never used: a set is public.
+//! Each key has its algorithms from its own type (RFC 7518, 3.1), or from its `alg` alone. A set with keys that the server cannot use is used
+//! without them, even if none is left: it is what the issuer has published. Symmetric keys and keys for encryption are never used: a set is public.
 
 use jsonwebtoken::{
     Algorithm, AlgorithmFamily, DecodingKey,
@@ -9,6 +9,7 @@ use jsonwebtoken::{
 };
 use serde::Deserialize;
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::token::{TokenError, Unverified};
 
@@ -25,17 +26,29 @@ pub(super) struct Key {
     /// `kid`. A key without one is for every token.
     pub(super) id: Option<String>,
     pub(super) algorithms: Vec<Algorithm>,
+    /// Tells whether another key is the same.
+    pub(super) digest: KeyDigest,
     pub(super) verifier: DecodingKey,
 }
 
-/// Why there are no keys.
+/// SHA-256 of what verifies.
+pub(super) type KeyDigest = [u8; 32];
+
+/// The keys of an issuer, in the place of all former ones.
+pub(super) struct KeySet {
+    pub(super) keys: Vec<Key>,
+    /// What is wrong with the set.
+    pub(super) problem: Option<KeysError>,
+}
+
+/// What is wrong with the keys of an issuer.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum KeysError {
     /// Another document.
     #[error("its key set is not one (RFC 7517)")]
     NoSet,
     /// More than [`KEYS_MAX`].
-    #[error("its key set has {0} keys, and may have {KEYS_MAX}")]
+    #[error("its key set has {0} keys, and the first {KEYS_MAX} are used")]
     TooMany(usize),
     /// None of them verifies signatures with an algorithm that the server knows.
     #[error("its key set has no key for RS256, PS256, ES256, ES384, EdDSA or a longer variant")]
@@ -51,20 +64,20 @@ struct Set {
 }
 
 /// The keys of a key set.
-pub(super) fn of_set(json: &[u8]) -> Result<Vec<Key>, KeysError> {
+pub(super) fn of_set(json: &[u8]) -> Result<KeySet, KeysError> {
     let Set { keys } = serde_json::from_slice(json).map_err(|_| KeysError::NoSet)?;
-    if keys.len() > KEYS_MAX {
-        return Err(KeysError::TooMany(keys.len()));
-    }
-    let usable = keys.into_iter().filter_map(|key| {
+    let len = keys.len();
+    let usable = keys.into_iter().take(KEYS_MAX).filter_map(|key| {
         let key: Jwk = serde_json::from_value(key).ok()?;
         of_jwk(key)
     });
-    let usable: Vec<Key> = usable.collect();
-    if usable.is_empty() {
-        return Err(KeysError::Unusable);
-    }
-    Ok(usable)
+    let keys: Vec<Key> = usable.collect();
+    let problem = if keys.is_empty() {
+        Some(KeysError::Unusable)
+    } else {
+        (len > KEYS_MAX).then_some(KeysError::TooMany(len))
+    };
+    Ok(KeySet { keys, problem })
 }
 
 /// The key of an issuer that shares a secret with the room.
@@ -76,17 +89,21 @@ pub(super) fn of_secret(bytes: &[u8]) -> Result<Key, KeysError> {
     Ok(Key {
         id: None,
         algorithms: AlgorithmFamily::Hmac.algorithms().to_vec(),
+        digest: Sha256::digest(secret).into(),
         verifier: DecodingKey::from_secret(secret),
     })
 }
 
 /// The key for a token among those of its issuer. A token that names none has one only if there is one.
 pub(super) fn find<'a>(keys: &'a [Key], token: &Unverified<'_>) -> Result<&'a Key, TokenError> {
-    let is_named = |key: &&Key| match (&key.id, &token.key_id) {
-        (Some(id), Some(named)) => id == named,
-        _ => true,
+    let of_id = |id: &Option<String>| keys.iter().filter(|key| key.id == *id).collect();
+    let mut named: Vec<&Key> = match token.key_id {
+        Some(_) => of_id(&token.key_id),
+        None => keys.iter().collect(),
     };
-    let named: Vec<&Key> = keys.iter().filter(is_named).collect();
+    if named.is_empty() {
+        named = of_id(&None);
+    }
     if named.is_empty() {
         return Err(TokenError::UnknownKey);
     }
@@ -117,7 +134,9 @@ fn of_jwk(jwk: Jwk) -> Option<Key> {
     if algorithms.is_empty() {
         return None;
     }
+    let material = serde_json::to_vec(&jwk.algorithm).ok()?;
     Some(Key {
+        digest: Sha256::digest(material).into(),
         verifier: DecodingKey::from_jwk(&jwk).ok()?,
         id: jwk.common.key_id,
         algorithms,

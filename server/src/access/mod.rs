@@ -1,9 +1,10 @@
 //! Who may enter the room, and what each may do there: rules from a file, and the access tokens of issuers.
 //!
-//! - The rules in force are one value, which is replaced as a whole. Its number changes with it, so that a member can keep what it may do for as
-//!   long as the number stays.
+//! - The rules in force are one value, which is replaced as a whole. A number counts the changes of rules and of keys, so that a member can keep
+//!   what it may do for as long as the number stays.
 //! - A file that cannot be used changes nothing: the former rules stay in force, and the server says so.
-//! - A token is verified when a client connects and when it sends a new one, never for a message.
+//! - A token is verified when a client connects and when it sends a new one, never for a message. What has verified it is kept: when its issuer
+//!   withdraws that key, or the room that audience, the token is no longer accepted.
 //! - Nothing here knows a socket.
 
 mod audit;
@@ -44,12 +45,13 @@ use tracing::{error, info};
 
 use crate::{
     chat::{AccessToken, Member},
+    clock::unix_millis,
     metrics::Metrics,
 };
 use file::Content;
 use issuer::Issuer;
 use person::display_name;
-use token::Unverified;
+use token::{Unverified, is_for_another_use};
 
 pub(crate) use audit::{Audit, Who};
 pub(crate) use expiry::{Due, Expiry};
@@ -67,16 +69,34 @@ pub(crate) struct AccessControl {
     room: RoomName,
     name_length: usize,
     rules: RwLock<Arc<Rules>>,
-    /// The number of the rules in force.
-    number: AtomicU64,
-    changes: watch::Sender<u64>,
+    changes: Arc<Changes>,
     /// What the file said last, or why it cannot be used. `None` without a file.
-    content: Mutex<Option<Result<Content, String>>>,
+    content: Mutex<Option<Result<Arc<Content>, String>>>,
     metrics: Arc<Metrics>,
     pub(crate) audit: Audit,
 }
 
-/// Somebody whose access token was verified.
+/// Counts the changes of rules and of keys.
+#[derive(Debug, Default)]
+struct Changes {
+    number: AtomicU64,
+    sender: watch::Sender<u64>,
+}
+
+impl Changes {
+    /// There was one. Returns its number.
+    fn raise(&self) -> u64 {
+        let mut raised = 0;
+        self.sender.send_modify(|number| {
+            *number += 1;
+            raised = *number;
+            self.number.store(raised, Ordering::Release);
+        });
+        raised
+    }
+}
+
+/// Somebody whose access token was verified, and who may enter.
 #[derive(Debug)]
 pub(crate) struct SignedIn {
     pub(crate) member: Member,
@@ -98,11 +118,11 @@ impl AccessControl {
     pub(crate) fn start(launch: &Launch, metrics: Arc<Metrics>) -> anyhow::Result<Arc<Self>> {
         let control = Self::new(launch, metrics);
         if let Some(file) = &control.file {
-            let content = Content::read(file);
+            let content = Content::read(file, None);
             let content =
                 content.with_context(|| format!("cannot use --access {}", file.display()))?;
             control.put_in_force(&content);
-            *control.content.lock() = Some(Ok(content));
+            *control.content.lock() = Some(Ok(content.into()));
         }
         Ok(Arc::new(control))
     }
@@ -112,9 +132,8 @@ impl AccessControl {
             file: launch.access.clone(),
             room: launch.room.clone(),
             name_length: launch.limits.name_length as usize,
-            rules: RwLock::new(Arc::new(Rules::new(0, Access::open(), Vec::new()))),
-            number: AtomicU64::new(0),
-            changes: watch::Sender::new(0),
+            rules: RwLock::new(Arc::new(Rules::new(Access::open(), Vec::new()))),
+            changes: Arc::default(),
             content: Mutex::default(),
             metrics,
             audit: Audit::new(&launch.room),
@@ -136,23 +155,40 @@ impl AccessControl {
         self.has_file() && !self.rules().issuers.is_empty()
     }
 
-    /// The number of the rules in force.
+    /// How many changes of rules and of keys there were.
     pub(crate) fn number(&self) -> u64 {
-        self.number.load(Ordering::Acquire)
+        self.changes.number.load(Ordering::Acquire)
     }
 
-    /// Changes when the rules do.
+    /// Changes when the rules or the keys of an issuer do.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
-        self.changes.subscribe()
+        self.changes.sender.subscribe()
     }
 
     /// Verifies an access token: who its bearer is, and what it may do by the rules in force.
     pub(crate) async fn sign_in(&self, token: &AccessToken) -> Result<SignedIn, TokenError> {
-        let verified = self.verify(token).await;
-        verified.inspect_err(|error| self.metrics.token_rejected(error.reason()))
+        let (member, person) = self.verify(token).await?;
+        let may = self.rules().person(&member.sender, &person);
+        let may = may.map_err(|no_entry| self.rejected(TokenError::NoEntry(no_entry)))?;
+        Ok(SignedIn {
+            member,
+            person,
+            may,
+        })
     }
 
-    async fn verify(&self, token: &AccessToken) -> Result<SignedIn, TokenError> {
+    /// Verifies an access token: who its bearer is.
+    pub(crate) async fn verify(&self, token: &AccessToken) -> Result<(Member, Person), TokenError> {
+        let read = self.read(token).await;
+        read.map_err(|error| self.rejected(error))
+    }
+
+    fn rejected(&self, error: TokenError) -> TokenError {
+        self.metrics.token_rejected(error.reason());
+        error
+    }
+
+    async fn read(&self, token: &AccessToken) -> Result<(Member, Person), TokenError> {
         let rules = self.rules();
         if rules.issuers.is_empty() {
             return Err(TokenError::NotAccepted);
@@ -161,24 +197,22 @@ impl AccessControl {
         let issuer = rules
             .issuer(&token.issuer)
             .ok_or(TokenError::UnknownIssuer)?;
-        let claims = issuer.claims(&token).await?;
+        let (claims, proof) = issuer.verified(&token).await?;
+        if is_for_another_use(&claims, rules.accepts_id_tokens(issuer)) {
+            return Err(TokenError::Kind);
+        }
         let names = &issuer.settings.claims;
-        let person = Person::read(&issuer.url, names, &claims)?;
-        let sender = person.sender(&self.room);
+        let now = unix_millis().unsigned_abs();
         // The rules may have changed while the keys were fetched.
-        let may = self.rules().person(&sender, &person);
-        let may = may.map_err(TokenError::NoEntry)?;
+        let person = Person::read(&issuer.url, names, (&claims, proof), &self.rules(), now)?;
+        let sender = person.sender(&self.room);
         let user = display_name(names, &claims, &sender, self.name_length);
         let member = Member {
             sender,
             user,
             verified: true,
         };
-        Ok(SignedIn {
-            member,
-            person,
-            may,
-        })
+        Ok((member, person))
     }
 
     /// Reads the file again and again, puts its rules in force when they have changed, and says in the note what is wrong.
@@ -193,8 +227,10 @@ impl AccessControl {
             }
             sleep(WATCH).await;
             let file = file.clone();
+            let former = self.content.lock().clone().and_then(Result::ok);
             let content = tokio::task::spawn_blocking(move || {
-                Content::read(&file).map_err(|error| error.to_string())
+                let content = Content::read(&file, former.as_deref());
+                content.map(Arc::new).map_err(|error| error.to_string())
             });
             if let Ok(content) = content.await {
                 self.take(content);
@@ -203,7 +239,7 @@ impl AccessControl {
     }
 
     /// Takes what the file says now.
-    fn take(&self, content: Result<Content, String>) {
+    fn take(&self, content: Result<Arc<Content>, String>) {
         if self.content.lock().as_ref() == Some(&content) {
             return;
         }
@@ -217,24 +253,27 @@ impl AccessControl {
         *self.content.lock() = Some(content);
     }
 
-    fn put_in_force(&self, Content { access, sources }: &Content) {
+    fn put_in_force(&self, content: &Content) {
+        let Content {
+            access, sources, ..
+        } = content;
         let former = self.rules();
-        let number = former.number + 1;
         let issuers = access.issuers.iter().zip(sources);
         let issuers = issuers.map(|(settings, source)| {
             let former = former.issuer(settings.issuer.as_str());
-            Issuer::new(settings, source.clone(), former.map(AsRef::as_ref))
+            let former = former.map(AsRef::as_ref);
+            Issuer::new(settings, source.clone(), former, &self.changes)
         });
-        let rules = Rules::new(number, access.clone(), issuers.collect());
+        let rules = Rules::new((**access).clone(), issuers.collect());
+        let (guests, issuers) = (rules.access.guests, rules.issuers.len());
+        *self.rules.write() = Arc::new(rules);
+        let number = self.changes.raise();
         info!(
             number,
-            guests = ?access.guests,
-            issuers = rules.issuers.len(),
+            ?guests,
+            issuers,
             "the rules of the access file are in force"
         );
-        *self.rules.write() = Arc::new(rules);
-        self.number.store(number, Ordering::Release);
-        self.changes.send_replace(number);
         self.audit.access_changed(number);
     }
 
@@ -296,10 +335,7 @@ impl AccessStatus {
             let IssuerStatus {
                 issuer, problem, ..
             } = status;
-            Some(format!(
-                "the keys of {issuer} cannot be fetched: {}",
-                problem.as_ref()?
-            ))
+            Some(format!("issuer {issuer}: {}", problem.as_ref()?))
         });
         of_file.chain(of_issuers).collect()
     }

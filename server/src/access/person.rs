@@ -2,7 +2,7 @@
 //!
 //! Issuer and subject are the identity. The token is not part of it: a refreshed token is the same person.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use papo_protocol::{
     RoomName, SenderId, UserName,
@@ -10,15 +10,20 @@ use papo_protocol::{
 };
 use serde_json::{Map, Value};
 
-use super::token::TokenError;
+use super::{
+    rules::Rules,
+    token::{Proof, TokenError},
+};
 use crate::chat::{Identity, name::name};
 
 /// Separates groups where they are kept. No group has it in its name.
 const SEPARATOR: char = '\0';
 /// The claim that has a name if that of the file has none.
 const PREFERRED_NAME: &str = "preferred_username";
-/// The latest time that a token can expire: the end of the year 9999, in seconds.
-const EXPIRY_MAX: u64 = 253_402_300_799;
+/// How long a token is accepted on one connection at most, in milliseconds: a day.
+const LIFETIME_MAX: u64 = 86_400_000;
+/// Most bytes that are kept of groups that no rule names: a later rule may.
+const OTHER_GROUPS_MAX: usize = 4 * 1024;
 
 /// Who is signed in. It is kept for as long as the connection, so it is small.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,17 +34,20 @@ pub(crate) struct Person {
     pub(crate) subject: Box<str>,
     /// Claim `jti`.
     pub(super) token_id: Option<Box<str>>,
-    /// When the token expires, in milliseconds since the Unix epoch.
+    /// When the token expires, or has been used for [`LIFETIME_MAX`], in milliseconds since the Unix epoch.
     pub(crate) expires: u64,
+    pub(super) proof: Proof,
     groups: Box<str>,
 }
 
 impl Person {
-    /// Reads the claims of a token that has been verified.
+    /// Reads the claims of a token that has been verified now, in milliseconds since the Unix epoch.
     pub(super) fn read(
         issuer: &Arc<str>,
         names: &Claims,
-        claims: &Map<String, Value>,
+        (claims, proof): (&Map<String, Value>, Proof),
+        rules: &Rules,
+        now: u64,
     ) -> Result<Self, TokenError> {
         let subject = claims.get("sub").and_then(Value::as_str);
         let has_length = |text: &&str| (1..=NAME_MAX).contains(&text.chars().count());
@@ -51,8 +59,11 @@ impl Person {
             issuer: issuer.clone(),
             subject: subject.into(),
             token_id: token_id.filter(has_length).map(Into::into),
-            expires: expiry(claims).ok_or(TokenError::Claims("exp"))? * 1_000,
-            groups: groups(claim(claims, &names.groups)).into(),
+            expires: expiry(claims)
+                .ok_or(TokenError::Claims("exp"))?
+                .min(now + LIFETIME_MAX),
+            groups: groups(claim(claims, &names.groups), rules).into(),
+            proof,
         })
     }
 
@@ -81,6 +92,7 @@ impl Person {
             subject: subject.into(),
             token_id: token_id.map(Into::into),
             expires: 0,
+            proof: Proof::for_test(),
             groups: groups.join("\0").into(),
         }
     }
@@ -115,18 +127,27 @@ fn claim<'a>(claims: &'a Map<String, Value>, name: &str) -> Option<&'a Value> {
     }
 }
 
-/// A list of texts, or one text.
-fn groups(claim: Option<&Value>) -> String {
+/// A list of texts, or one text: those that rules name, and others as far as they fit.
+fn groups(claim: Option<&Value>, rules: &Rules) -> String {
     let texts: Vec<&str> = match claim {
         Some(Value::String(group)) => vec![group],
         Some(Value::Array(groups)) => groups.iter().filter_map(Value::as_str).collect(),
         _ => Vec::new(),
     };
     let usable = texts.into_iter().filter(|group| !group.contains(SEPARATOR));
-    usable.collect::<Vec<_>>().join("\0")
+    let (named, mut others): (BTreeSet<&str>, BTreeSet<&str>) =
+        usable.partition(|group| rules.names_group(group));
+    let mut left = OTHER_GROUPS_MAX;
+    others.retain(|group| {
+        let fits = group.len() < left;
+        left -= if fits { group.len() + 1 } else { 0 };
+        fits
+    });
+    let kept: Vec<&str> = named.into_iter().chain(others).collect();
+    kept.join("\0")
 }
 
-/// `exp`, in seconds: a number that need not be whole (RFC 7519, section 2).
+/// `exp` in milliseconds: a number of seconds that need not be whole (RFC 7519, section 2).
 fn expiry(claims: &Map<String, Value>) -> Option<u64> {
     let expiry = claims.get("exp")?;
     #[expect(
@@ -136,7 +157,7 @@ fn expiry(claims: &Map<String, Value>) -> Option<u64> {
     )]
     let rounded = || expiry.as_f64().map(|seconds| seconds.round() as u64);
     let seconds = expiry.as_u64().or_else(rounded)?;
-    Some(seconds.min(EXPIRY_MAX))
+    Some(seconds.saturating_mul(1_000))
 }
 
 #[cfg(test)]
@@ -144,6 +165,9 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::access::rules::tests::{ISSUER, rules};
+
+    const NOW: u64 = 1_000;
 
     fn claims(claims: &Value) -> Map<String, Value> {
         claims.as_object().expect("an object").clone()
@@ -154,7 +178,10 @@ mod tests {
             groups: "/realm_access/roles".to_owned(),
             ..Claims::default()
         };
-        Person::read(&"https://id.example".into(), &names, &claims(value))
+        let verified = (&claims(value), Proof::for_test());
+        let issuer = json!({ "issuer": ISSUER, "audiences": ["papo"] });
+        let rules = rules(json!({ "issuers": [issuer], "moderate": ["group:named"] }));
+        Person::read(&ISSUER.into(), &names, verified, &rules, NOW)
     }
 
     #[test]
@@ -194,6 +221,18 @@ mod tests {
     }
 
     #[test]
+    fn groups_that_rules_name_are_kept_and_others_are_bounded() {
+        let mut roles: Vec<String> = (0..400)
+            .map(|n| format!("{n:03}{}", "x".repeat(28)))
+            .collect();
+        roles.extend(vec!["named".to_owned(); 1_000]);
+        let claims = json!({ "sub": "ana", "exp": 1, "realm_access": { "roles": roles } });
+        let person = person(&claims).expect("a person");
+        let kept: Vec<&str> = person.groups().collect();
+        assert_eq!((kept.len(), kept[0]), (1 + 128, "named"));
+    }
+
+    #[test]
     fn claims_are_found_by_name_or_pointer() {
         let all = claims(&json!({ "a/b": 1, "a": { "b": [2] }, "https://x/y": 3, "t~": 4 }));
         for (name, expected) in [
@@ -230,7 +269,9 @@ mod tests {
         };
         assert_eq!(read(json!(7)), Ok(7_000));
         assert_eq!(read(json!(7.4)), Ok(7_000));
-        assert_eq!(read(json!(1e300)), Ok(EXPIRY_MAX * 1_000));
+        for late in [json!(1e300), json!(u64::MAX), json!(253_402_300_799_u64)] {
+            assert_eq!(read(late), Ok(NOW + 86_400_000), "a day");
+        }
         for bad in [json!("7"), json!(null), json!([7])] {
             assert_eq!(read(bad), Err(TokenError::Claims("exp")));
         }

@@ -4,7 +4,7 @@ use std::{collections::HashSet, sync::Arc};
 
 use papo_protocol::{
     Access, SenderId,
-    access::{Grant, Guests},
+    access::{Grant, Guests, SignInToken},
 };
 use serde::{Serialize, Serializer};
 
@@ -23,12 +23,13 @@ pub(crate) enum NoEntry {
     Denied,
     /// No rule lets this person read.
     NotAllowed,
+    /// What has verified the person's token is no longer accepted. A new token may be.
+    Withdrawn,
 }
 
 /// The rules of an access file, ready to be asked.
 #[derive(Debug)]
 pub(crate) struct Rules {
-    pub(super) number: u64,
     pub(crate) access: Access,
     pub(super) issuers: Vec<Arc<Issuer>>,
     read: People,
@@ -99,10 +100,9 @@ impl Serialize for May {
 
 impl Rules {
     /// The rules of a file whose issuers have their keys already.
-    pub(super) fn new(number: u64, access: Access, issuers: Vec<Arc<Issuer>>) -> Self {
+    pub(super) fn new(access: Access, issuers: Vec<Arc<Issuer>>) -> Self {
         let denied = access.denied.clone();
         Self {
-            number,
             issuers,
             read: People::new(&access.read.0),
             write: People::new(&access.write.0),
@@ -114,14 +114,22 @@ impl Rules {
         }
     }
 
-    /// Rules that come later have a larger number.
-    pub(crate) fn number(&self) -> u64 {
-        self.number
-    }
-
     /// The issuer with this URL.
     pub(super) fn issuer(&self, url: &str) -> Option<&Arc<Issuer>> {
         self.issuers.iter().find(|issuer| *issuer.url == *url)
+    }
+
+    /// Whether ID tokens of an issuer are accepted: not if the page signs people in there and sends access tokens.
+    pub(super) fn accepts_id_tokens(&self, issuer: &Issuer) -> bool {
+        let sends = self.access.sign_in.as_ref().map(|sign_in| sign_in.token);
+        let signs_in = self.access.sign_in_issuer() == Some(&issuer.settings);
+        !signs_in || sends != Some(SignInToken::Access)
+    }
+
+    /// Whether a rule names a group.
+    pub(super) fn names_group(&self, group: &str) -> bool {
+        let mut people = [&self.read, &self.write, &self.moderate].into_iter();
+        people.any(|people| people.groups.contains(group))
     }
 
     /// Whether nobody need be known: everybody may read and write, and nobody can sign in.
@@ -150,8 +158,9 @@ impl Rules {
         {
             return Err(NoEntry::Denied);
         }
-        if self.issuer(&person.issuer).is_none() {
-            return Err(NoEntry::NotAllowed);
+        let issuer = self.issuer(&person.issuer).ok_or(NoEntry::NotAllowed)?;
+        if !issuer.accepts(&person.proof) {
+            return Err(NoEntry::Withdrawn);
         }
         if self.moderate.include(person) {
             Ok(May::MODERATE)
@@ -199,7 +208,7 @@ pub(super) mod tests {
         let access: Access = serde_json::from_value(access).expect("valid");
         access.check().expect("usable");
         let issuers = access.issuers.iter().map(Issuer::without_keys).collect();
-        Rules::new(1, access, issuers)
+        Rules::new(access, issuers)
     }
 
     fn company(more: &serde_json::Value) -> Rules {

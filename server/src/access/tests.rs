@@ -14,18 +14,24 @@ use super::{
     *,
 };
 use crate::{
-    access::keys::{self, Key},
+    access::keys::{self, Key, KeysError},
     clock::unix_now,
 };
 
 const ISSUER: &str = "https://id.example";
 const OTHER: &str = "https://other.example";
 
+/// The usable keys of a set.
+fn set_of(set: &Json) -> Vec<Key> {
+    let set = keys::of_set(set.to_string().as_bytes());
+    set.expect("a set").keys
+}
+
 /// A room with two issuers, each with these keys.
 fn control(own: &[&SigningKey], of_other: &[&SigningKey]) -> AccessControl {
     let set = |keys: &[&SigningKey]| {
         let keys: Vec<Json> = keys.iter().map(|key| key.jwk()).collect();
-        keys::of_set(json!({ "keys": keys }).to_string().as_bytes()).ok()
+        Some(set_of(&json!({ "keys": keys })))
     };
     with_keys(set(own), set(of_other))
 }
@@ -42,7 +48,7 @@ fn with_keys(own: Option<Vec<Key>>, of_other: Option<Vec<Key>>) -> AccessControl
     ];
     let metrics = Arc::new(Metrics::register(&mut Registry::default()));
     let control = AccessControl::new(&Launch::default(), metrics);
-    *control.rules.write() = Arc::new(Rules::new(1, access, issuers));
+    *control.rules.write() = Arc::new(Rules::new(access, issuers));
     control
 }
 
@@ -93,8 +99,7 @@ async fn key_without_an_algorithm_is_for_all_of_its_type() {
     let mut key = SigningKey::new(Algorithm::RS256);
     let mut jwk = key.jwk();
     jwk.as_object_mut().expect("an object").remove("alg");
-    let set = json!({ "keys": [jwk] }).to_string();
-    let control = with_keys(keys::of_set(set.as_bytes()).ok(), None);
+    let control = with_keys(Some(set_of(&json!({ "keys": [jwk] }))), None);
     for algorithm in [Algorithm::RS256, Algorithm::PS512] {
         key.algorithm = algorithm;
         let token = key.sign(&claims(ISSUER, &json!({})));
@@ -360,18 +365,81 @@ fn key_set_is_used_without_the_keys_that_are_not_usable() {
         json!({ "kty": "OKP", "crv": "X25519", "x": "AAAA" }),
         json!(7),
     ];
+    let read = |set: Json| {
+        let set = keys::of_set(set.to_string().as_bytes()).expect("a set");
+        (set.keys.len(), set.problem)
+    };
+    let nothing = (0, Some(KeysError::Unusable));
     for jwk in &unusable {
-        let set = json!({ "keys": [jwk] }).to_string();
-        assert!(keys::of_set(set.as_bytes()).is_err(), "{jwk}");
+        assert_eq!(read(json!({ "keys": [jwk] })), nothing, "{jwk}");
     }
+    assert_eq!(read(json!({ "keys": [] })), nothing);
     let mut all = unusable.to_vec();
     all.push(key.jwk());
-    let set = json!({ "keys": all, "other": 1 }).to_string();
-    assert_eq!(keys::of_set(set.as_bytes()).expect("usable").len(), 1);
-    let many = json!({ "keys": vec![key.jwk(); 101] }).to_string();
-    assert!(keys::of_set(many.as_bytes()).is_err());
-    for no_set in ["", "[]", "{}", r#"{"keys":7}"#, r#"{"keys":[]}"#] {
+    assert_eq!(read(json!({ "keys": all, "other": 1 })), (1, None));
+    let many = json!({ "keys": vec![key.jwk(); 101] });
+    assert_eq!(read(many), (100, Some(KeysError::TooMany(101))));
+    for no_set in ["", "[]", "{}", r#"{"keys":7}"#] {
         assert!(keys::of_set(no_set.as_bytes()).is_err(), "{no_set}");
+    }
+}
+
+#[tokio::test]
+async fn key_of_exactly_the_named_id_is_preferred() {
+    let (nameless, named) = (es256(), es256());
+    let mut first = nameless.jwk();
+    first.as_object_mut().expect("an object").remove("kid");
+    let keys = set_of(&json!({ "keys": [first, named.jwk()] }));
+    let control = with_keys(Some(keys), None);
+    for key in [&named, &nameless] {
+        let token = key.sign(&claims(ISSUER, &json!({})));
+        assert!(sign_in(&control, token).await.is_ok(), "{}", key.id);
+    }
+}
+
+#[tokio::test]
+async fn tokens_for_another_use_are_not_accepted() {
+    let key = es256();
+    let control = control(&[&key], &[]);
+    let event = json!({ "http://schemas.openid.net/event/backchannel-logout": {} });
+    for others in [
+        json!({ "events": event }),
+        json!({ "cnf": { "jkt": "a digest" } }),
+        json!({ "typ": "Refresh" }),
+        json!({ "typ": "Offline" }),
+        json!({ "typ": "Logout" }),
+    ] {
+        let token = key.sign(&claims(ISSUER, &others));
+        assert_eq!(
+            error_of(&control, token).await,
+            TokenError::Kind,
+            "{others}"
+        );
+    }
+    let token = key.sign(&claims(ISSUER, &json!({ "typ": "Bearer" })));
+    assert!(sign_in(&control, token).await.is_ok());
+}
+
+#[tokio::test]
+async fn id_tokens_are_not_accepted_where_the_page_sends_access_tokens() {
+    let key = es256();
+    let control = control(&[&key], &[&key]);
+    let id_token = |issuer: &str| key.sign(&claims(issuer, &json!({ "typ": "ID" })));
+    assert!(
+        sign_in(&control, id_token(ISSUER)).await.is_ok(),
+        "no signIn"
+    );
+    for (token, expected) in [("Access", Some(TokenError::Kind)), ("Id", None)] {
+        let rules = control.rules();
+        let sign_in_rules = json!({ "clientId": "papo", "token": token });
+        let access = Access {
+            sign_in: serde_json::from_value(sign_in_rules).expect("valid"),
+            ..rules.access.clone()
+        };
+        *control.rules.write() = Arc::new(Rules::new(access, rules.issuers.clone()));
+        let given = sign_in(&control, id_token(ISSUER)).await.err();
+        assert_eq!(given, expected, "{token}");
+        assert!(sign_in(&control, id_token(OTHER)).await.is_ok(), "{token}");
     }
 }
 
@@ -385,7 +453,7 @@ async fn rules_decide_about_a_valid_token() {
         write: papo_protocol::access::Grants(Vec::new()),
         ..rules.access.clone()
     };
-    *control.rules.write() = Arc::new(Rules::new(2, access, rules.issuers.clone()));
+    *control.rules.write() = Arc::new(Rules::new(access, rules.issuers.clone()));
     let token = key.sign(&claims(ISSUER, &json!({ "groups": ["staff"] })));
     assert_eq!(
         sign_in(&control, token).await.expect("accepted").may,

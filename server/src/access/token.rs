@@ -3,7 +3,7 @@
 //! - The issuer that a token names chooses the keys, and the key chooses the algorithms (RFC 8725, 3.1 and 3.8): what the head of a token says is
 //!   only compared with them. A key of one issuer verifies no token of another.
 //! - `jsonwebtoken` verifies the signature and the claims `exp`, `nbf`, `iss` and `aud`. What it leaves to its caller is here: the length, one of the
-//!   room's issuers, `crit`, `typ`, and a subject that can be an identity.
+//!   room's issuers, `crit`, the kind of token, and a subject that can be an identity.
 //! - An error says nothing of the token's content.
 
 use std::str::FromStr;
@@ -13,7 +13,10 @@ use jsonwebtoken::{Algorithm, Validation, decode, errors::ErrorKind};
 use papo_protocol::{access::TOKEN_MAX, event::Code};
 use serde_json::{Map, Value};
 
-use super::{keys::Key, rules::NoEntry};
+use super::{
+    keys::{Key, KeyDigest},
+    rules::NoEntry,
+};
 use crate::{chat::Rejection, json::AnyJson};
 
 /// How far the clocks of issuer and server may differ, in seconds.
@@ -58,8 +61,8 @@ pub(crate) enum TokenError {
     /// Claim `nbf`.
     #[error("the access token is not valid yet")]
     NotYetValid,
-    /// The keys of the issuer were never fetched.
-    #[error("the keys of the access token's issuer cannot be fetched; try again later")]
+    /// The keys of the issuer were never fetched, or those that could be newer could not be.
+    #[error("the keys of the access token's issuer cannot be fetched now; try again later")]
     KeysUnavailable,
     /// The token is valid, and of somebody else than the connection.
     #[error("the access token is of another person; connect again to be that person")]
@@ -76,7 +79,7 @@ impl TokenError {
             Self::NotAccepted | Self::UnknownIssuer => "unknown_issuer",
             Self::TooLong => "too_long",
             Self::Malformed | Self::Kind => "malformed",
-            Self::UnknownKey => "unknown_key",
+            Self::UnknownKey | Self::NoEntry(NoEntry::Withdrawn) => "unknown_key",
             Self::Algorithm => "algorithm",
             Self::Signature => "signature",
             Self::Audience => "audience",
@@ -110,6 +113,7 @@ impl NoEntry {
         match self {
             Self::SignInNeeded => Code::Unauthenticated,
             Self::Denied | Self::NotAllowed => Code::Forbidden,
+            Self::Withdrawn => Code::TokenExpired,
         }
     }
 
@@ -119,6 +123,9 @@ impl NoEntry {
             Self::SignInNeeded => "this room is for people who are signed in",
             Self::Denied => "you may not enter this room",
             Self::NotAllowed => "you are signed in, but nobody has let you into this room",
+            Self::Withdrawn => {
+                "the key or the audience of the access token was withdrawn; connect again with a new one"
+            }
         }
     }
 }
@@ -130,6 +137,25 @@ pub(super) struct Unverified<'a> {
     pub(super) issuer: String,
     pub(super) key_id: Option<String>,
     pub(super) algorithm: Algorithm,
+}
+
+/// What has verified a token. Its bearer may stay for as long as the issuer has that key, and the room that audience.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Proof {
+    pub(super) key: KeyDigest,
+    pub(super) algorithm: Algorithm,
+    pub(super) audience: Box<str>,
+}
+
+impl Proof {
+    #[cfg(test)]
+    pub(super) fn for_test() -> Self {
+        Self {
+            key: [0; 32],
+            algorithm: Algorithm::ES256,
+            audience: "papo".into(),
+        }
+    }
 }
 
 impl<'a> Unverified<'a> {
@@ -165,12 +191,17 @@ impl<'a> Unverified<'a> {
         })
     }
 
+    /// What tells the key that it was signed with from others.
+    pub(super) fn wanted_key(&self) -> &str {
+        self.key_id.as_deref().unwrap_or(self.token)
+    }
+
     /// The claims, if the key is that of the token and the claims are those of a token for one of these audiences.
     pub(super) fn verify(
         &self,
         key: &Key,
         audiences: &[String],
-    ) -> Result<Map<String, Value>, TokenError> {
+    ) -> Result<(Map<String, Value>, Proof), TokenError> {
         let mut validation = Validation::new(self.algorithm);
         validation.algorithms.clone_from(&key.algorithms);
         validation.leeway = LEEWAY;
@@ -180,7 +211,15 @@ impl<'a> Unverified<'a> {
         validation.set_required_spec_claims(&["exp", "iss", "sub", "aud"]);
         let decoded = decode::<AnyJson>(self.token, &key.verifier, &validation);
         match decoded.map_err(|error| of_library(error.kind()))?.claims {
-            AnyJson(Value::Object(claims)) => Ok(claims),
+            AnyJson(Value::Object(claims)) => {
+                let audience = audience(&claims, audiences).ok_or(TokenError::Audience)?;
+                let proof = Proof {
+                    key: key.digest,
+                    algorithm: self.algorithm,
+                    audience: audience.into(),
+                };
+                Ok((claims, proof))
+            }
             AnyJson(_) => Err(TokenError::Malformed),
         }
     }
@@ -192,6 +231,27 @@ fn is_of_another_kind(kind: &str) -> bool {
     let kind = kind.to_ascii_lowercase();
     let kind = kind.strip_prefix("application/").unwrap_or(&kind);
     kind.ends_with("+jwt") && kind != "at+jwt"
+}
+
+/// Whether verified claims are those of a token that is not for the room, though it may have no `typ` in its head: a logout token or another
+/// security event (RFC 8417), a token that needs a proof of possession (RFC 7800), or one that Keycloak's claim `typ` names.
+pub(super) fn is_for_another_use(claims: &Map<String, Value>, accepts_id_tokens: bool) -> bool {
+    let is_other = match claims.get("typ").and_then(Value::as_str) {
+        Some("ID") => !accepts_id_tokens,
+        Some("Refresh" | "Offline" | "Logout") => true,
+        _ => false,
+    };
+    is_other || claims.contains_key("events") || claims.contains_key("cnf")
+}
+
+/// The first of these audiences that a token has.
+fn audience<'a>(claims: &Map<String, Value>, audiences: &'a [String]) -> Option<&'a str> {
+    let is_named = |audience: &&str| match claims.get("aud") {
+        Some(Value::Array(named)) => named.iter().any(|named| named == audience),
+        Some(named) => named == audience,
+        None => false,
+    };
+    audiences.iter().map(String::as_str).find(is_named)
 }
 
 /// A part of a token: the base64url of a JSON object.

@@ -39,6 +39,10 @@ const MOST_MARKS: usize = 2;
 const MOST_MARKS_OF_SCRIPT: usize = 4;
 /// Characters by which the mark of difference grows until it is different: the first has four.
 pub const MARK_STEP: usize = 4;
+/// Most characters of a sender in a mark: all that the server derives.
+pub const MARK_MAX: usize = 24;
+/// What a hexadecimal digit looks like, as [`looks`] has it.
+const DIGIT_LOOKS: &str = "Ool23456789abcdef";
 
 /// Why a text cannot be a name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -104,15 +108,41 @@ pub fn marked(name: &UserName, sender: &SenderId, characters: usize) -> UserName
     marked.unwrap_or_else(|_| name.clone())
 }
 
+/// The name without what looks like marks behind it: only the server gives them. A mark that somebody has chosen could be that of another sender.
+pub fn unmarked(name: UserName) -> UserName {
+    let mut base = name.as_str();
+    while let Some((before, mark)) = base.rsplit_once(' ')
+        && is_like_a_mark(mark)
+    {
+        base = before;
+    }
+    if base.len() == name.as_str().len() {
+        return name;
+    }
+    base.parse().unwrap_or(name)
+}
+
+/// Whether a word looks like `#` and 4 to 24 hexadecimal digits.
+fn is_like_a_mark(word: &str) -> bool {
+    looks_of(word).iter().any(|Look(look)| {
+        let digits = look.strip_prefix('#').unwrap_or_default();
+        (MARK_STEP..=MARK_MAX).contains(&digits.chars().count())
+            && digits.chars().all(|digit| DIGIT_LOOKS.contains(digit))
+    })
+}
+
 /// What a name looks like. Two names look alike if they share one of these.
 ///
 /// Folding before and after the replacement of confusable characters finds different pairs: `Ian` looks like `lan` only with its
 /// capital letter, and is the name `ian` only without.
 pub fn looks(name: &UserName) -> [Look; 2] {
-    let name = name.as_str();
+    looks_of(name.as_str())
+}
+
+fn looks_of(text: &str) -> [Look; 2] {
     [
-        Look(fold(&skeleton(name).collect::<String>())),
-        Look(skeleton(&fold(name)).collect()),
+        Look(fold(&skeleton(text).collect::<String>())),
+        Look(skeleton(&fold(text)).collect()),
     ]
 }
 
@@ -223,8 +253,8 @@ mod tests {
     }
 
     fn look_alike(one: &str, other: &str) -> bool {
-        let looks_of = |text: &str| looks(&name(text, 40).expect("valid"));
-        let (one, other) = (looks_of(one), looks_of(other));
+        let looks_of_name = |text: &str| looks(&name(text, 40).expect("valid"));
+        let (one, other) = (looks_of_name(one), looks_of_name(other));
         one.iter().any(|look| other.contains(look))
     }
 
@@ -406,6 +436,51 @@ mod tests {
             marked(&name("Ana", 40).expect("valid"), &sender, MARK_STEP).as_str(),
             "Ana #3f9a"
         );
+    }
+
+    #[test]
+    fn chosen_marks_are_no_part_of_a_name() {
+        for (text, expected) in [
+            ("Ana #3f9a", "Ana"),
+            ("Ana #3F9A0C", "Ana"),
+            ("Ana #0123456789abcdef01234567", "Ana"),
+            ("Ana #3f9a #dddd", "Ana"),
+            ("Ana Sá #3f9a", "Ana Sá"),
+            ("Ana \u{ff03}3f9a", "Ana"),
+            ("Ana #3f9\u{430}", "Ana"),
+            ("Ana #\u{ff46}9a0", "Ana"),
+            ("Ana #lO9a", "Ana"),
+            ("Ana #3f9", "Ana #3f9"),
+            (
+                "Ana #0123456789abcdef012345678",
+                "Ana #0123456789abcdef012345678",
+            ),
+            ("Ana #3f9g", "Ana #3f9g"),
+            ("Ana#3f9a", "Ana#3f9a"),
+            ("#3f9a", "#3f9a"),
+            ("Ana #3f9a Sá", "Ana #3f9a Sá"),
+        ] {
+            let unmarked = unmarked(name(text, 60).expect("valid"));
+            assert_eq!(unmarked.as_str(), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn mark_begins_at_a_space() {
+        for character in '\0'..=char::MAX {
+            let begins = |Look(look): &Look| look.ends_with(' ') || look.contains(" #");
+            let is_allowed = check(character, &[], &[]).is_ok() && !is_space(character);
+            let looks = looks_of(&character.to_string());
+            assert!(!is_allowed || !looks.iter().any(begins), "{character:?}");
+        }
+    }
+
+    #[test]
+    fn all_digits_of_marks_are_found_by_their_looks() {
+        for digit in "0123456789abcdef".chars() {
+            let [Look(one), Look(other)] = looks_of(&digit.to_string());
+            assert!(DIGIT_LOOKS.contains(&one) && DIGIT_LOOKS.contains(&other));
+        }
     }
 
     proptest! {

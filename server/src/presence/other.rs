@@ -13,9 +13,9 @@ use super::{
 };
 use crate::chat::Member;
 
-/// Most members that are kept of one server. A server that has more than [`MOST_MEMBERS`] repeats only some of them, but reports each
-/// that joins.
-const MOST_KEPT: usize = 20_000;
+/// Most guests that are kept of one server, and most of those who are signed in. A server that has more than [`MOST_MEMBERS`] repeats only some
+/// of them, but reports each that joins.
+pub(super) const MOST_KEPT: usize = 20_000;
 
 /// The last report of a server, and its members.
 #[derive(Debug)]
@@ -51,14 +51,17 @@ impl Other {
             place.map(|place| left_verified.swap_remove(place));
             self.remove(name, place.is_some());
         }
-        // A report without changes names all members, unless there are too many.
+        // A report without changes names all members, unless there are too many. Those who are signed in come first: a guest follows all of them.
         let is_repeated = report.joined.is_empty() && report.left.is_empty();
-        if report.count == 0 || (is_repeated && (1..MOST_MEMBERS).contains(&senders.len())) {
-            let named = senders
-                .iter()
-                .map(|member| (&member.user, member.verified))
-                .collect();
-            self.retain(&named);
+        let has_all =
+            report.count == 0 || (is_repeated && (1..MOST_MEMBERS).contains(&senders.len()));
+        let ends_with_a_guest = senders.last().is_some_and(|member| !member.verified);
+        let has_all_signed_in = has_all || (is_repeated && ends_with_a_guest);
+        for (verified, has_all) in [(false, has_all), (true, has_all_signed_in)] {
+            if has_all {
+                let of_kind = senders.iter().filter(|member| member.verified == verified);
+                self.retain(&of_kind.map(|member| &member.user).collect(), verified);
+            }
         }
         for member in senders {
             self.add(member);
@@ -67,9 +70,8 @@ impl Other {
     }
 
     fn add(&mut self, member: Member) {
-        let is_full = self.guests.len() + self.signed_in.len() >= MOST_KEPT;
-        let known = self.names(member.verified).get(&member.user);
-        if known == Some(&member.sender) || is_full {
+        let names = self.names(member.verified);
+        if names.get(&member.user) == Some(&member.sender) || names.len() >= MOST_KEPT {
             return;
         }
         self.remove(&member.user, member.verified);
@@ -88,17 +90,15 @@ impl Other {
         }
     }
 
-    /// Removes all but these.
-    fn retain(&mut self, named: &HashSet<(&UserName, bool)>) {
-        for verified in [false, true] {
-            let known = self.names(verified).keys();
-            let gone: Vec<UserName> = known
-                .filter(|name| !named.contains(&(*name, verified)))
-                .cloned()
-                .collect();
-            for name in &gone {
-                self.remove(name, verified);
-            }
+    /// Removes all of a kind but these.
+    fn retain(&mut self, named: &HashSet<&UserName>, verified: bool) {
+        let known = self.names(verified).keys();
+        let gone: Vec<UserName> = known
+            .filter(|name| !named.contains(name))
+            .cloned()
+            .collect();
+        for name in &gone {
+            self.remove(name, verified);
         }
     }
 

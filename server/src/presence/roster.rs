@@ -19,7 +19,7 @@ use super::{
 };
 use crate::chat::{
     Member,
-    name::{MARK_STEP, marked},
+    name::{MARK_MAX, MARK_STEP, marked, unmarked},
 };
 
 /// How often a server sends its report without changes.
@@ -30,8 +30,6 @@ pub(super) const EXPIRY: Duration = Duration::from_secs(16);
 pub(super) const MOST_NAMES: usize = 100;
 /// Most other servers that are counted. A room has far fewer; whoever has the broker's credentials can invent some.
 const MOST_SERVERS: usize = 256;
-/// Most characters of a sender in a mark: all that the server derives.
-const LONGEST_MARK: usize = 24;
 
 /// The `presence` event.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -49,7 +47,7 @@ pub(super) struct PresenceEvent {
     pub members: Option<Vec<UserName>>,
 }
 
-/// A guest's name looks like that of somebody present who is signed in.
+/// A guest's name looks like that of somebody present who is signed in, or no mark makes a name different from others'.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NameTaken;
 
@@ -108,9 +106,7 @@ impl Roster {
         *connections += 1;
         if *connections == 1 {
             self.own_looks.add(member);
-            if self.joined.len() < MOST_NAMES {
-                self.joined.push(member.clone());
-            }
+            note(&mut self.joined, member);
         }
         self.changed = true;
     }
@@ -122,32 +118,31 @@ impl Roster {
             if *connections == 0 {
                 self.own.remove(member);
                 self.own_looks.remove(member);
-                if self.left.len() < MOST_NAMES {
-                    self.left.push(member.clone());
-                }
+                note(&mut self.left, member);
             }
         }
         self.changed = true;
     }
 
-    /// The mark grows for as long as it is not different: somebody may have chosen a marked name. A guest gets no mark that makes its name
-    /// that of somebody who is signed in, and no name that looks like theirs.
+    /// The mark grows for as long as it is not different: senders can begin alike. A mark that the member has chosen is no part of its name, so
+    /// that nobody takes the marks of others. A guest gets no name that looks like that of somebody who is signed in.
     fn distinct(&self, member: Member) -> Result<Member, NameTaken> {
         let Member {
             sender,
             user,
             verified,
         } = member;
+        let user = unmarked(user);
         if !verified && self.is_of_another(true, &user, &sender) {
             return Err(NameTaken);
         }
-        let marked = (MARK_STEP..=LONGEST_MARK)
+        let marked = (MARK_STEP..=MARK_MAX)
             .step_by(MARK_STEP)
             .map(|characters| marked(&user, &sender, characters));
         let mut names = std::iter::once(user.clone()).chain(marked);
         let distinct = names.find(|name| !self.is_of_another(verified, name, &sender));
         Ok(Member {
-            user: distinct.unwrap_or(user),
+            user: distinct.ok_or(NameTaken)?,
             sender,
             verified,
         })
@@ -168,11 +163,16 @@ impl Roster {
     /// What changed on this server since the last call: for the other servers, and for its own members.
     pub(super) fn changes(&mut self) -> Option<(Report, PresenceEvent)> {
         std::mem::take(&mut self.changed).then(|| {
-            let joined = std::mem::take(&mut self.joined);
-            let left = std::mem::take(&mut self.left);
+            let mut joined = std::mem::take(&mut self.joined);
+            let mut left = std::mem::take(&mut self.left);
+            for members in [&mut joined, &mut left] {
+                members.sort_by_key(|member| !member.verified);
+            }
+            left.truncate(MOST_NAMES);
             let left_verified = left.iter().filter(|member| member.verified);
+            let names = joined.iter().take(MOST_NAMES);
             let report = Report {
-                joined: joined.iter().map(|member| member.user.clone()).collect(),
+                joined: names.map(|member| member.user.clone()).collect(),
                 left_verified: left_verified.map(|member| member.user.clone()).collect(),
                 left: left.iter().map(|member| member.user.clone()).collect(),
                 senders: joined.iter().map(|member| Member::clone(member)).collect(),
@@ -203,9 +203,14 @@ impl Roster {
         }
     }
 
-    /// The report that is repeated: it also says which senders have the names.
+    /// The report that is repeated: it also says which senders have the names. Those who are signed in come first: a server that does not know
+    /// them gives their names to guests.
     pub(super) fn repeated_report(&self) -> Report {
-        let senders = self.own.keys().take(MOST_MEMBERS);
+        let of = |verified| {
+            let members = self.own.keys();
+            members.filter(move |member| member.verified == verified)
+        };
+        let senders = of(true).chain(of(false)).take(MOST_MEMBERS);
         Report {
             senders: senders.map(|member| Member::clone(member)).collect(),
             ..self.report()
@@ -279,9 +284,22 @@ impl Roster {
     }
 }
 
+/// Keeps who joined or left for the next report. Guests who come in crowds keep nobody who is signed in out of it.
+fn note(changed: &mut Vec<Arc<Member>>, member: &Arc<Member>) {
+    let most = if member.verified {
+        MOST_MEMBERS
+    } else {
+        MOST_NAMES
+    };
+    if changed.len() < most {
+        changed.push(member.clone());
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::presence::other::MOST_KEPT;
 
     fn name(text: &str) -> UserName {
         text.parse().expect("valid")
@@ -444,7 +462,8 @@ mod tests {
             ("3f9a2222", "Ana", "Ana #3f9a"),
             ("bbbb3333", "Аnа", "Аnа #bbbb"),
             ("cccc4444", "ANA", "ANA #cccc"),
-            ("dddd5555", "Ana #3f9a", "Ana #3f9a #dddd"),
+            ("dddd5555", "Ana #3f9a", "Ana #dddd"),
+            ("dddd7777", "Rui #3f9a", "Rui"),
             ("3f9a6666", "Ana", "Ana #3f9a6666"),
             ("eeee7777", "Bia", "Bia"),
         ] {
@@ -545,6 +564,104 @@ mod tests {
         b.receive(report, now);
         leave(&mut b, member("Ana"));
         assert_eq!(joined(&mut b, "ffff", "Ana"), "Ana");
+    }
+
+    /// Names that are all marks of one sender.
+    fn marks_of(sender: &str) -> impl Iterator<Item = String> {
+        let lengths = (MARK_STEP..=MARK_MAX).step_by(MARK_STEP);
+        lengths.map(|length| format!("Ana #{}", &sender[..length]))
+    }
+
+    #[test]
+    fn guest_cannot_occupy_its_own_marks() {
+        const SENDER: &str = "3f9a0c3f9a0c3f9a0c3f9a0c";
+        let (mut a, mut b, now) = (
+            roster("a", &["Ana"]),
+            Roster::new("b".to_owned()),
+            Instant::now(),
+        );
+        for (helper, name) in marks_of(SENDER).enumerate() {
+            let sender = format!("{helper:x}").repeat(MARK_MAX);
+            assert_ne!(joined(&mut a, &sender, &name), name);
+        }
+        let (report, _) = a.changes().expect("changed");
+        b.receive(report, now);
+        for roster in [&mut a, &mut b] {
+            assert_eq!(joined(roster, SENDER, "Ana"), "Ana #3f9a");
+        }
+    }
+
+    #[test]
+    fn name_without_a_free_mark_is_taken() {
+        const SENDER: &str = "3f9a0c3f9a0c3f9a0c3f9a0c";
+        let (mut a, mut b, now) = (
+            roster("a", &["Ana"]),
+            Roster::new("b".to_owned()),
+            Instant::now(),
+        );
+        // Whoever has the broker's credentials can invent a report.
+        let (mut report, _) = a.changes().expect("changed");
+        let invented = marks_of(SENDER).map(|name| member_of("invented", &name));
+        report.senders.extend(invented);
+        b.receive(report, now);
+        assert_eq!(b.join(member_of(SENDER, "Ana")), Err(NameTaken));
+        assert_eq!(joined(&mut b, SENDER, "Rui"), "Rui");
+    }
+
+    #[test]
+    fn crowd_of_guests_hides_nobody_who_is_signed_in() {
+        let (mut a, mut b, mut c, now) = (
+            Roster::new("a".to_owned()),
+            Roster::new("b".to_owned()),
+            Roster::new("c".to_owned()),
+            Instant::now(),
+        );
+        for number in 0..2 * MOST_MEMBERS {
+            a.join(member(&format!("Guest {number}"))).expect("free");
+        }
+        a.join(signed_in("5555eeee", "Ana")).expect("free");
+        let guest = || member_of("bbbb2222", "Ana");
+        let (report, presence) = a.changes().expect("changed");
+        assert_eq!(presence.joined.len(), MOST_NAMES);
+        b.receive(report, now);
+        assert_eq!(b.join(guest()), Err(NameTaken), "who joined");
+        c.receive(a.repeated_report(), now);
+        assert_eq!(c.join(guest()), Err(NameTaken), "who is there");
+        for number in 0..MOST_MEMBERS / 2 {
+            leave(&mut a, member(&format!("Guest {number}")));
+        }
+        leave(&mut a, signed_in("5555eeee", "Ana"));
+        let (report, presence) = a.changes().expect("changed");
+        assert_eq!(presence.left.len(), MOST_NAMES);
+        b.receive(report, now);
+        assert!(b.join(guest()).is_ok(), "who left");
+        assert_eq!(c.join(guest()), Err(NameTaken), "not told");
+        c.receive(a.repeated_report(), now);
+        assert!(c.join(guest()).is_ok(), "who is there no more");
+    }
+
+    #[test]
+    fn guests_that_are_known_leave_a_place_for_who_is_signed_in() {
+        let (mut a, mut b, now) = (
+            Roster::new("a".to_owned()),
+            Roster::new("b".to_owned()),
+            Instant::now(),
+        );
+        let guests: Vec<Member> = (0..MOST_KEPT)
+            .map(|number| member(&format!("Guest {number}")))
+            .collect();
+        for senders in guests.chunks(MOST_MEMBERS) {
+            let report = Report {
+                senders: senders.to_vec(),
+                count: 1,
+                ..a.report()
+            };
+            b.receive(report, now);
+        }
+        a.join(signed_in("5555eeee", "Ana")).expect("free");
+        let (report, _) = a.changes().expect("changed");
+        b.receive(report, now);
+        assert_eq!(b.join(member_of("bbbb2222", "Ana")), Err(NameTaken));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Who a client is when it connects, its new tokens, and what becomes of it when the rules change or its token expires.
+//! Who a client is when it connects, its new tokens, and what becomes of it when rules or keys change or its token expires.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{
     standing::{Review, Token},
 };
 use crate::{
-    access::{Audit, Due, Expiry, May, Person, SignedIn, TokenError, Who},
+    access::{Audit, Due, Expiry, May, NoEntry, Person, SignedIn, TokenError, Who},
     address::Address,
     broker::Broker,
     chat::{AccessToken, Credentials, Member, Rejection},
@@ -29,7 +29,7 @@ pub(super) struct Entrant {
     pub(super) member: Member,
     pub(super) person: Option<Person>,
     pub(super) may: May,
-    /// The number of the rules that say so.
+    /// The number of changes before that.
     pub(super) number: u64,
 }
 
@@ -97,11 +97,11 @@ impl<B: Broker> SocketServer<B> {
         }
         self.expire(session, connection);
         if self.access.has_file() {
-            self.review(session, connection);
+            let _ = self.review(session, connection);
         }
     }
 
-    /// Verifies the new token of a member, and takes it in the place of the former one. Returns the acknowledgement.
+    /// Verifies the new token of a member, and takes it in the place of the former one, even if it gives less. Returns the acknowledgement.
     pub(super) async fn renew(
         &self,
         token: &AccessToken,
@@ -109,9 +109,8 @@ impl<B: Broker> SocketServer<B> {
         connection: &Connection,
     ) -> Result<Json, Rejection> {
         let address = connection.place.address;
-        let signed_in = self.access.sign_in(token).await;
-        let SignedIn { member, person, .. } =
-            signed_in.map_err(|error| self.no_entry(error, address))?;
+        let verified = self.access.verify(token).await;
+        let (member, person) = verified.map_err(|error| self.no_entry(error, address))?;
         if member.sender != session.standing.sender() {
             self.metrics
                 .token_rejected(TokenError::AnotherPerson.reason());
@@ -125,12 +124,12 @@ impl<B: Broker> SocketServer<B> {
         self.metrics.token_refreshed();
         self.audit(session, connection, Audit::refreshed);
         self.expire(session, connection);
-        self.review(session, connection);
+        self.review(session, connection)?;
         let you = session.standing.you();
         Ok(json!({ "ok": true, "expiresIn": expires.saturating_sub(now()), "you": you }))
     }
 
-    /// Puts out who may no longer be here when the rules change, and who has an expired token; tells the others what has changed for them. Runs
+    /// Puts out who may no longer be here when rules or keys change, and who has an expired token; tells the others what has changed for them. Runs
     /// until the server stops.
     pub(crate) async fn watch_members(self: Arc<Self>) {
         let Some(members) = &self.members else {
@@ -146,7 +145,7 @@ impl<B: Broker> SocketServer<B> {
                 if let Some(session) = connection.session() {
                     self.expire(&session, connection);
                     if has_changed {
-                        self.review(&session, connection);
+                        let _ = self.review(&session, connection);
                     }
                 }
                 if place % IN_A_ROW == IN_A_ROW - 1 {
@@ -181,16 +180,22 @@ impl<B: Broker> SocketServer<B> {
         registration.set_due(next);
     }
 
-    /// Asks the rules in force what a member may do.
-    fn review(&self, session: &Session, connection: &Connection) {
+    /// Asks the rules in force what a member may do. An error says why it is put out.
+    fn review(&self, session: &Session, connection: &Connection) -> Result<(), Rejection> {
         match session.standing.review(&self.access) {
             Review::Same => {}
             Review::Told(you) => push_or_close(connection, &socketio::event(&(event::YOU, you))),
             Review::PutOut(no_entry) => {
-                let rejection = Rejection::new(Code::Forbidden, no_entry.message());
-                self.put_out(session, connection, &rejection, CloseCode::PolicyViolation);
+                let (code, close) = match no_entry {
+                    NoEntry::Withdrawn => (Code::TokenExpired, CloseCode::GoingAway),
+                    _ => (Code::Forbidden, CloseCode::PolicyViolation),
+                };
+                let rejection = Rejection::new(code, no_entry.message());
+                self.put_out(session, connection, &rejection, close);
+                return Err(rejection);
             }
         }
+        Ok(())
     }
 
     /// Closes a member's connection, and tells it why.

@@ -10,14 +10,14 @@ use parking_lot::Mutex;
 use serde_json::{Value as Json, json};
 
 use crate::{
-    access::{AccessControl, Due, Expiry, May, NoEntry, Person, Rules},
+    access::{AccessControl, Due, Expiry, May, NoEntry, Person},
     chat::Member,
 };
 
 /// Who a member is, and what it may do.
 pub(super) struct Standing {
-    /// The number of the rules that were asked last, and what the member may do by them: while the rules stay, an event costs no more than to
-    /// compare numbers.
+    /// The number of changes when the rules were asked last, and what the member may do by them: while there are no others, an event costs no
+    /// more than to compare numbers.
     answer: AtomicU64,
     state: Mutex<State>,
 }
@@ -36,7 +36,7 @@ pub(super) struct Token {
     pub(super) expiry: Expiry,
 }
 
-/// What a change of the rules does to a member.
+/// What a change of rules or keys does to a member.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Review {
     /// Nothing that it must be told.
@@ -48,7 +48,7 @@ pub(super) enum Review {
 }
 
 impl Standing {
-    /// A member that was let in by rules of this number.
+    /// A member that was let in after this number of changes.
     pub(super) fn new(member: Arc<Member>, token: Option<Token>, may: May, number: u64) -> Self {
         Self {
             answer: AtomicU64::new(answer(number, may)),
@@ -87,17 +87,20 @@ impl Standing {
         if known >> May::BITS == access.number() {
             return May::from_bits(known);
         }
-        let may = self.ask(&self.state.lock(), &access.rules());
+        let may = self.ask(&self.state.lock(), access);
         may.unwrap_or(May::NOTHING)
     }
 
-    fn ask(&self, state: &State, rules: &Rules) -> Result<May, NoEntry> {
+    fn ask(&self, state: &State, access: &AccessControl) -> Result<May, NoEntry> {
+        // Before the rules: those of a later change are asked once more.
+        let number = access.number();
+        let rules = access.rules();
         let sender = &state.member.sender;
         let may = match &state.token {
             Some(token) => rules.person(sender, &token.person),
             None => rules.guest(sender),
         };
-        let known = answer(rules.number(), may.unwrap_or(May::NOTHING));
+        let known = answer(number, may.unwrap_or(May::NOTHING));
         self.answer.store(known, Ordering::Relaxed);
         may
     }
@@ -105,7 +108,7 @@ impl Standing {
     /// Asks the rules in force again.
     pub(super) fn review(&self, access: &AccessControl) -> Review {
         let mut state = self.state.lock();
-        match self.ask(&state, &access.rules()) {
+        match self.ask(&state, access) {
             Ok(may) if may == state.told => Review::Same,
             Ok(may) => {
                 state.told = may;

@@ -1,8 +1,9 @@
 //! Who may enter a room: rules from a file, and access tokens of an issuer.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 use tokio_tungstenite::{
     connect_async,
@@ -290,14 +291,157 @@ async fn unknown_key_has_the_keys_fetched_once() {
         "a published key is found at once"
     );
     room.issuer.rotate(false);
-    for _ in 0..20 {
+    let unknown = async |expected: &str| {
         let token = room.issuer.token("ana");
+        let code = room.rejection(json!({ "accessToken": token })).await;
+        assert_eq!(code, expected);
+    };
+    for _ in 0..20 {
+        unknown("unauthenticated").await;
+    }
+    assert_eq!(room.issuer.requests(), 3, "once for this key");
+    room.issuer.rotate(true);
+    let (_bia, _) = room.join("bia").await;
+    assert_eq!(room.issuer.requests(), 4, "other keys have their turn");
+    room.issuer.rotate(false);
+    unknown("unavailable").await;
+    assert_eq!(room.issuer.requests(), 4, "three within half a minute");
+}
+
+#[tokio::test]
+async fn withdrawn_key_puts_out_who_came_with_it() {
+    let room = Room::start(&json!({ "guests": "Read" })).await;
+    let late = json!({ "exp": 253_402_300_799_u64 });
+    let former = room.issuer.token_with("ana", 0, &late);
+    let (mut ana, _) = room.join_with(&former).await;
+    let (mut guest, _) = room.guest("Eva").await;
+    room.issuer.rotate(true);
+    let (mut rui, _) = room.join("rui").await;
+    assert_eq!(ana.event("closed").await[1]["code"], "token_expired");
+    assert_eq!(close_code(ana).await, Some(CloseCode::Away));
+    assert_eq!(
+        room.rejection(json!({ "accessToken": former })).await,
+        "unauthenticated"
+    );
+    let (_ana, _) = room.join("ana").await;
+    assert_eq!(rui.ask(1, &json!(["message", "olá"])).await["ok"], true);
+    assert_eq!(guest.ask(1, &json!(["history", {}])).await["ok"], true);
+}
+
+#[tokio::test]
+async fn issuer_can_withdraw_its_last_key() {
+    let room = Room::start(&json!({})).await;
+    let (mut ana, _) = room.join("ana").await;
+    let former = room.issuer.token("ana");
+    room.issuer.answer(Answer::NoKeys);
+    room.issuer.rotate(true);
+    let token = room.issuer.token("rui");
+    let rejected = async |token: &str| room.rejection(json!({ "accessToken": token })).await;
+    assert_eq!(rejected(&token).await, "unauthenticated");
+    assert_eq!(ana.event("closed").await[1]["code"], "token_expired");
+    assert_eq!(rejected(&former).await, "unauthenticated");
+    let issuer = &stats(&room.server).await["access"]["issuers"][0];
+    assert_eq!(issuer["keys"], 0);
+    let problem = issuer["problem"].as_str().expect("a problem");
+    assert!(problem.contains("no key"), "{problem}");
+}
+
+#[tokio::test]
+async fn withdrawn_audience_puts_out_who_came_with_it() {
+    let room = Room::start(&json!({})).await;
+    let (mut ana, _) = room.join("ana").await;
+    let both = json!({ "aud": ["papo", "chat"] });
+    let (mut rui, _) = room
+        .join_with(&room.issuer.token_with("rui", 3_600, &both))
+        .await;
+    let audiences = |audiences: &[&str]| {
+        room.change(&json!({ "issuers": [{ "issuer": room.issuer.url, "audiences": audiences }] }));
+    };
+    audiences(&["chat", "papo"]);
+    audiences(&["chat"]);
+    assert_eq!(ana.event("closed").await[1]["code"], "token_expired");
+    assert_eq!(rui.event("closed").await[1]["code"], "token_expired");
+    let (_rui, _) = room
+        .join_with(&room.issuer.token_with("rui", 3_600, &both))
+        .await;
+    assert_eq!(room.issuer.requests(), 1, "the keys are kept");
+}
+
+#[tokio::test]
+async fn keys_of_another_place_are_not_taken_over() {
+    let room = Room::start(&json!({})).await;
+    let (mut ana, _) = room.join("ana").await;
+    let elsewhere = format!("{}/elsewhere", room.issuer.url);
+    let issuer = json!({ "issuer": room.issuer.url, "audiences": ["papo"], "jwksUri": elsewhere });
+    room.change(&json!({ "issuers": [issuer], "moderate": ["*"] }));
+    ana.event("you").await;
+    let token = room.issuer.token("rui");
+    assert_eq!(
+        room.rejection(json!({ "accessToken": token })).await,
+        "unavailable"
+    );
+    let answer = ana.ask(1, &json!(["message", "still here"])).await;
+    assert_eq!(
+        answer["ok"], true,
+        "nobody knows that her key was withdrawn"
+    );
+}
+
+#[tokio::test]
+async fn replaced_secret_puts_out_who_came_with_it() {
+    const URL: &str = "https://tokens.example";
+    let secrets = [
+        "a secret of the issuer, 32 bytes and more",
+        "another secret, and as long as the first",
+    ];
+    let file = AccessFile::new(&json!(secrets[0]));
+    file.write(secrets[0]);
+    let issuer = json!({ "issuer": URL, "audiences": ["papo"], "keyFile": file.0 });
+    let access = AccessFile::new(&json!({ "issuers": [issuer] }));
+    let server = Server::start(&[&access.flag()], &[]).await;
+    let auth = |secret: &str| {
+        let claims = json!({ "iss": URL, "aud": "papo", "sub": "ana", "exp": 253_402_300_799_u64 });
+        let secret = EncodingKey::from_secret(secret.as_bytes());
+        let token = encode(&Header::new(Algorithm::HS256), &claims, &secret);
+        json!({ "accessToken": token.expect("signed") })
+    };
+    let began = Instant::now();
+    for _ in 0..2 {
         assert_eq!(
-            room.rejection(json!({ "accessToken": token })).await,
+            rejection(&server, auth(secrets[1])).await,
             "unauthenticated"
         );
     }
-    assert_eq!(room.issuer.requests(), 2, "within half a minute");
+    let fetch = Duration::from_secs(5);
+    assert!(began.elapsed() < fetch, "no fetch is waited for");
+    let (mut ana, _) = Wire::join(&server, auth(secrets[0])).await;
+    file.write(secrets[1]);
+    assert_eq!(ana.event("closed").await[1]["code"], "token_expired");
+    assert_eq!(
+        rejection(&server, auth(secrets[0])).await,
+        "unauthenticated"
+    );
+    let (_ana, _) = Wire::join(&server, auth(secrets[1])).await;
+}
+
+#[tokio::test]
+async fn new_token_is_in_force_even_if_it_gives_less() {
+    let rules =
+        json!({ "read": ["group:staff"], "write": ["group:staff"], "moderate": ["group:admins"] });
+    let room = Room::start(&rules).await;
+    let token = |groups: &[&str]| {
+        let others = json!({ "groups": groups, "exp": 253_402_300_799_u64 });
+        room.issuer.token_with("ana", 0, &others)
+    };
+    let (mut ana, _) = room.join_with(&token(&["admins"])).await;
+    let answer = ana.ask(1, &json!(["token", token(&["staff"])])).await;
+    assert_eq!(answer["you"]["may"], json!(["read", "write"]));
+    let left = answer["expiresIn"].as_u64().expect("milliseconds");
+    assert!((86_390_000..=86_400_000).contains(&left), "{left}");
+    let nobody = format!("422{}", json!(["token", token(&[])]));
+    ana.send(&nobody).await;
+    assert_eq!(ana.event("closed").await[1]["code"], "forbidden");
+    assert_eq!(close_code(ana).await, Some(CloseCode::Policy));
 }
 
 #[tokio::test]
@@ -305,13 +449,16 @@ async fn issuer_that_is_down_keeps_nobody_out() {
     let room = Room::start(&json!({})).await;
     room.issuer.answer(Answer::Error);
     let good = room.issuer.token("ana");
+    let (mut rui, _) = room.join("rui").await;
     room.issuer.rotate(true);
     let stranger = room.issuer.token("ana");
     assert_eq!(
         room.rejection(json!({ "accessToken": stranger })).await,
-        "unauthenticated"
+        "unavailable",
+        "nobody knows whether the issuer has this key"
     );
     assert_eq!(room.issuer.requests(), 2);
+    assert_eq!(rui.ask(1, &json!(["message", "olá"])).await["ok"], true);
     let (_ana, _) = room.join_with(&good).await;
     let stats = stats(&room.server).await;
     let problem = stats["access"]["issuers"][0]["problem"]

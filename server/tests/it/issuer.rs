@@ -30,6 +30,7 @@ use tokio::net::TcpListener;
 pub(crate) enum Answer {
     Keys,
     Error,
+    NoKeys,
     Redirect,
     TooLarge,
 }
@@ -183,6 +184,7 @@ async fn keys(State(issuer): State<Arc<Published>>) -> Response {
     let answer = *issuer.answer.lock();
     match answer {
         Answer::Keys => set(&issuer),
+        Answer::NoKeys => axum::Json(json!({ "keys": [] })).into_response(),
         Answer::Error => StatusCode::BAD_GATEWAY.into_response(),
         Answer::Redirect => (StatusCode::FOUND, [(LOCATION, "/moved")]).into_response(),
         Answer::TooLarge => " ".repeat((1 << 20) + 1).into_response(),

@@ -8,7 +8,8 @@ import { signInProblem } from "./i18n.js";
 import { isAnswer, redirectUri } from "./oidc.js";
 
 const TOKEN_TIMEOUT = 10_000;
-/** Between two tries to renew the token of an open connection, in milliseconds. */
+/** Between two tries to renew the token of an open connection, in milliseconds: a half to one and a half of it, so that not all pages ask an issuer
+ * at once that has come back. */
 const PAUSE = 5_000;
 /** Rejections of a new token that end by themselves. */
 const PASSING = new Set(["rate_limited", "unavailable"]);
@@ -163,7 +164,7 @@ export class Entrance {
         return "renewed";
       }
       if (answer && !PASSING.has(answer.code)) return "ended";
-      await pause(PAUSE);
+      await pause(PAUSE * (0.5 + Math.random()));
     }
     return "closed";
   }

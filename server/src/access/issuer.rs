@@ -257,14 +257,12 @@ impl Shared {
                 }
                 let former = state.keys.replace(keys.into());
                 state.fetched = Some(Instant::now());
-                let of = |keys: &Option<Arc<[Key]>>| -> Option<Vec<_>> {
-                    let keys = keys.as_ref()?.iter();
-                    Some(
-                        keys.map(|key| (key.digest, key.algorithms.clone()))
-                            .collect(),
-                    )
+                let of = |keys: Option<&Arc<[Key]>>| -> Option<Vec<_>> {
+                    let keys = keys?.iter();
+                    let keys = keys.map(|key| (key.digest, key.algorithms.clone()));
+                    Some(keys.collect())
                 };
-                let has_changed = of(&former) != of(&state.keys);
+                let has_changed = of(former.as_ref()) != of(state.keys.as_ref());
                 (has_changed, problem.map(|problem| problem.to_string()))
             }
             Err(error) => (false, Some(error.to_string())),

@@ -191,16 +191,13 @@ fn may_need_keys(token: &Unverified<'_>, error: TokenError) -> bool {
 impl Cache {
     fn start(source: Source, changes: Arc<Changes>) -> Arc<Self> {
         let shared = Shared::new(source, changes);
-        let task = match &shared.source.secret {
-            Some(secret) => {
-                shared.take(fetch::of_secret(secret));
-                None
-            }
-            None => {
-                shared.state.lock().is_fetching = true;
-                let task = tokio::spawn(shared.clone().run());
-                Some(AbortOnDropHandle::new(task))
-            }
+        let task = if let Some(secret) = &shared.source.secret {
+            shared.take(fetch::of_secret(secret));
+            None
+        } else {
+            shared.state.lock().is_fetching = true;
+            let task = tokio::spawn(shared.clone().run());
+            Some(AbortOnDropHandle::new(task))
         };
         Arc::new(Self {
             shared,

@@ -53,13 +53,13 @@ impl Content {
     /// Reads the file, and parses it if it has changed. What is wrong with a file of an issuer is a problem of that issuer alone.
     pub(super) fn read(file: &Path, former: Option<&Self>) -> Result<Self, FileError> {
         let bytes = read(file).map_err(FileError::Read)?;
-        let (bytes, access) = match former.filter(|former| *former.bytes == *bytes) {
-            Some(former) => (former.bytes.clone(), former.access.clone()),
-            None => {
-                let access: Access = serde_json::from_slice(&bytes).map_err(FileError::Json)?;
-                access.check()?;
-                (bytes.into(), Arc::new(access))
-            }
+        let same = former.filter(|former| *former.bytes == *bytes);
+        let (bytes, access) = if let Some(former) = same {
+            (former.bytes.clone(), former.access.clone())
+        } else {
+            let access: Access = serde_json::from_slice(&bytes).map_err(FileError::Json)?;
+            access.check()?;
+            (bytes.into(), Arc::new(access))
         };
         let named =
             |path: Option<&PathBuf>| path.map(|path| read(path).map_err(|error| error.to_string()));

@@ -191,16 +191,13 @@ fn may_need_keys(token: &Unverified<'_>, error: TokenError) -> bool {
 impl Cache {
     fn start(source: Source, changes: Arc<Changes>) -> Arc<Self> {
         let shared = Shared::new(source, changes);
-        let task = match &shared.source.secret {
-            Some(secret) => {
-                shared.take(fetch::of_secret(secret));
-                None
-            }
-            None => {
-                shared.state.lock().is_fetching = true;
-                let task = tokio::spawn(shared.clone().run());
-                Some(AbortOnDropHandle::new(task))
-            }
+        let task = if let Some(secret) = &shared.source.secret {
+            shared.take(fetch::of_secret(secret));
+            None
+        } else {
+            shared.state.lock().is_fetching = true;
+            let task = tokio::spawn(shared.clone().run());
+            Some(AbortOnDropHandle::new(task))
         };
         Arc::new(Self {
             shared,
@@ -257,14 +254,12 @@ impl Shared {
                 }
                 let former = state.keys.replace(keys.into());
                 state.fetched = Some(Instant::now());
-                let of = |keys: &Option<Arc<[Key]>>| -> Option<Vec<_>> {
-                    let keys = keys.as_ref()?.iter();
-                    Some(
-                        keys.map(|key| (key.digest, key.algorithms.clone()))
-                            .collect(),
-                    )
+                let of = |keys: Option<&Arc<[Key]>>| -> Option<Vec<_>> {
+                    let keys = keys?.iter();
+                    let keys = keys.map(|key| (key.digest, key.algorithms.clone()));
+                    Some(keys.collect())
                 };
-                let has_changed = of(&former) != of(&state.keys);
+                let has_changed = of(former.as_ref()) != of(state.keys.as_ref());
                 (has_changed, problem.map(|problem| problem.to_string()))
             }
             Err(error) => (false, Some(error.to_string())),

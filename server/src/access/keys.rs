@@ -96,13 +96,16 @@ pub(super) fn of_secret(bytes: &[u8]) -> Result<Key, KeysError> {
 
 /// The key for a token among those of its issuer. A token that names none has one only if there is one.
 pub(super) fn find<'a>(keys: &'a [Key], token: &Unverified<'_>) -> Result<&'a Key, TokenError> {
-    let of_id = |id: &Option<String>| keys.iter().filter(|key| key.id == *id).collect();
-    let mut named: Vec<&Key> = match token.key_id {
-        Some(_) => of_id(&token.key_id),
+    let of_id = |id: Option<&str>| {
+        let keys = keys.iter().filter(|key| key.id.as_deref() == id);
+        keys.collect::<Vec<&Key>>()
+    };
+    let mut named = match &token.key_id {
+        Some(id) => of_id(Some(id.as_str())),
         None => keys.iter().collect(),
     };
     if named.is_empty() {
-        named = of_id(&None);
+        named = of_id(None);
     }
     if named.is_empty() {
         return Err(TokenError::UnknownKey);

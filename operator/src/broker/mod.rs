@@ -245,9 +245,15 @@ impl Brokers {
         Ok(broker)
     }
 
-    /// Forgets a broker whose Secret is gone.
-    pub fn forget(&self, name: &SecretRef) {
-        lock(&self.known).remove(name);
+    /// Forgets a broker whose Secret is gone and was last read before so long.
+    pub fn forget_after(&self, name: &SecretRef, age: Duration) {
+        lock(&self.known).retain(|known, it| known != name || it.read.elapsed() < age);
+    }
+
+    /// The broker that a Secret described when it was last read, until it is forgotten.
+    pub fn last_known(&self, name: &SecretRef) -> Option<Arc<Broker>> {
+        let known = lock(&self.known);
+        known.get(name).map(|known| known.broker.clone())
     }
 
     fn is_allowed(&self, name: &SecretRef, settings: &Settings) -> bool {

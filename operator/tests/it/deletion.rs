@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use papo_operator::{broker::Policy, config::Namespaces};
+use papo_operator::{
+    broker::{Brokers, Policy},
+    config::{Namespaces, SecretRef},
+    metrics::Metrics,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -285,6 +289,67 @@ async fn remove_finalizers_keeps_finalizers_of_others() {
     let finalizers =
         fixture.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"].to_string();
     assert!(finalizers.contains("papo.chat/broker"), "{finalizers}");
+}
+
+/// As by `kubectl delete namespace`, which deletes Secrets first.
+#[tokio::test]
+async fn deleted_room_is_cleared_although_its_secret_is_gone() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.cluster.remove(BROKER_SECRET);
+    fixture.reconcile().await.expect_err("it is not deleted");
+    assert_eq!(fixture.cluster.condition("BrokerReady").1, "SecretNotFound");
+    fixture.delete(ROOM);
+    fixture.reconcile_until_gone(&[ROOM.to_owned()]).await;
+    assert_eq!(fixture.broker.all(), Vec::<String>::new());
+    assert!(fixture.cluster.get(LEFTOVERS).is_none());
+}
+
+#[tokio::test]
+async fn broker_is_forgotten_some_time_after_its_secret() {
+    let fixture = Fixture::new(room(json!({}))).await;
+    let secret = serde_json::from_value(fixture.broker.secret()).expect("a Secret");
+    let brokers = Brokers::new(Policy::default());
+    let name: SecretRef = "papo/broker".parse().expect("valid");
+    brokers
+        .get(&name, &secret, &Metrics::default())
+        .expect("a broker");
+    brokers.forget_after(&name, Duration::from_mins(1));
+    assert!(brokers.last_known(&name).is_some());
+    brokers.forget_after(&name, Duration::ZERO);
+    assert!(brokers.last_known(&name).is_none());
+}
+
+#[tokio::test]
+async fn room_without_the_default_broker_says_that_its_log_is_left() {
+    let mut fixture = deleted(json!({}), 600).await;
+    fixture.restart_without_default_broker();
+    let before = fixture.broker.all();
+    fixture.reconcile().await.expect("nothing to wait for");
+    assert!(fixture.cluster.get(ROOM).is_none());
+    assert_eq!(fixture.broker.all(), before);
+    let events = fixture.cluster.events();
+    let mut events = events.as_array().into_iter().flatten();
+    let event = events.find(|event| event["reason"] == "LeftOnBroker");
+    let note = event.expect("an event")["note"].to_string();
+    for part in ["papo.team.geral", "no default broker", "remove them there"] {
+        assert!(note.contains(part), "{note}");
+    }
+}
+
+#[tokio::test]
+async fn room_that_never_had_a_log_ends_in_silence() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.cluster.edit(ROOM, |room| {
+        room["status"]["epoch"] = Value::Null;
+    });
+    delete(&fixture, 600);
+    fixture.restart_without_default_broker();
+    fixture.reconcile().await.expect("nothing to wait for");
+    assert!(fixture.cluster.get(ROOM).is_none());
+    let events = fixture.cluster.events().to_string();
+    assert!(!events.contains("LeftOnBroker"), "{events}");
 }
 
 #[tokio::test]

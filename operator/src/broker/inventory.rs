@@ -1,7 +1,8 @@
 //! What a virtual host holds of Papo, as one bulk read has found it, so that a room at rest costs no request of its own.
 //!
 //! - An inventory answers one question: does an object exist with exactly these properties? For all but a log it keeps only a fingerprint of
-//!   the properties, of 16 bytes, under a random key: a broker that invents objects can neither fill the memory nor forge an answer.
+//!   the properties, of 16 bytes, under a random key: a broker that invents objects cannot forge an answer.
+//! - It keeps as many objects as 10,000 rooms have ([`OBJECTS`], [`LOGS`]): a broker that invents objects cannot fill the memory.
 //! - It is never a reason to write. A room that is not as the inventory says is read again, object by object, before anything is written.
 //! - What the operator writes meanwhile is noted here ([`Inventory::forget`], [`Inventory::put`]), also while a bulk read is under way.
 
@@ -12,6 +13,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::bounds::{LOGS, OBJECTS};
 use crate::desired::LogArguments;
 
 /// How many rooms with leftovers are remembered, so that a broker that invents rooms does not fill the memory. The others are found later.
@@ -67,18 +69,33 @@ pub(crate) struct Found {
     pub(crate) nodes: Option<u32>,
     /// Objects that the broker has sent, ours or not.
     pub(crate) rows: usize,
+    /// There is more than may be kept.
+    is_over_bound: bool,
 }
 
 impl Found {
-    /// Adds an object with its properties.
+    /// Adds an object with its properties, unless there are too many.
     pub(crate) fn add(&mut self, key: &Key<'_>, properties: impl Hash) {
+        if self.fingerprints.len() >= OBJECTS {
+            self.is_over_bound = true;
+            return;
+        }
         let fingerprint = self.keys.hash_one(properties);
         self.fingerprints.insert(self.id(key), fingerprint);
     }
 
-    /// Adds a log.
+    /// Adds a log, unless there are too many.
     pub(crate) fn add_log(&mut self, name: &str, log: FoundLog) {
+        if self.logs.len() >= LOGS {
+            self.is_over_bound = true;
+            return;
+        }
         self.logs.insert(self.id(&Key::Log(name)), log);
+    }
+
+    /// Whether there is more than may be kept.
+    pub(crate) fn is_over_bound(&self) -> bool {
+        self.is_over_bound
     }
 
     /// Completes a log that was added.
@@ -411,6 +428,23 @@ mod tests {
         let waits = inventory.turn(now + 2 * PERIOD);
         let waits = tokio::time::timeout(Duration::ZERO, waits).await;
         assert!(waits.is_err(), "what is known is too old");
+    }
+
+    #[test]
+    fn objects_and_logs_beyond_the_bound_are_not_kept() {
+        let mut found = Found::default();
+        for number in 0..OBJECTS {
+            found.add(&Key::User(&number.to_string()), ());
+        }
+        for number in 0..LOGS {
+            found.add_log(&number.to_string(), FoundLog::default());
+        }
+        assert!(!found.is_over_bound(), "as many as 10,000 rooms have");
+        found.add(&Key::User("one more"), ());
+        assert!(found.is_over_bound() && !found.has_any(&Key::User("one more")));
+        found.is_over_bound = false;
+        found.add_log("one more", FoundLog::default());
+        assert!(found.is_over_bound() && found.log("one more").is_none());
     }
 
     #[test]

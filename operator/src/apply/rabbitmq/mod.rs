@@ -15,6 +15,7 @@ mod log;
 mod policy;
 mod remove;
 mod request;
+mod rows;
 mod signals;
 mod user;
 

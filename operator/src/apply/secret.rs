@@ -9,7 +9,7 @@ use kube::{
 use papo_protocol::limits::SESSION_KEY_LENGTH_MIN;
 use serde_json::json;
 
-use super::{drift::digest, rabbitmq::Password, target};
+use super::{drift::digest, target};
 use crate::{
     answer,
     broker::Broker,
@@ -32,20 +32,15 @@ pub(super) async fn apply(
     clients: &Clients,
     room: &Room,
     broker: &Broker,
-) -> Result<Password, ClusterError> {
+) -> Result<String, ClusterError> {
     let stored = Stored::read(clients, room).await?;
-    let password = stored.password();
-    let is_new = password.is_none();
     let credentials = Credentials {
-        password: password.unwrap_or_else(random),
+        password: stored.password().unwrap_or_else(random),
         session_key: stored.session_key().unwrap_or_else(random),
         ca: broker.settings().ca().map(str::to_owned),
     };
     stored.write(&credentials).await?;
-    Ok(Password {
-        text: credentials.password,
-        is_new,
-    })
+    Ok(credentials.password)
 }
 
 /// Makes what the room's Secret says of access as it should be, while the broker of the room is not known. Without a Secret there are no servers.

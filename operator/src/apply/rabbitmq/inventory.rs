@@ -18,7 +18,7 @@ use super::{
     request::done,
     rows::{Definition, Rows},
     signals::inspect,
-    user::{Password, owner_tag, password_hash},
+    user::{password_hash, user_tags},
 };
 use crate::{
     apply::outcome::{LogOrigin, RoomLog},
@@ -186,7 +186,7 @@ async fn read_users(broker: &Broker, found: &mut Found) -> Result<(), BrokerErro
         found.rows += 1;
         if is_papos(&user.name) {
             let limits = (user.limit("max-connections"), user.limit("max-channels"));
-            let properties = (&user.tags, &user.password_hash, limits);
+            let properties = (user.tags.as_slice(), &user.password_hash, limits);
             found.add(&Key::User(&user.name), properties);
         }
         true
@@ -226,7 +226,7 @@ async fn read_replicas(broker: &Broker, found: &mut Found) -> Result<(), BrokerE
 pub(crate) fn at_rest(
     broker: &Broker,
     topology: &Topology,
-    password: &Password,
+    password: &str,
     recorded: Option<&Epoch>,
 ) -> Option<RoomLog> {
     if broker.inventory.is_due(&topology.exchange, Instant::now()) {
@@ -239,7 +239,7 @@ pub(crate) fn at_rest(
 pub(super) fn settled(
     broker: &Broker,
     topology: &Topology,
-    password: &Password,
+    password: &str,
     recorded: Option<&Epoch>,
 ) -> Option<RoomLog> {
     let epoch = recorded?;
@@ -283,26 +283,30 @@ fn permissions(user: &User) -> (&String, &String, &String) {
     (&user.configure, &user.write, &user.read)
 }
 
-/// RabbitMQ 4.4 does not show the hash of the password.
-fn has_user(found: &Found, user: &User, owner: &str, password: &Password) -> bool {
-    let hash = Some(password_hash(owner, &password.text));
-    let key = Key::User(&user.name);
-    found.has(&key, user_properties(user, owner, hash))
-        || !password.is_new && found.has(&key, user_properties(user, owner, None))
+/// RabbitMQ 4.4 does not show the hash of the password. The tags name the password too.
+fn has_user(found: &Found, user: &User, owner: &str, password: &str) -> bool {
+    let (key, hash) = (Key::User(&user.name), password_hash(owner, password));
+    let has = |hash| found.has(&key, user_properties(user, owner, password, hash));
+    has(Some(hash)) || has(None)
 }
 
-type UserProperties = (Vec<String>, Option<String>, (Option<u64>, Option<u64>));
+type UserProperties = ([String; 2], Option<String>, (Option<u64>, Option<u64>));
 
-fn user_properties(user: &User, owner: &str, hash: Option<String>) -> UserProperties {
+fn user_properties(
+    user: &User,
+    owner: &str,
+    password: &str,
+    hash: Option<String>,
+) -> UserProperties {
     let limits = (
         Some(u64::from(user.max_connections)),
         Some(u64::from(user.max_channels)),
     );
-    (vec![owner_tag(owner)], hash, limits)
+    (user_tags(owner, password), hash, limits)
 }
 
 /// Notes that the room's objects are as they should be: each was read or written just now.
-pub(super) fn note(broker: &Broker, topology: &Topology, password: &Password, log: &RoomLog) {
+pub(super) fn note(broker: &Broker, topology: &Topology, password: &str, log: &RoomLog) {
     let Topology {
         room,
         exchange,
@@ -313,7 +317,8 @@ pub(super) fn note(broker: &Broker, topology: &Topology, password: &Password, lo
     } = topology;
     let queue = broker_names::log(room, &log.epoch);
     let definition: Option<Map<String, Value>> = policy.definition(&log.found.arguments);
-    let hash = Some(password_hash(owner, &password.text));
+    let hash = Some(password_hash(owner, password));
+    let of_user = user_properties(user, owner, password, hash);
     broker.inventory.put(|put| {
         put.log(&queue, log.found.clone());
         put.object(&Key::Binding(exchange, &queue), ());
@@ -324,7 +329,7 @@ pub(super) fn note(broker: &Broker, topology: &Topology, password: &Password, lo
             ),
             None => put.no_object(&Key::Policy(&policy.name)),
         }
-        put.object(&Key::User(&user.name), user_properties(user, owner, hash));
+        put.object(&Key::User(&user.name), of_user);
         put.object(&Key::Permissions(&user.name), permissions(user));
         put.object(&Key::Exchange(exchange), (true, Some(owner)));
     });

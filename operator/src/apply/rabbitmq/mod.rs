@@ -36,7 +36,6 @@ use log::{ensure_binding, ensure_log};
 use policy::ensure_log_policy;
 pub(crate) use remove::{Removal, Removed, remove};
 use signals::bound_signals;
-pub(super) use user::Password;
 use user::{ensure_permissions, ensure_user};
 
 /// Makes the room's objects on the broker as they should be, and returns the room's log.
@@ -46,7 +45,7 @@ use user::{ensure_permissions, ensure_user};
 pub(crate) async fn apply(
     broker: &Broker,
     topology: &Topology,
-    password: &Password,
+    password: &str,
     recorded: Option<&Epoch>,
 ) -> Result<RoomLog, BrokerError> {
     refresh(broker, topology).await?;
@@ -66,7 +65,7 @@ pub(crate) async fn apply(
 async fn apply_each(
     broker: &Broker,
     topology: &Topology,
-    password: &Password,
+    password: &str,
     recorded: Option<&Epoch>,
 ) -> Result<RoomLog, BrokerError> {
     let Topology {

@@ -130,8 +130,13 @@ impl Found {
         self.logs.get(&self.id(&Key::Log(name)))
     }
 
-    /// Keeps what an earlier read has found of the replicas.
-    fn keep_replicas(&mut self, earlier: &Self) {
+    /// Keeps what an earlier read has found of the nodes and replicas.
+    fn keep_replicas(&mut self, earlier: &Self, is_complete: bool) {
+        self.nodes = self.nodes.or(earlier.nodes);
+        if !is_complete {
+            // The logs are not there: the next complete read has to list their replicas.
+            return;
+        }
         self.replicas_read = earlier.replicas_read;
         for (id, log) in &mut self.logs {
             if let Some(earlier) = earlier.logs.get(id) {
@@ -288,7 +293,7 @@ impl Inventory {
     pub(crate) fn end(&self, mut found: Found, is_complete: bool, now: Instant) {
         let mut state = self.state();
         if found.replicas_read.is_none() {
-            found.keep_replicas(&state.found);
+            found.keep_replicas(&state.found, is_complete);
         }
         if is_complete {
             for change in state.changes.iter().flatten() {
@@ -428,6 +433,30 @@ mod tests {
         let waits = inventory.turn(now + 2 * PERIOD);
         let waits = tokio::time::timeout(Duration::ZERO, waits).await;
         assert!(waits.is_err(), "what is known is too old");
+    }
+
+    #[test]
+    fn replicas_are_read_again_after_a_failed_read() {
+        let (inventory, now) = (Inventory::new(PERIOD), Instant::now());
+        let add = |found: &mut Found| {
+            found.nodes = Some(3);
+            found.add_log("x", FoundLog::default());
+            if inventory.are_replicas_due(now) {
+                found.replicas_read = Some(now);
+                found.set_replicas("x", 1, 1);
+            }
+        };
+        let members = || inventory.ask(now, |found| found.log("x").map(|log| log.members));
+        for _ in 0..2 {
+            read(&inventory, add, now);
+            assert!(!inventory.are_replicas_due(now));
+            assert_eq!(members(), Some(Some(Some(1))));
+        }
+        let failed = inventory.begin();
+        inventory.end(failed, false, now);
+        assert_eq!(inventory.nodes(), Some(3));
+        read(&inventory, add, now);
+        assert_eq!(members(), Some(Some(Some(1))));
     }
 
     #[test]

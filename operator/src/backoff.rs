@@ -1,7 +1,7 @@
 //! Delays between attempts: of a watch, and of a room's reconcile.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,6 +15,8 @@ const FIRST: Duration = Duration::from_secs(1);
 const LONGEST_OF_WATCH: Duration = Duration::from_secs(20);
 /// The longest delay of a room: how long it may take to notice a broker that is back.
 const LONGEST_OF_ROOM: Duration = Duration::from_mins(1);
+/// The longest delay before a room that waits for its turn on its broker asks again. Rooms that are reconciled again and again must not overtake it.
+const LONGEST_OF_TURN: Duration = Duration::from_secs(5);
 
 /// The delay after so many earlier failures: doubles from [`FIRST`] to `longest`. Jitter takes away up to half of it.
 pub(crate) fn delay(earlier_failures: u32, longest: Duration) -> Duration {
@@ -62,6 +64,8 @@ pub struct Failures(Mutex<HashMap<String, InARow>>);
 
 struct InARow {
     count: u32,
+    /// How often the room has waited for its turn, which is no failure: the first failure after it is retried soon.
+    turns: u32,
     first: Instant,
 }
 
@@ -71,7 +75,12 @@ impl Failures {
         self.lock().remove(uid);
     }
 
-    /// How long ago the first failure in a row was; zero without one.
+    /// Forgets all rooms but these.
+    pub(crate) fn retain(&self, uids: &HashSet<String>) {
+        self.lock().retain(|uid, _| uids.contains(uid));
+    }
+
+    /// How long ago the first failure in a row was, or the first wait for a turn; zero without one.
     pub(crate) fn age(&self, uid: &str) -> Duration {
         let failures = self.lock();
         failures
@@ -82,13 +91,29 @@ impl Failures {
 
     /// Counts a failure of a room, and returns the delay before the next attempt.
     pub(crate) fn next_delay(&self, uid: &str) -> Duration {
+        self.count(uid, LONGEST_OF_ROOM, |it| &mut it.count)
+    }
+
+    /// Counts that a room has waited for its turn on its broker, and returns the delay before it asks again.
+    pub(crate) fn next_turn(&self, uid: &str) -> Duration {
+        self.count(uid, LONGEST_OF_TURN, |it| &mut it.turns)
+    }
+
+    fn count(
+        &self,
+        uid: &str,
+        longest: Duration,
+        counter: impl Fn(&mut InARow) -> &mut u32,
+    ) -> Duration {
         let mut failures = self.lock();
         let failures = failures.entry(uid.to_owned()).or_insert_with(|| InARow {
             count: 0,
+            turns: 0,
             first: Instant::now(),
         });
-        let delay = delay(failures.count, LONGEST_OF_ROOM);
-        failures.count = failures.count.saturating_add(1);
+        let counter = counter(failures);
+        let delay = delay(*counter, longest);
+        *counter = counter.saturating_add(1);
         delay
     }
 
@@ -126,6 +151,13 @@ mod tests {
             );
         }
         assert!(failures.next_delay("b") <= FIRST);
+        for _ in 0..10 {
+            assert!(failures.next_turn("c") <= LONGEST_OF_TURN);
+        }
+        assert!(
+            failures.next_delay("c") <= FIRST,
+            "it has waited, not failed"
+        );
         failures.reset("a");
         assert!(failures.next_delay("a") <= FIRST);
     }

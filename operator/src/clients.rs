@@ -1,6 +1,6 @@
 //! The handles through which the operator reads and changes the cluster and the brokers.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::{Api, Client, Resource, core::NamespaceResourceScope};
@@ -14,6 +14,9 @@ use crate::{
     error::{BrokerError, ClusterError, Problem},
     metrics::Metrics,
 };
+
+/// How long a broker whose Secret is gone is remembered. `kubectl delete namespace` deletes Secrets before rooms, whose servers have a grace period.
+const REMEMBERED: Duration = Duration::from_mins(10);
 
 /// What a reconcile reads from and writes to.
 pub struct Clients {
@@ -45,10 +48,26 @@ impl Clients {
                 problem: Problem::Api(error.into()),
             })?;
         let Some(read) = read else {
-            self.brokers.forget(secret);
+            self.brokers.forget_after(secret, REMEMBERED);
             return Err(BrokerError::NoSecret(secret.clone()));
         };
         self.brokers.get(secret, &read, &self.metrics)
+    }
+
+    /// The broker that a Secret describes, or has described a short time ago: for deleted rooms only, whose Secret may be deleted with them.
+    pub(crate) async fn broker_to_clear(
+        &self,
+        secret: &SecretRef,
+    ) -> Result<Arc<Broker>, BrokerError> {
+        let found = self.broker(secret).await;
+        if !matches!(found, Err(BrokerError::NoSecret(_))) {
+            return found;
+        }
+        let known = self.brokers.last_known(secret);
+        known.map_or(found, |broker| {
+            tracing::debug!(%secret, "the Secret of a broker is gone; clearing the broker with what it said");
+            Ok(broker)
+        })
     }
 }
 

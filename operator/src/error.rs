@@ -2,7 +2,7 @@
 
 use crate::{
     answer::{self, Answer},
-    broker::Bound,
+    broker::{BROKER_IDLE, BROKERS, Bound},
     cache::Unwatched,
     config::SecretRef,
 };
@@ -56,6 +56,14 @@ pub enum BrokerError {
         /// The bound.
         bound: Bound,
     },
+    /// Rooms use too many brokers whose Secrets are in one namespace.
+    #[error(
+        "Secret {0}: rooms use {count} other brokers already whose Secrets are in this namespace, which is the most that the operator connects to; \
+         it can use this one {minutes} minutes after the last room on one of the others is deleted or names another Secret",
+        count = BROKERS,
+        minutes = BROKER_IDLE.as_secs() / 60
+    )]
+    TooManyBrokers(SecretRef),
     /// Other rooms of brokers of the same namespace take up all that the operator does for it at once.
     #[error(
         "the operator is at work for as many rooms of this namespace's brokers as it may be at once; it tries again"
@@ -87,7 +95,7 @@ impl BrokerError {
             Self::EarlierRoom(_) => "EarlierRoom",
             Self::Unreachable { .. } => "BrokerUnreachable",
             Self::Rejected { .. } => "BrokerRejected",
-            Self::OverBound { .. } => "BrokerLimitExceeded",
+            Self::OverBound { .. } | Self::TooManyBrokers(_) => "BrokerLimitExceeded",
             Self::Busy => "BrokerBusy",
             Self::NotAllowed { .. } => "BrokerNotAllowed",
             Self::Cluster(error) => error.reason(),

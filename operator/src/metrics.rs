@@ -137,7 +137,7 @@ impl Metrics {
         );
         registry.register(
             "broker_bounds_exceeded",
-            "Work on brokers that a bound has ended: pages and answer_size of an answer, time of a room, slots of a namespace",
+            "Work on brokers that a bound has ended: pages and page_size of a list, answer_size, objects of a virtual host, time of a room, slots and brokers of a namespace, leftovers",
             self.broker_bounds.clone(),
         );
         registry.register(

@@ -3,7 +3,7 @@
 //! An operator that starts has all its patience: what an earlier one has waited for is not known.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -37,6 +37,11 @@ impl Patience {
     /// Forgets a room.
     pub(crate) fn end(&self, uid: &str) {
         self.lock().remove(uid);
+    }
+
+    /// Forgets all rooms but these.
+    pub(crate) fn retain(&self, uids: &HashSet<String>) {
+        self.lock().retain(|uid, _| uids.contains(uid));
     }
 
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Instant>> {

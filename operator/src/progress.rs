@@ -1,11 +1,14 @@
 //! Whether rooms wait although the operator reconciles none of them. An operator that hangs must not look healthy.
+//!
+//! Whoever goes through all rooms anyway also says which there are, so that nothing is kept in memory about rooms that are gone.
 
 use std::{
+    collections::HashSet,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
-use kube::{Resource, runtime::reflector::Store};
+use kube::{Resource, ResourceExt, runtime::reflector::Store};
 use papo_telemetry::Latch;
 
 use crate::{
@@ -16,6 +19,9 @@ use crate::{
 
 /// How often the waiting rooms are counted, at least.
 const INTERVAL: Duration = Duration::from_secs(5);
+
+/// How often what is known of rooms that are gone is forgotten.
+pub(crate) const FORGET_PERIOD: Duration = Duration::from_mins(5);
 
 /// When a reconcile last finished, whether it succeeded or failed.
 #[derive(Debug)]
@@ -47,6 +53,8 @@ pub(crate) struct Watchdog {
     pub(crate) namespace: String,
     /// How long rooms may wait without any reconcile finishing.
     pub(crate) limit: Duration,
+    /// How often what is known of rooms that are gone is forgotten.
+    pub(crate) forget_period: Duration,
     /// `/readyz`.
     pub(crate) latch: Latch,
     /// The gauges.
@@ -54,9 +62,14 @@ pub(crate) struct Watchdog {
 }
 
 impl Watchdog {
-    /// Reports in `/readyz` and in gauges whether rooms wait for longer than the limit without any reconcile finishing. Never ends.
-    pub(crate) async fn run(self, progress: Arc<Progress>) {
-        let mut stall = Stall::default();
+    /// Reports in `/readyz` and in gauges whether rooms wait for longer than the limit without any reconcile finishing. Calls `forget_others` with the
+    /// `metadata.uid` of each room now and then. Never ends.
+    pub(crate) async fn run(
+        self,
+        progress: Arc<Progress>,
+        forget_others: impl Fn(&HashSet<String>),
+    ) {
+        let (mut stall, mut forgotten) = (Stall::default(), Instant::now());
         loop {
             let rooms = self.rooms.state();
             let waiting = rooms
@@ -65,6 +78,10 @@ impl Watchdog {
                 .count();
             self.metrics
                 .log_replicas(&self.namespace, &log_replicas(&rooms));
+            if forgotten.elapsed() >= self.forget_period {
+                forgotten = Instant::now();
+                forget_others(&rooms.iter().filter_map(|stored| stored.uid()).collect());
+            }
             drop(rooms);
             let lasts = stall.lasts(waiting, progress.last(), Instant::now());
             self.show(waiting, lasts.is_some_and(|lasts| lasts > self.limit));
@@ -138,13 +155,45 @@ impl Stall {
 #[cfg(test)]
 mod tests {
     use k8s_openapi::{apimachinery::pkg::apis::meta::v1::Time, jiff::Timestamp};
-    use kube::ResourceExt;
+    use kube::runtime::{reflector::store, watcher::Event};
+    use papo_telemetry::Readiness;
+    use serde_json::json;
+    use tokio::sync::mpsc;
 
     use super::*;
     use crate::{
         crd::{ChatRoomSpec, ChatRoomStatus},
         names,
     };
+
+    #[tokio::test]
+    async fn watchdog_says_which_rooms_there_are() {
+        let (rooms, mut writer) = store();
+        for name in ["a", "b"] {
+            let room = json!({"metadata": {"name": name, "namespace": "team", "uid": format!("u-{name}")}, "spec": {}});
+            let room = serde_json::from_value(room).expect("always");
+            writer.apply_watcher_event(&Event::Apply(room));
+        }
+        let watchdog = Watchdog {
+            rooms,
+            namespace: String::new(),
+            limit: Duration::from_millis(4),
+            forget_period: Duration::from_millis(1),
+            latch: Readiness::default().latch("progress"),
+            metrics: Metrics::default(),
+        };
+        let (sender, mut rooms) = mpsc::unbounded_channel();
+        let running = watchdog.run(Arc::default(), move |uids| {
+            let _ = sender.send(uids.clone());
+        });
+        let known = tokio::select! {
+            known = rooms.recv() => known,
+            () = running => None,
+            () = tokio::time::sleep(Duration::from_mins(1)) => None,
+        };
+        let both = ["u-a", "u-b"].map(str::to_owned);
+        assert_eq!(known, Some(HashSet::from(both)));
+    }
 
     #[test]
     fn deleted_room_waits_only_while_it_has_our_finalizer() {

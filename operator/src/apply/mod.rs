@@ -143,15 +143,21 @@ fn replicas(room: &Room, broker: &Broker, log: &RoomLog) -> Option<Replicas> {
     // A broker of one node is not asked.
     let of_one_node = (nodes == 1).then_some(1);
     let queue = topology::log(&room.name, &log.epoch);
-    let vhost = broker.vhost();
+    let vhost = shell_quoted(broker.vhost());
     Some(Replicas {
         count: LogReplicas {
             desired: room.log_replicas.min(nodes),
             members: of_one_node.or(log.found.members)?,
             online: of_one_node.or(log.found.online)?,
         },
-        command: format!("rabbitmq-streams add_replica --vhost '{vhost}' {queue} NODE"),
+        command: format!("rabbitmq-streams add_replica --vhost {vhost} {queue} NODE"),
     })
+}
+
+/// A text as one word of a POSIX shell, in which nothing is expanded: a virtual host is named by whoever wrote the broker's Secret, and an
+/// administrator may run the command.
+fn shell_quoted(text: &str) -> String {
+    format!("'{}'", text.replace('\'', r"'\''"))
 }
 
 fn target<'a>(clients: &'a Clients, room: &'a Room) -> Target<'a> {
@@ -159,5 +165,29 @@ fn target<'a>(clients: &'a Clients, room: &'a Room) -> Target<'a> {
         room,
         metrics: &clients.metrics,
         changed: AtomicBool::new(false),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn shell_reads_a_quoted_text_as_one_word() {
+        for text in [
+            "/",
+            "",
+            "a b",
+            "'; echo x; '",
+            r"\'$(echo x)`echo y`",
+            "a\nb",
+        ] {
+            let command = format!("printf %s {}", shell_quoted(text));
+            let shell = Command::new("sh").args(["-c", &command]).output();
+            let printed = shell.expect("a shell").stdout;
+            assert_eq!(String::from_utf8(printed).as_deref(), Ok(text));
+        }
     }
 }

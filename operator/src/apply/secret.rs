@@ -1,7 +1,7 @@
 //! The room's Secret: credentials, which are drawn once, and who may enter, which the servers read again when it changes.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use kube::{
 use papo_protocol::limits::SESSION_KEY_LENGTH_MIN;
 use serde_json::json;
 
-use super::{drift::digest, rabbitmq::Password, target};
+use super::{drift::digest, target};
 use crate::{
     answer,
     broker::Broker,
@@ -76,6 +76,11 @@ impl RecentSecrets {
         self.lock().remove(uid);
     }
 
+    /// Forgets all rooms but these.
+    pub(crate) fn retain(&self, uids: &HashSet<String>) {
+        self.lock().retain(|uid, _| uids.contains(uid));
+    }
+
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Recent>> {
         // Nothing panics while it is held.
         self.by_uid.lock().unwrap_or_else(PoisonError::into_inner)
@@ -89,29 +94,21 @@ pub(super) async fn apply(
     clients: &Clients,
     room: &Room,
     broker: &Broker,
-) -> Result<Password, ClusterError> {
+) -> Result<String, ClusterError> {
     let ca = broker.settings().ca();
     let of = digest(&format!("{room:?} {ca:?}"));
-    if let Some(text) = clients.secrets.password(room, &of) {
-        return Ok(Password {
-            text,
-            is_new: false,
-        });
+    if let Some(password) = clients.secrets.password(room, &of) {
+        return Ok(password);
     }
     let stored = Stored::read(clients, room).await?;
-    let password = stored.password();
-    let is_new = password.is_none();
     let credentials = Credentials {
-        password: password.unwrap_or_else(random),
+        password: stored.password().unwrap_or_else(random),
         session_key: stored.session_key().unwrap_or_else(random),
         ca: ca.map(str::to_owned),
     };
     stored.write(&credentials).await?;
     clients.secrets.note(room, of, &credentials.password);
-    Ok(Password {
-        text: credentials.password,
-        is_new,
-    })
+    Ok(credentials.password)
 }
 
 /// Makes what the room's Secret says of access as it should be, while the broker of the room is not known. Without a Secret there are no servers.

@@ -17,6 +17,20 @@ pub(crate) const ANSWER_MAX: usize = 4 << 20;
 pub(crate) const PAGE: usize = 500;
 /// The most pages that are read of one list: 10,000 queues.
 pub(crate) const PAGES: usize = 20;
+/// Rooms of one broker that fit into the bounds on what is kept of it.
+const ROOMS: usize = PAGES * PAGE;
+/// The most objects other than logs that an inventory keeps: exchange, binding, policy, user and permissions of [`ROOMS`] rooms. They take 1.1 MiB.
+pub(crate) const OBJECTS: usize = 5 * ROOMS;
+/// The most logs that an inventory keeps: those of [`ROOMS`] rooms. They take 1.5 MiB.
+pub(crate) const LOGS: usize = ROOMS;
+/// The most names that the list for removals keeps: exchange, log and policy of [`ROOMS`] rooms. They take at most 6 MiB, of which 4 MiB are the
+/// answer's.
+pub(crate) const NAMES: usize = 3 * ROOMS;
+/// The most brokers whose Secrets are in one namespace that are in use at the same time. Each has at most 3 MiB in its inventory, and the same again
+/// while it is read.
+pub(crate) const BROKERS: usize = 8;
+/// How long a broker is in use after a room has asked for it. A deleted room may have to wait for its servers, and then need what its Secret said.
+pub(crate) const BROKER_IDLE: Duration = Duration::from_mins(10);
 /// How long a room waits for a slot, at most.
 const SLOT_WAIT: Duration = Duration::from_secs(1);
 /// How long after a success the rooms of a namespace's brokers still count as being worked on one after the other.
@@ -27,6 +41,10 @@ const MOVING: Duration = Duration::from_secs(5);
 pub enum Bound {
     /// [`PAGES`] of a list.
     Pages,
+    /// [`PAGE`].
+    PageSize,
+    /// [`OBJECTS`], [`LOGS`] or [`NAMES`].
+    Objects,
     /// [`ANSWER_MAX`].
     AnswerSize,
 }
@@ -36,6 +54,8 @@ impl Bound {
     pub(crate) fn label(self) -> &'static str {
         match self {
             Self::Pages => "pages",
+            Self::PageSize => "page_size",
+            Self::Objects => "objects",
             Self::AnswerSize => "answer_size",
         }
     }
@@ -48,6 +68,14 @@ impl fmt::Display for Bound {
                 f,
                 "the list has more than {PAGES} pages ({} queues), which is the most that the operator reads",
                 PAGES * PAGE
+            ),
+            Self::PageSize => write!(
+                f,
+                "a page of the list has more than the {PAGE} objects that the operator asks for"
+            ),
+            Self::Objects => write!(
+                f,
+                "the virtual host has more objects of Papo than {ROOMS} rooms, which is the most that the operator keeps of one"
             ),
             Self::AnswerSize => write!(
                 f,

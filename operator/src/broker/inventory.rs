@@ -1,7 +1,8 @@
 //! What a virtual host holds of Papo, as one bulk read has found it, so that a room at rest costs no request of its own.
 //!
 //! - An inventory answers one question: does an object exist with exactly these properties? For all but a log it keeps only a fingerprint of
-//!   the properties, of 16 bytes, under a random key: a broker that invents objects can neither fill the memory nor forge an answer.
+//!   the properties, of 16 bytes, under a random key: a broker that invents objects cannot forge an answer.
+//! - It keeps as many objects as 10,000 rooms have ([`OBJECTS`], [`LOGS`]): a broker that invents objects cannot fill the memory.
 //! - It is never a reason to write. A room that is not as the inventory says is read again, object by object, before anything is written. One
 //!   question is the exception, because a broker with a thousand logs takes 50 ms to answer it: whether a room whose exchange was created just
 //!   now has a log ([`Inventory::may_have_log`]).
@@ -14,6 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use super::bounds::{LOGS, OBJECTS};
 use crate::desired::LogArguments;
 
 /// How many rooms with leftovers are remembered, so that a broker that invents rooms does not fill the memory. The others are found later.
@@ -78,17 +80,27 @@ pub(crate) struct Found {
     pub(crate) nodes: Option<u32>,
     /// Objects that the broker has sent, ours or not.
     pub(crate) rows: usize,
+    /// There is more than may be kept.
+    is_over_bound: bool,
 }
 
 impl Found {
-    /// Adds an object with its properties.
+    /// Adds an object with its properties, unless there are too many.
     pub(crate) fn add(&mut self, key: &Key<'_>, properties: impl Hash) {
+        if self.fingerprints.len() >= OBJECTS {
+            self.is_over_bound = true;
+            return;
+        }
         let fingerprint = self.keys.hash_one(properties);
         self.fingerprints.insert(self.id(key), fingerprint);
     }
 
-    /// Adds a log.
+    /// Adds a log, unless there are too many.
     pub(crate) fn add_log(&mut self, name: &str, log: FoundLog) {
+        if self.logs.len() >= LOGS {
+            self.is_over_bound = true;
+            return;
+        }
         let change = self.put_log(name, log);
         self.change(&change);
     }
@@ -100,6 +112,11 @@ impl Found {
             room,
             log,
         }
+    }
+
+    /// Whether there is more than may be kept.
+    pub(crate) fn is_over_bound(&self) -> bool {
+        self.is_over_bound
     }
 
     /// Completes a log that was added.
@@ -134,8 +151,13 @@ impl Found {
         self.logs.get(&self.id(&Key::Log(name)))
     }
 
-    /// Keeps what an earlier read has found of the replicas.
-    fn keep_replicas(&mut self, earlier: &Self) {
+    /// Keeps what an earlier read has found of the nodes and replicas.
+    fn keep_replicas(&mut self, earlier: &Self, is_complete: bool) {
+        self.nodes = self.nodes.or(earlier.nodes);
+        if !is_complete {
+            // The logs are not there: the next complete read has to list their replicas.
+            return;
+        }
         self.replicas_read = earlier.replicas_read;
         for (id, log) in &mut self.logs {
             if let Some(earlier) = earlier.logs.get(id) {
@@ -301,7 +323,7 @@ impl Inventory {
     pub(crate) fn end(&self, mut found: Found, is_complete: bool, now: Instant) {
         let mut state = self.state();
         if found.replicas_read.is_none() {
-            found.keep_replicas(&state.found);
+            found.keep_replicas(&state.found, is_complete);
         }
         if is_complete {
             for change in state.changes.iter().flatten() {
@@ -472,6 +494,47 @@ mod tests {
         let waits = inventory.turn(now + 2 * PERIOD);
         let waits = tokio::time::timeout(Duration::ZERO, waits).await;
         assert!(waits.is_err(), "what is known is too old");
+    }
+
+    #[test]
+    fn replicas_are_read_again_after_a_failed_read() {
+        let (inventory, now) = (Inventory::new(PERIOD), Instant::now());
+        let add = |found: &mut Found| {
+            found.nodes = Some(3);
+            found.add_log("x", FoundLog::default());
+            if inventory.are_replicas_due(now) {
+                found.replicas_read = Some(now);
+                found.set_replicas("x", 1, 1);
+            }
+        };
+        let members = || inventory.ask(now, |found| found.log("x").map(|log| log.members));
+        for _ in 0..2 {
+            read(&inventory, add, now);
+            assert!(!inventory.are_replicas_due(now));
+            assert_eq!(members(), Some(Some(Some(1))));
+        }
+        let failed = inventory.begin();
+        inventory.end(failed, false, now);
+        assert_eq!(inventory.nodes(), Some(3));
+        read(&inventory, add, now);
+        assert_eq!(members(), Some(Some(Some(1))));
+    }
+
+    #[test]
+    fn objects_and_logs_beyond_the_bound_are_not_kept() {
+        let mut found = Found::default();
+        for number in 0..OBJECTS {
+            found.add(&Key::User(&number.to_string()), ());
+        }
+        for number in 0..LOGS {
+            found.add_log(&number.to_string(), FoundLog::default());
+        }
+        assert!(!found.is_over_bound(), "as many as 10,000 rooms have");
+        found.add(&Key::User("one more"), ());
+        assert!(found.is_over_bound() && !found.has_any(&Key::User("one more")));
+        found.is_over_bound = false;
+        found.add_log("one more", FoundLog::default());
+        assert!(found.is_over_bound() && found.log("one more").is_none());
     }
 
     #[test]

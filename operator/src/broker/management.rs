@@ -10,12 +10,16 @@
 use std::{
     error::Error as StdError,
     io::{self, ErrorKind},
+    marker::PhantomData,
     time::Duration,
 };
 
 use percent_encoding::utf8_percent_encode;
 use reqwest::{Method, Response, StatusCode, Url, header::CONTENT_TYPE};
-use serde::{Serialize, de::DeserializeOwned};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, DeserializeSeed},
+};
 
 use super::{
     bounds::{ANSWER_MAX, Bound},
@@ -103,8 +107,21 @@ impl Management {
         path: &[&str],
         query: &[(&str, &str)],
     ) -> Result<T, Failure> {
+        self.get_with(path, query, PhantomData::<T>).await
+    }
+
+    /// The same of an answer that is not kept as a whole: `seed` takes what it needs.
+    pub(crate) async fn get_with<T>(
+        &self,
+        path: &[&str],
+        query: &[(&str, &str)],
+        seed: impl for<'de> DeserializeSeed<'de, Value = T>,
+    ) -> Result<T, Failure> {
         let answer = self.send(Method::GET, path, query, None).await?;
-        serde_json::from_slice(&answer).map_err(|_| Failure::NotUnderstood)
+        let mut deserializer = serde_json::Deserializer::from_slice(&answer);
+        let value = seed.deserialize(&mut deserializer);
+        let value = value.and_then(|value| deserializer.end().map(|()| value));
+        value.map_err(|_| Failure::NotUnderstood)
     }
 
     /// Creates or replaces an object.

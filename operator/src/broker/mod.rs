@@ -24,7 +24,7 @@ use crate::{config::SecretRef, error::BrokerError, metrics::Metrics};
 
 pub use bounds::Bound;
 use bounds::Slots;
-pub(crate) use bounds::{PAGE, PAGES};
+pub(crate) use bounds::{BROKER_IDLE, BROKERS, NAMES, PAGE, PAGES};
 use circuit_breaker::CircuitBreaker;
 pub use hosts::HostPattern;
 use inventory::Inventory;
@@ -154,6 +154,9 @@ impl Default for Policy {
 }
 
 /// The brokers in use, each with its connections, for as long as their Secrets say the same.
+///
+/// A tenant may name any number of Secrets. So a broker that no room asks for is dropped after [`BROKER_IDLE`], with its connections and all that was
+/// read of it, and no more than [`BROKERS`] are in use whose Secrets are in one namespace.
 #[derive(Default)]
 pub struct Brokers {
     policy: Policy,
@@ -162,10 +165,11 @@ pub struct Brokers {
     slots: Mutex<HashMap<String, Arc<Slots>>>,
 }
 
-/// A broker, and when its Secret was read.
+/// A broker, when its Secret was read, and when a room last asked for it.
 struct Known {
     broker: Arc<Broker>,
     read: Instant,
+    used: Instant,
 }
 
 impl Brokers {
@@ -179,8 +183,9 @@ impl Brokers {
 
     /// The broker of a Secret that was read a short time ago, unless work on it has failed since.
     pub fn recent(&self, name: &SecretRef) -> Option<Arc<Broker>> {
-        let known = lock(&self.known);
-        let Known { broker, read } = known.get(name)?;
+        let mut known = lock(&self.known);
+        let Known { broker, read, used } = known.get_mut(name)?;
+        *used = Instant::now();
         let is_recent = read.elapsed() < self.policy.secret_period;
         let is_suspect = broker.is_suspect.load(Ordering::Relaxed);
         (is_recent && !is_suspect).then(|| broker.clone())
@@ -200,6 +205,16 @@ impl Brokers {
         secret: &Secret,
         metrics: &Metrics,
     ) -> Result<Arc<Broker>, BrokerError> {
+        self.get_at(Instant::now(), name, secret, metrics)
+    }
+
+    fn get_at(
+        &self,
+        now: Instant,
+        name: &SecretRef,
+        secret: &Secret,
+        metrics: &Metrics,
+    ) -> Result<Arc<Broker>, BrokerError> {
         let bad = |problem| BrokerError::BadSecret {
             secret: name.clone(),
             problem,
@@ -211,14 +226,18 @@ impl Brokers {
                 host: settings.host().to_owned(),
             });
         }
+        self.drop_idle(now);
         let mut known = lock(&self.known);
-        let read = Instant::now();
         if let Some(known) = known.get_mut(name)
             && known.broker.settings == settings
         {
-            known.read = read;
+            (known.read, known.used) = (now, now);
             known.broker.is_suspect.store(false, Ordering::Relaxed);
             return Ok(known.broker.clone());
+        }
+        if !self.has_place(name, &known) {
+            metrics.broker_bound("brokers");
+            return Err(BrokerError::TooManyBrokers(name.clone()));
         }
         let management = Management::new(&settings, self.policy.timeout).map_err(|_| {
             bad(
@@ -239,15 +258,37 @@ impl Brokers {
         });
         let now_known = Known {
             broker: broker.clone(),
-            read,
+            read: now,
+            used: now,
         };
         known.insert(name.clone(), now_known);
         Ok(broker)
     }
 
-    /// Forgets a broker whose Secret is gone.
-    pub fn forget(&self, name: &SecretRef) {
-        lock(&self.known).remove(name);
+    /// Forgets a broker whose Secret is gone and was last read before so long.
+    pub fn forget_after(&self, name: &SecretRef, age: Duration) {
+        lock(&self.known).retain(|known, it| known != name || it.read.elapsed() < age);
+    }
+
+    /// The broker that a Secret described when it was last read, until it is forgotten.
+    pub fn last_known(&self, name: &SecretRef) -> Option<Arc<Broker>> {
+        let known = lock(&self.known);
+        known.get(name).map(|known| known.broker.clone())
+    }
+
+    /// Drops the brokers that no room uses.
+    fn drop_idle(&self, now: Instant) {
+        lock(&self.known)
+            .retain(|_, known| now.saturating_duration_since(known.used) < BROKER_IDLE);
+        // Nobody else has the slots of a namespace without brokers.
+        lock(&self.slots).retain(|_, slots| Arc::strong_count(slots) > 1);
+    }
+
+    /// Whether another broker may be in use: always the operator's own, whose Secret tenants do not choose.
+    fn has_place(&self, name: &SecretRef, known: &HashMap<SecretRef, Known>) -> bool {
+        let is_another = |other: &&SecretRef| other.namespace == name.namespace && *other != name;
+        self.policy.default_secret.as_ref() == Some(name)
+            || known.keys().filter(is_another).count() < BROKERS
     }
 
     fn is_allowed(&self, name: &SecretRef, settings: &Settings) -> bool {
@@ -286,4 +327,57 @@ impl Brokers {
 /// Nothing panics while one of these is held.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::ByteString;
+
+    use super::*;
+
+    fn secret() -> Secret {
+        let pairs = [("username", "u"), ("password", "p"), ("host", "mq")];
+        let encode = |(key, value): (&str, &str)| {
+            let value = ByteString(value.as_bytes().to_vec());
+            (key.to_owned(), value)
+        };
+        Secret {
+            data: Some(pairs.map(encode).into()),
+            ..Secret::default()
+        }
+    }
+
+    fn named(namespace: &str, number: usize) -> SecretRef {
+        let name = format!("{namespace}/mq-{number}");
+        name.parse().expect("valid")
+    }
+
+    #[test]
+    fn namespace_has_so_many_brokers_until_some_are_idle() {
+        let brokers = Brokers::new(Policy {
+            default_secret: Some(named("team", 100)),
+            ..Policy::default()
+        });
+        let start = Instant::now();
+        let get = |name: &SecretRef, now| {
+            let broker = brokers.get_at(now, name, &secret(), &Metrics::default());
+            broker.map(drop).map_err(|error| error.to_string())
+        };
+        for number in 0..BROKERS {
+            assert_eq!(get(&named("team", number), start), Ok(()));
+        }
+        let error = get(&named("team", BROKERS), start).expect_err("too many");
+        assert!(error.contains("Secret team/mq-8: "), "{error}");
+        assert_eq!(get(&named("team", 0), start), Ok(()), "it is in use");
+        assert_eq!(get(&named("other", 0), start), Ok(()), "of others");
+        assert_eq!(get(&named("team", 100), start), Ok(()), "the operator's");
+
+        let later = start + BROKER_IDLE / 2;
+        assert_eq!(get(&named("team", 0), later), Ok(()));
+        let idle = start + BROKER_IDLE;
+        assert_eq!(get(&named("team", BROKERS), idle), Ok(()));
+        let names: Vec<SecretRef> = lock(&brokers.known).keys().cloned().collect();
+        assert_eq!(names.len(), 2, "{names:?}");
+        assert_eq!(lock(&brokers.slots).len(), 1, "of namespaces with brokers");
+    }
 }

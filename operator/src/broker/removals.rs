@@ -7,6 +7,7 @@
 
 use std::{
     collections::{BTreeSet, HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
     sync::{Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
@@ -19,6 +20,8 @@ const FINISHED: usize = 10_000;
 const SHARE: u32 = 5;
 /// How many steps of one room count as progress, so that a broker that invents objects does not keep a room for ever.
 const STEPS: usize = 10_000;
+/// How many steps of all rooms are remembered. If there are more, all begin again.
+const ALL_STEPS: usize = 200_000;
 
 /// A step of the removal that the broker has confirmed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -31,8 +34,8 @@ pub(crate) enum Step {
     User,
     /// The virtual host was listed after that.
     Listed,
-    /// One of the objects that the list has is removed: its name.
-    Leftover(String),
+    /// One of the objects that the list has is removed: a digest of its kind and name, because a broker may invent any number of objects.
+    Leftover(u64),
     /// The exchange is removed.
     Exchange,
     /// It was the last room: one of the policies of all rooms is removed, by their order.
@@ -64,6 +67,8 @@ pub(crate) enum Listing {
 #[derive(Debug)]
 pub(crate) struct Removals {
     period: Duration,
+    /// Of the digests of names.
+    keys: RandomState,
     state: Mutex<State>,
     /// Held by the room that lists.
     turn: tokio::sync::Mutex<()>,
@@ -73,6 +78,8 @@ pub(crate) struct Removals {
 struct State {
     /// By their owners.
     rooms: HashMap<String, Progress>,
+    /// Steps of all of them that were confirmed.
+    steps: usize,
     /// The owners of which nothing is left, the latest last.
     finished: VecDeque<String>,
     listed: Option<Listed>,
@@ -101,6 +108,7 @@ impl Removals {
     pub(super) fn new(period: Duration) -> Self {
         Self {
             period,
+            keys: RandomState::new(),
             state: Mutex::default(),
             turn: tokio::sync::Mutex::default(),
         }
@@ -116,8 +124,10 @@ impl Removals {
     /// Notes that the broker has confirmed a step.
     pub(crate) fn confirm(&self, owner: &str, step: Step) {
         let (mut state, now) = (self.state(), Instant::now());
-        if state.rooms.len() >= ROOMS && !state.rooms.contains_key(owner) {
+        let is_full = state.rooms.len() >= ROOMS && !state.rooms.contains_key(owner);
+        if is_full || state.steps >= ALL_STEPS {
             state.rooms.clear();
+            state.steps = 0;
         }
         let progress = state.rooms.entry(owner.to_owned()).or_default();
         if step == Step::User && progress.user_removed.is_none() {
@@ -127,7 +137,13 @@ impl Removals {
             return;
         }
         progress.last = Some(now);
+        state.steps += 1;
         state.last_progress = Some(now);
+    }
+
+    /// The step that removes this object.
+    pub(crate) fn leftover(&self, kind: &str, name: &str) -> Step {
+        Step::Leftover(self.keys.hash_one((kind, name)))
     }
 
     /// When the broker last confirmed a step of this room.
@@ -223,7 +239,8 @@ impl Removals {
     /// Forgets the steps of a room of which nothing is left, and the list with the last of them.
     pub(crate) fn finish(&self, owner: &str) {
         let mut state = self.state();
-        state.rooms.remove(owner);
+        let removed = state.rooms.remove(owner);
+        state.steps -= removed.map_or(0, |progress| progress.steps.len());
         if state.finished.len() >= FINISHED {
             state.finished.pop_front();
         }
@@ -244,6 +261,11 @@ impl Removals {
 }
 
 impl Names {
+    /// How many there are.
+    pub(crate) fn len(&self) -> usize {
+        self.exchanges.len() + self.queues.len() + self.policies.len()
+    }
+
     /// Those of one room: all that begin with the name of its exchange and a dot, and the policy of this name.
     fn below(&self, exchange: &str) -> Self {
         let prefix = format!("{exchange}.");

@@ -87,10 +87,12 @@ where
         self.store.get(&key)?.object().map(Arc::new)
     }
 
-    /// The version of an object as the watch last reported it.
-    fn version(&self, namespace: &str, name: &str) -> Option<String> {
+    /// What is known of an object.
+    fn known(&self, namespace: &str, name: &str) -> Known {
         let key = ObjectRef::new_with(name, self.dynamic.clone()).within(namespace);
-        self.store.get(&key)?.meta().resource_version.clone()
+        let object = self.store.get(&key);
+        let version = object.and_then(|it| it.meta().resource_version.clone());
+        (version, self.unwatched())
     }
 
     /// Why nothing is known of the kind; `None` if something is.
@@ -124,6 +126,10 @@ where
         })
     }
 }
+
+/// The version of an object as the watch of its kind last reported it, and why the kind is not watched. A kind whose watch was lost keeps what it
+/// had, so that only the two together say whether anything has changed.
+pub(crate) type Known = (Option<String>, Option<Unwatched>);
 
 /// What fills a [`Cache`], each by a watch.
 pub struct Writers {
@@ -177,15 +183,15 @@ impl Cache {
         (cache, writers)
     }
 
-    /// The versions of the objects of a name, of each kind: `None` of a kind that has none.
-    pub(crate) fn versions(&self, namespace: &str, name: &str) -> [Option<String>; 6] {
+    /// What is known of the objects of a name, of each kind.
+    pub(crate) fn versions(&self, namespace: &str, name: &str) -> [Known; 6] {
         [
-            self.deployments.version(namespace, name),
-            self.services.version(namespace, name),
-            self.network_policies.version(namespace, name),
-            self.pod_disruption_budgets.version(namespace, name),
-            self.ingresses.version(namespace, name),
-            self.http_routes.version(namespace, name),
+            self.deployments.known(namespace, name),
+            self.services.known(namespace, name),
+            self.network_policies.known(namespace, name),
+            self.pod_disruption_budgets.known(namespace, name),
+            self.ingresses.known(namespace, name),
+            self.http_routes.known(namespace, name),
         ]
     }
 

@@ -1,6 +1,6 @@
 //! What a reconcile needs, and why it may have to be repeated.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use kube::runtime::{controller::Action, events::Recorder};
 use rand::RngExt;
@@ -42,6 +42,15 @@ impl Context {
     pub(crate) fn resync(&self) -> Action {
         Action::requeue(self.resync.mul_f64(rand::rng().random_range(0.8..=1.2)))
     }
+
+    /// Forgets all rooms but these, by their `metadata.uid`. A room can end without a last reconcile: deleted before it had the finalizer, or by
+    /// somebody who has removed the finalizer.
+    pub(super) fn forget_others(&self, uids: &HashSet<String>) {
+        self.failures.retain(uids);
+        self.patience.retain(uids);
+        self.clients.settled.retain(uids);
+        self.clients.secrets.retain(uids);
+    }
 }
 
 /// Why a reconcile has to be repeated soon.
@@ -62,4 +71,75 @@ pub enum Error {
     /// The watches have ended.
     #[error("the operator is stopping")]
     Stopping,
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::{Request, Response};
+    use kube::{
+        Client,
+        client::Body,
+        runtime::events::{Recorder, Reporter},
+    };
+
+    use super::*;
+    use crate::{
+        apply::{RecentSecrets, Settled},
+        broker::Brokers,
+        cache::Cache,
+        metrics::Metrics,
+    };
+
+    fn context() -> Context {
+        let nobody = tower::service_fn(|_: Request<Body>| async {
+            Err::<Response<Body>, _>(kube::Error::LinesCodecMaxLineLengthExceeded)
+        });
+        let client = Client::new(nobody, "papo");
+        let metrics = Metrics::default();
+        Context {
+            recorder: Recorder::new(client.clone(), Reporter::from("test")),
+            leftovers: Leftovers::new(
+                client.clone(),
+                "papo",
+                "l".to_owned(),
+                None,
+                metrics.clone(),
+            ),
+            clients: Clients {
+                cache: Cache::new(&client).0,
+                client,
+                brokers: Brokers::default(),
+                settled: Settled::default(),
+                secrets: RecentSecrets::default(),
+                metrics,
+            },
+            rooms: Rooms::default(),
+            defaults: Defaults::default(),
+            resync: Duration::ZERO,
+            cleanup_timeout: Duration::from_mins(2),
+            patience: Patience::default(),
+            failures: Failures::default(),
+            progress: Arc::default(),
+        }
+    }
+
+    #[tokio::test]
+    async fn nothing_is_kept_of_a_room_that_is_gone() {
+        let context = context();
+        let (failures, patience) = (&context.failures, &context.patience);
+        let settled = &context.clients.settled;
+        for uid in ["there", "gone"] {
+            failures.next_delay(uid);
+            patience.begin(uid);
+            settled.note(uid);
+        }
+        context.forget_others(&HashSet::from(["there".to_owned()]));
+        for (uid, is_known) in [("there", true), ("gone", false)] {
+            let timeout = context.cleanup_timeout;
+            assert_eq!(failures.age(uid) > Duration::ZERO, is_known, "{uid}");
+            let has_begun = patience.time_left(uid, timeout) < Some(timeout);
+            assert_eq!(has_begun, is_known, "{uid}");
+            assert_eq!(settled.has(uid), is_known, "{uid}");
+        }
+    }
 }

@@ -17,7 +17,7 @@ use kube::{
         events::{Event, EventType},
     },
 };
-use papo_protocol::Launch;
+use papo_protocol::{Launch, RoomName};
 
 use super::{
     context::{Context, Error},
@@ -49,13 +49,16 @@ pub(super) async fn finalize(stored: &StoredRoom, context: &Context) -> Result<A
         return Ok(Action::await_change());
     }
     // A room whose spec was never valid has nothing; one whose spec is invalid now may have everything.
-    if let Ok(room) = room_to_clear(stored, context) {
-        if are_servers_ending(&room, context, deleted_for(chat_room)).await? {
-            return Ok(Action::requeue(SERVERS_REQUEUE));
+    match room_to_clear(stored, context) {
+        Ok(room) => {
+            if are_servers_ending(&room, context, deleted_for(chat_room)).await? {
+                return Ok(Action::requeue(SERVERS_REQUEUE));
+            }
+            if let Some(wait) = clear_broker(stored, &room, context).await? {
+                return Ok(Action::requeue(wait));
+            }
         }
-        if let Some(wait) = clear_broker(stored, &room, context).await? {
-            return Ok(Action::requeue(wait));
-        }
+        Err(invalid) => warn_of_unknown_broker(chat_room, &invalid, context).await,
     }
     context.clients.metrics.cluster_write();
     answer::optional(finalizers::remove(&context.clients.client, chat_room).await)?;
@@ -238,8 +241,7 @@ async fn leave_on_broker(
     context: &Context,
 ) -> Result<(), Error> {
     let chat_room = &stored.room;
-    let exchange = papo_protocol::topology::exchange(&room.name);
-    let objects = format!("exchange, user, policy and streams named {exchange}");
+    let objects = objects_of(&room.name);
     if !can_be_cleared_later(stored, error) {
         let text = format!("{objects} may be left on the broker: {error}");
         warn(chat_room, "LeftOnBroker", &text, context).await;
@@ -259,6 +261,36 @@ async fn leave_on_broker(
     );
     warn(chat_room, "LeftOnBroker", &text, context).await;
     Ok(())
+}
+
+/// Says what a room leaves on a broker that nobody knows any more, as after the removal of the operator's default broker. A room without an epoch never
+/// had a broker.
+async fn warn_of_unknown_broker(
+    chat_room: &ChatRoom,
+    invalid: &validate::Invalid,
+    context: &Context,
+) {
+    let status = chat_room.status.as_ref();
+    let has_log = status.is_some_and(|status| status.epoch.is_some());
+    let namespace = chat_room.namespace().unwrap_or_default();
+    let Some(name) = RoomName::new(&namespace, &chat_room.name_any())
+        .ok()
+        .filter(|_| has_log)
+    else {
+        return;
+    };
+    let text = format!(
+        "{} may be left on the broker that the room had, and the operator does not remove them: {invalid}; remove them there. Before you delete more \
+         such rooms, give the operator its broker back (--broker-secret, the chart's values broker and rabbitmq)",
+        objects_of(&name)
+    );
+    warn(chat_room, "LeftOnBroker", &text, context).await;
+}
+
+/// What a room has on its broker.
+fn objects_of(room: &RoomName) -> String {
+    let exchange = papo_protocol::topology::exchange(room);
+    format!("exchange, user, policy and streams named {exchange}")
 }
 
 /// Whether there is something to be cleared, and a broker. A room that has never found its broker has left nothing there.

@@ -1,16 +1,21 @@
-//! Clears the brokers of deleted rooms that could not be cleared before: in the background, one at a time so that the rooms that exist come first,
-//! and before a new room of the same name is made.
+//! Clears the brokers of deleted rooms that could not be cleared before: in the background, and before a new room of the same name is made.
 //!
-//! The delay between attempts grows to [`LONGEST_DELAY`]. It is the same for all rooms of a broker that fails as a whole, as one whose Secret is
-//! gone: a broker that is gone for good costs one request in that time.
+//! - Entries are worked off by the namespaces of their brokers' Secrets: of one namespace one entry at a time, so that the rooms that exist come
+//!   first, and of several namespaces concurrently, so that a slow broker delays nobody else's entries.
+//! - A round gives each namespace [`BUDGET`], beyond which only the attempt under way goes on. Namespaces that took long the last time come last.
+//! - The claim of an entry whose broker is cleared ends with the next write of the list, within [`SETTLED_WITHIN`]: a new room of its name waits for it.
+//! - The delay between attempts grows to [`LONGEST_DELAY`]. It is the same for all rooms of a broker that fails as a whole, as one whose Secret is
+//!   gone: a broker that is gone for good costs one request in that time.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
 };
 
+use futures::{StreamExt, stream};
 use kube::runtime::events::{Event, EventType};
+use tokio::{sync::mpsc, time::timeout_at};
 
 use super::{context::Context, report::note};
 use crate::{
@@ -26,8 +31,14 @@ use crate::{
 const LONGEST_DELAY: Duration = Duration::from_mins(10);
 /// A failure counts as if so many had been before: whatever is on the list has failed for a while.
 const EARLIER_FAILURES: u32 = 3;
+/// How many namespaces are worked off concurrently.
+const NAMESPACES: usize = 8;
+/// After so long no more of a namespace's entries are begun in a round.
+const BUDGET: Duration = Duration::from_secs(10);
 /// How many entries are removed from the list at once.
 const BATCH: usize = 50;
+/// How long an entry waits for others that are removed with it: each write of the list may be 1 MB.
+const SETTLED_WITHIN: Duration = Duration::from_secs(1);
 /// How often the list is read again while it has entries, and tried to be read while it cannot.
 const READ_AGAIN: Duration = Duration::from_secs(30);
 /// The shortest time between two rounds.
@@ -39,7 +50,7 @@ pub(super) async fn clear(
     removal: &Removal,
     context: &Context,
 ) -> Result<Removed, BrokerError> {
-    let broker = context.clients.broker(secret).await?;
+    let broker = context.clients.broker_to_clear(secret).await?;
     let owner = &removal.owner;
     // On the heap: three lists at the same time make it large.
     let work = Box::pin(rabbitmq::remove(&broker, removal));
@@ -66,8 +77,14 @@ pub(super) async fn clear_earlier(room: &Room, context: &Context) -> Result<(), 
     let mut earlier = leftovers.of_room(&room.name);
     earlier.retain(|it| it.removal.owner != room.uid && it.secret == room.broker);
     for leftover in earlier {
-        let Some(claim) = leftovers.claim(leftover.key()) else {
+        let key = leftover.key();
+        let Some(claim) = leftovers.claim(key.clone()) else {
             return Err(at_work());
+        };
+        let current = leftovers.current(&key).await;
+        let current = current.map_err(|error| BrokerError::EarlierRoom(error.to_string()))?;
+        let Some(leftover) = current else {
+            continue;
         };
         match clear(&leftover.secret, &leftover.removal, context).await {
             Ok(Removed::All) => {
@@ -129,9 +146,17 @@ async fn settle(cleared: &[(Leftover, Claim)], context: &Context) -> bool {
 }
 
 /// When what is tried again.
-#[derive(Default)]
 pub struct Retries {
+    budget: Duration,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    /// By the key of an entry, or of a broker.
     delays: HashMap<String, Delay>,
+    /// How long the namespaces took in the last round.
+    took: HashMap<String, Duration>,
 }
 
 struct Delay {
@@ -139,9 +164,26 @@ struct Delay {
     until: Instant,
 }
 
+/// An entry whose broker is cleared.
+type Cleared = (Leftover, Claim);
+
+impl Default for Retries {
+    fn default() -> Self {
+        Self::with_budget(BUDGET)
+    }
+}
+
 impl Retries {
+    /// With so much time for each namespace in a round.
+    pub fn with_budget(budget: Duration) -> Self {
+        Self {
+            budget,
+            state: Mutex::default(),
+        }
+    }
+
     /// Tries again for as long as the operator leads. Never ends.
-    pub(super) async fn run(mut self, context: Arc<Context>, namespace: Option<String>) {
+    pub(super) async fn run(self, context: Arc<Context>, namespace: Option<String>) {
         let leftovers = &context.leftovers;
         let mut added = leftovers.subscribe();
         loop {
@@ -166,47 +208,142 @@ impl Retries {
         }
     }
 
-    /// Tries everything whose time has come, and returns when the next time is; `None` if the list has nothing for this namespace.
+    /// Tries everything whose time has come, as far as the time of each namespace allows, and returns when the next time is; `None` if the list has
+    /// nothing for this namespace.
     pub async fn round(
-        &mut self,
+        &self,
         context: &Context,
         namespace: Option<&str>,
         now: Instant,
     ) -> Option<Instant> {
-        let mut cleared = Vec::new();
-        for leftover in context.leftovers.in_namespace(namespace) {
-            if self.is_delayed(&leftover, now) {
-                continue;
-            }
-            let Some(claim) = context.leftovers.claim(leftover.key()) else {
-                continue;
-            };
-            let result = clear(&leftover.secret, &leftover.removal, context).await;
-            match result {
-                Ok(Removed::All) => cleared.push((leftover, claim)),
-                Ok(Removed::Later(wait)) => self.wait(leftover.key(), wait),
-                Err(error) => self.fail(&leftover, &error),
-            }
-            if cleared.len() >= BATCH {
-                self.settle(std::mem::take(&mut cleared), context).await;
-            }
-        }
-        self.settle(cleared, context).await;
-        self.next(&context.leftovers.in_namespace(namespace), now)
+        let leftovers = &context.leftovers;
+        let turns = self.turns(leftovers.in_namespace(namespace), now);
+        let (cleared, settling) = mpsc::unbounded_channel();
+        let work = async move {
+            let cleared = &cleared;
+            let work = |turn| self.work_off(turn, now, cleared, context);
+            stream::iter(turns)
+                .for_each_concurrent(NAMESPACES, work)
+                .await;
+        };
+        tokio::join!(work, self.settle_all(settling, context));
+        self.next(&leftovers.in_namespace(namespace), now)
     }
 
-    async fn settle(&mut self, cleared: Vec<(Leftover, Claim)>, context: &Context) {
-        if !cleared.is_empty() && !settle(&cleared, context).await {
-            for (leftover, _) in &cleared {
-                self.wait(leftover.key(), READ_AGAIN);
+    /// What is due, by the namespaces of the Secrets: first those that took the least time the last time. Of each, what was tried the longest ago
+    /// comes first.
+    fn turns(&self, entries: Vec<Leftover>, now: Instant) -> Vec<(String, Vec<Leftover>)> {
+        let state = self.state();
+        let mut by_namespace: BTreeMap<String, Vec<Leftover>> = BTreeMap::new();
+        for entry in entries.into_iter().filter(|it| !state.is_delayed(it, now)) {
+            let namespace = entry.secret.namespace.clone();
+            by_namespace.entry(namespace).or_default().push(entry);
+        }
+        for entries in by_namespace.values_mut() {
+            entries.sort_by_key(|entry| state.until(entry));
+        }
+        let mut turns: Vec<_> = by_namespace.into_iter().collect();
+        turns.sort_by_key(|(namespace, _)| state.took.get(namespace).copied().unwrap_or_default());
+        turns
+    }
+
+    /// Works the entries of a namespace off, one at a time.
+    async fn work_off(
+        &self,
+        (namespace, entries): (String, Vec<Leftover>),
+        now: Instant,
+        cleared: &mpsc::UnboundedSender<Cleared>,
+        context: &Context,
+    ) {
+        let began = Instant::now();
+        for (number, entry) in entries.into_iter().enumerate() {
+            if number > 0 && began.elapsed() >= self.budget {
+                break;
+            }
+            if !self.state().is_delayed(&entry, now) {
+                self.work_on(&entry.key(), cleared, context).await;
             }
         }
+        self.state().took.insert(namespace, began.elapsed());
+    }
+
+    /// Clears the broker of an entry, if somebody else is not at work on it or has removed it.
+    async fn work_on(
+        &self,
+        key: &str,
+        cleared: &mpsc::UnboundedSender<Cleared>,
+        context: &Context,
+    ) {
+        let leftovers = &context.leftovers;
+        let Some(claim) = leftovers.claim(key.to_owned()) else {
+            return;
+        };
+        let leftover = match leftovers.current(key).await {
+            Ok(Some(leftover)) => leftover,
+            Ok(None) => return,
+            Err(error) => {
+                tracing::debug!(%error, key, "the broker of a deleted room is not cleared");
+                return self.state().wait(key.to_owned(), READ_AGAIN);
+            }
+        };
+        match clear(&leftover.secret, &leftover.removal, context).await {
+            Ok(Removed::All) => {
+                // It is received until all have ended.
+                let _ = cleared.send((leftover, claim));
+            }
+            Ok(Removed::Later(wait)) => self.state().wait(key.to_owned(), wait),
+            Err(error) => self.state().fail(&leftover, &error),
+        }
+    }
+
+    /// Removes entries from the list, several with one write.
+    async fn settle_all(&self, mut entries: mpsc::UnboundedReceiver<Cleared>, context: &Context) {
+        while let Some(first) = entries.recv().await {
+            let (mut cleared, until) = (vec![first], Instant::now() + SETTLED_WITHIN);
+            while cleared.len() < BATCH
+                && let Ok(Some(next)) = timeout_at(until.into(), entries.recv()).await
+            {
+                cleared.push(next);
+            }
+            if !settle(&cleared, context).await {
+                let mut state = self.state();
+                for (leftover, _) in &cleared {
+                    state.wait(leftover.key(), READ_AGAIN);
+                }
+            }
+        }
+    }
+
+    /// When the first of these has its turn. Forgets all others.
+    fn next(&self, left: &[Leftover], now: Instant) -> Option<Instant> {
+        let mut state = self.state();
+        let keys = left.iter().flat_map(|it| [it.key(), of_broker(&it.secret)]);
+        let keys: HashSet<String> = keys.collect();
+        state.delays.retain(|key, _| keys.contains(key));
+        let namespaces = left.iter().map(|it| it.secret.namespace.as_str());
+        let namespaces: HashSet<&str> = namespaces.collect();
+        let is_left = |namespace: &str| namespaces.contains(namespace);
+        state.took.retain(|namespace, _| is_left(namespace));
+        let turns = left.iter().map(|it| state.until(it).unwrap_or(now));
+        turns.min()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Nothing panics while it is held.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    /// When an entry has its turn; `None` if it was never tried.
+    fn until(&self, leftover: &Leftover) -> Option<Instant> {
+        let keys = [leftover.key(), of_broker(&leftover.secret)];
+        let delays = keys.iter().filter_map(|key| self.delays.get(key));
+        delays.map(|delay| delay.until).max()
     }
 
     fn is_delayed(&self, leftover: &Leftover, now: Instant) -> bool {
-        let keys = [leftover.key(), of_broker(&leftover.secret)];
-        let mut delays = keys.iter().filter_map(|key| self.delays.get(key));
-        delays.any(|delay| delay.until > now)
+        self.until(leftover).is_some_and(|until| until > now)
     }
 
     fn wait(&mut self, key: String, wait: Duration) {
@@ -232,18 +369,6 @@ impl Retries {
         };
         self.delays.insert(key, delay);
     }
-
-    /// When the first of these has its turn. Forgets the delays of all others.
-    fn next(&mut self, left: &[Leftover], now: Instant) -> Option<Instant> {
-        let keys = left.iter().flat_map(|it| [it.key(), of_broker(&it.secret)]);
-        let keys: HashSet<String> = keys.collect();
-        self.delays.retain(|key, _| keys.contains(key));
-        let until = |key: &str| self.delays.get(key).map_or(now, |delay| delay.until);
-        let turns = left
-            .iter()
-            .map(|it| until(&it.key()).max(until(&of_broker(&it.secret))));
-        turns.min()
-    }
 }
 
 /// Whether a failure says nothing about other rooms of the broker.
@@ -257,4 +382,44 @@ fn is_about_room(error: &BrokerError) -> bool {
 /// The key of a broker among those of rooms, none of which has a slash.
 fn of_broker(secret: &SecretRef) -> String {
     secret.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use k8s_openapi::jiff::Timestamp;
+
+    use super::*;
+
+    fn leftover(name: &str, secret: &str) -> Leftover {
+        Leftover {
+            removal: Removal {
+                room: format!("team/{name}").parse().expect("valid"),
+                owner: format!("u-{name}"),
+                keep_log: false,
+                epoch: None,
+            },
+            secret: secret.parse().expect("valid"),
+            since: Timestamp::UNIX_EPOCH,
+        }
+    }
+
+    #[test]
+    fn quick_namespaces_and_entries_not_tried_lately_come_first() {
+        let (retries, now) = (Retries::default(), Instant::now());
+        let entries = [("a", "slow/b"), ("b", "quick/b"), ("c", "quick/b")];
+        let entries = entries.map(|(name, secret)| leftover(name, secret));
+        {
+            let mut state = retries.state();
+            state.took.insert("slow".to_owned(), BUDGET);
+            state.wait(entries[1].key(), Duration::ZERO);
+        }
+        let later = now + Duration::from_mins(1);
+        let turns = retries.turns(entries.to_vec(), later);
+        let [a, b, c] = entries;
+        let expected = [
+            ("quick".to_owned(), vec![c, b]),
+            ("slow".to_owned(), vec![a]),
+        ];
+        assert_eq!(turns, expected);
+    }
 }

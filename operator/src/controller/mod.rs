@@ -33,7 +33,7 @@ use crate::{
     crd::StoredRoom,
     desired,
     metrics::Metrics,
-    progress::Watchdog,
+    progress::{FORGET_PERIOD, Watchdog},
     rooms::ScopeWriter,
 };
 
@@ -98,11 +98,16 @@ pub async fn run(
         rooms: rooms.clone(),
         namespace: scope.namespace.clone().unwrap_or_default(),
         limit: scope.stall_timeout,
+        forget_period: FORGET_PERIOD,
         latch: readiness.latch(scope.named("progress")),
         metrics: metrics.clone(),
     };
     // A task of its own: a controller that hangs must not keep the watchdog from reporting it.
-    let watchdog = tokio::spawn(watchdog.run(context.progress.clone()));
+    let forgets = context.clone();
+    let watchdog = watchdog.run(context.progress.clone(), move |uids| {
+        forgets.forget_others(uids);
+    });
+    let watchdog = tokio::spawn(watchdog);
     let retries = Retries::default().run(context.clone(), scope.namespace.clone());
     let retries = tokio::spawn(retries);
     let reporter = |kind| scope.reporter(kind, readiness, &metrics);
@@ -187,17 +192,18 @@ fn watch_rooms(
     (rooms, changed)
 }
 
-/// The longest delay before a room that waits for its turn on its broker asks again.
-const LONGEST_TURN_DELAY: Duration = Duration::from_secs(5);
-
 #[expect(
     clippy::needless_pass_by_value,
     reason = "the signature that `Controller::run` asks for"
 )]
 fn after_failure(stored: Arc<StoredRoom>, error: &Error, context: Arc<Context>) -> Action {
-    let delay = context
-        .failures
-        .next_delay(&stored.uid().unwrap_or_default());
+    let (failures, uid) = (&context.failures, stored.uid().unwrap_or_default());
+    let is_waiting = matches!(error, Error::Busy(_));
+    let delay = if is_waiting {
+        failures.next_turn(&uid)
+    } else {
+        failures.next_delay(&uid)
+    };
     // The clean-up of a deleted room ends at its time-out, not at the first attempt after it.
     let delay = finalize::cleanup_time_left(&stored.room, &context)
         .map_or(delay, |time_left| delay.min(time_left));
@@ -206,9 +212,7 @@ fn after_failure(stored: Arc<StoredRoom>, error: &Error, context: Arc<Context>) 
         stored.namespace().unwrap_or_default(),
         stored.name_any()
     );
-    if let Error::Busy(_) = error {
-        // Nothing has failed, and rooms that are reconciled again and again must not overtake it.
-        let delay = delay.min(LONGEST_TURN_DELAY);
+    if is_waiting {
         tracing::debug!(room, %error, ?delay, "the room waits for its turn");
         return Action::requeue(delay);
     }

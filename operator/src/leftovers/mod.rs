@@ -5,6 +5,7 @@
 //!   removed. Changes that wait for a write share the next one.
 //! - The list is bounded, because a `ConfigMap` may have 1 MiB, and a tenant cannot fill it: of the rooms whose brokers' Secrets are in one
 //!   namespace it takes a quarter. A room beyond the bound keeps its finalizer.
+//! - Whoever clears a broker because of an entry looks the entry up once more, in a list that was read a moment ago ([`Leftovers::current`]).
 //! - Only one task at a time clears the broker of a room: a [`Claim`]. Another one that is late would remove what a new room of this name has.
 
 mod bounds;
@@ -42,6 +43,9 @@ const READ_AGAIN: Duration = Duration::from_secs(10);
 /// How long the API server may take to answer with the list.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How old the list may be from which an entry is worked off. A person who wants to keep a log removes its entry.
+const CURRENT: Duration = Duration::from_secs(1);
+
 /// The list. Clones share it.
 #[derive(Clone)]
 pub struct Leftovers(Arc<Inner>);
@@ -69,6 +73,8 @@ struct Known {
     /// `None`: not readable as an entry. It stays.
     entries: BTreeMap<String, Option<Leftover>>,
     is_loaded: bool,
+    /// When it was last read or written.
+    at: Option<Instant>,
     failed: Option<Instant>,
 }
 
@@ -95,6 +101,9 @@ pub(crate) enum StoreError {
     /// The API server.
     #[error("cannot write the list of what deleted rooms have left on brokers: {0}")]
     Api(String),
+    /// The same, when the list is read.
+    #[error("cannot read the list of what deleted rooms have left on brokers: {0}")]
+    Read(String),
 }
 
 /// The right to clear the broker of one deleted room, until it is dropped.
@@ -144,6 +153,19 @@ impl Leftovers {
     pub async fn reload(&self) {
         let _turn = self.0.turn.lock().await;
         self.read_and_log().await;
+    }
+
+    /// An entry as it is at present; `None` if somebody has removed it. To be asked by who has its [`Claim`], before a broker is cleared.
+    pub(crate) async fn current(&self, key: &str) -> Result<Option<Leftover>, StoreError> {
+        let is_current = |known: &Known| known.at.is_some_and(|at| at.elapsed() < CURRENT);
+        if !is_current(&self.known()) {
+            let _turn = self.0.turn.lock().await;
+            // The last one who had the turn may have read it.
+            if !is_current(&self.known()) {
+                self.read().await.map_err(StoreError::Read)?;
+            }
+        }
+        Ok(self.known().entries.get(key).cloned().flatten())
     }
 
     /// Whether it was ever read.
@@ -422,6 +444,7 @@ impl Leftovers {
             config_map,
             entries,
             is_loaded: true,
+            at: Some(Instant::now()),
             failed: None,
         };
     }

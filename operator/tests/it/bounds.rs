@@ -1,6 +1,10 @@
 //! The bounds on brokers: a room's Secret may name any host, and what answers there must not hurt other rooms, nor be read out by a status.
 
-use std::time::{Duration, Instant};
+use std::{
+    env,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::ByteString;
 use papo_operator::broker::Policy;
@@ -34,6 +38,81 @@ async fn list_that_never_ends_is_cut_after_20_pages() {
     );
     let requests = fixture.broker.requests();
     assert!(requests < 40, "{requests} requests");
+}
+
+#[tokio::test]
+async fn page_larger_than_asked_for_is_over_the_bound() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    fixture.settle().await;
+    fixture.broker.set_fault(Some(Fault::ManyUsers));
+    let before = fixture.broker.requests();
+    fixture.reconcile().await.expect("the room alone is read");
+    let requests = fixture.broker.requests() - before;
+    assert!(requests < 15, "{requests} requests: one page is enough");
+    let label = r#"papo_operator_broker_bounds_exceeded_total{bound="page_size"}"#;
+    assert_eq!(fixture.metric(label), Some(1));
+    assert_eq!(fixture.cluster.condition("BrokerReady").0, "True");
+}
+
+/// The most memory that this process has had, in MiB.
+fn peak_memory() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").expect("Linux");
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = peak.and_then(|peak| peak.trim().strip_suffix(" kB"));
+    kib.expect("a peak").parse::<u64>().expect("a number") >> 10
+}
+
+#[tokio::test]
+async fn broker_cannot_fill_the_memory() {
+    const TEST: &str = "bounds::broker_cannot_fill_the_memory";
+    // Alone in a process, whose memory other tests do not use.
+    if env::var_os("PAPO_TEST_ALONE").is_none() {
+        let this = env::current_exe().expect("a path");
+        let mut alone = Command::new(this);
+        alone.args(["--exact", TEST]).env("PAPO_TEST_ALONE", "1");
+        let output = alone.output().expect("it runs").stdout;
+        let output = String::from_utf8_lossy(&output);
+        assert!(output.contains("1 passed"), "{output}");
+        return;
+    }
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    let before = peak_memory();
+    for fault in [Fault::EndlessLogs, Fault::ManyUsers, Fault::ManyQueues] {
+        fixture.broker.set_fault(Some(fault));
+        let reconciled = fixture.reconcile().await;
+        // Without a recorded epoch the logs are searched. Without users the room is read alone.
+        assert_eq!(reconciled.is_err(), fault == Fault::EndlessLogs);
+        let used = peak_memory() - before;
+        // A few answers of 4 MiB, in this process, which is the broker too.
+        assert!(used < 80, "{used} MiB more than before");
+    }
+}
+
+#[tokio::test]
+async fn ninth_broker_of_a_namespace_is_reported_and_not_used() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    for number in 0..9 {
+        let secret = format!("mine-{number}");
+        let path = format!("/api/v1/namespaces/team/secrets/{secret}");
+        fixture.cluster.put(&path, fixture.broker.secret());
+        let spec = json!({"broker": {"secretName": secret}});
+        let path = put_room(&fixture.cluster, &format!("a{number}"), spec);
+        let reconciled = fixture.reconcile_room(&path).await;
+        assert_eq!(reconciled.is_err(), number == 8, "broker {number}");
+        let (_, reason, message) = fixture.cluster.condition_of(&path, "BrokerReady");
+        if number < 8 {
+            assert_eq!(reason, "Synced");
+        } else {
+            assert_eq!(reason, "BrokerLimitExceeded");
+            assert!(message.starts_with("Secret team/mine-8: "), "{message}");
+        }
+    }
+    let label = r#"papo_operator_broker_bounds_exceeded_total{bound="brokers"}"#;
+    assert!(fixture.metric(label).is_some());
+    fixture
+        .reconcile()
+        .await
+        .expect("the operator's own broker");
 }
 
 #[tokio::test]

@@ -74,15 +74,25 @@ async fn changed_tags_and_limits_of_the_user_are_changed_back() {
     let mut fixture = created(json!({})).await;
     let limit = format!("{EXCHANGE} max-connections");
     let ours = fixture.broker.get("users", EXCHANGE).expect("a user");
-    assert_eq!(ours["tags"], json!(["papo-owner:u-1"]));
-    for tags in [json!([]), json!(["papo-owner:u-1", "administrator"])] {
+    let [owner, password] = [&ours["tags"][0], &ours["tags"][1]];
+    assert_eq!(owner, "papo-owner:u-1");
+    let digest = password
+        .as_str()
+        .and_then(|tag| tag.strip_prefix("papo-password:"));
+    assert_eq!(digest.map(str::len), Some(32));
+    for tags in [
+        json!([]),
+        json!([owner]),
+        json!([owner, password, "administrator"]),
+        json!([owner, "papo-password:0"]),
+    ] {
         let mut changed = ours.clone();
         changed["tags"] = tags;
         fixture.broker.put("users", EXCHANGE, changed);
         fixture.broker.put("user-limits", &limit, json!(-1));
         fixture.reconcile().await.expect("a reconcile");
         let tags = &fixture.broker.get("users", EXCHANGE).expect("a user")["tags"];
-        assert_eq!(tags, &json!(["papo-owner:u-1"]));
+        assert_eq!(tags, &ours["tags"]);
         assert_eq!(fixture.broker.get("user-limits", &limit), Some(json!(16)));
     }
 }

@@ -2,7 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use papo_operator::{broker::Policy, config::Namespaces};
+use papo_operator::{
+    broker::{Brokers, Policy},
+    config::{Namespaces, SecretRef},
+    metrics::Metrics,
+};
 use serde_json::{Value, json};
 
 use crate::{
@@ -190,6 +194,37 @@ async fn deletion_of_many_rooms_costs_six_requests_each_and_few_lists() {
 }
 
 #[tokio::test]
+async fn definitions_that_fail_once_are_read_again_for_all_rooms() {
+    const ROOMS: usize = 8;
+    let policy = Policy {
+        listing_period: Duration::from_secs(3),
+        ..Policy::default()
+    };
+    let mut fixture = Fixture::with_policy(room(json!({})), policy).await;
+    let paths = (0..ROOMS).map(|n| put_room(&fixture.cluster, &format!("a{n}"), json!({})));
+    let rooms: Vec<String> = paths.collect();
+    for room in &rooms {
+        fixture.reconcile_room(room).await.expect("a reconcile");
+        fixture.delete(room);
+    }
+    // The servers, and then the users: the first room is removed by a list, for which the users of the others were there too early.
+    for room in rooms.iter().chain(&rooms) {
+        fixture.reconcile_room(room).await.expect("a reconcile");
+    }
+    let left = rooms
+        .iter()
+        .filter(|room| fixture.cluster.get(room).is_some());
+    assert_eq!(left.count(), ROOMS - 1);
+    fixture.broker.fail_definitions(1);
+    let before = fixture.broker.lists();
+    fixture.reconcile_until_gone(&rooms[1..]).await;
+    assert_eq!(fixture.broker.all(), Vec::<String>::new());
+    // The definitions a few times, the lists of one room, and whether any room is left. Three lists of each room would be 21.
+    let lists = fixture.broker.lists() - before;
+    assert!(lists < 10, "{lists} lists");
+}
+
+#[tokio::test]
 async fn operator_that_dies_after_any_write_of_a_deletion_leaves_nothing() {
     let mut undisturbed = deleted(json!({}), 0).await;
     let before = undisturbed.cluster.writes().len() + undisturbed.broker.writes().len();
@@ -285,6 +320,67 @@ async fn remove_finalizers_keeps_finalizers_of_others() {
     let finalizers =
         fixture.cluster.get(ROOM).expect("it stays")["metadata"]["finalizers"].to_string();
     assert!(finalizers.contains("papo.chat/broker"), "{finalizers}");
+}
+
+/// As by `kubectl delete namespace`, which deletes Secrets first.
+#[tokio::test]
+async fn deleted_room_is_cleared_although_its_secret_is_gone() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.cluster.remove(BROKER_SECRET);
+    fixture.reconcile().await.expect_err("it is not deleted");
+    assert_eq!(fixture.cluster.condition("BrokerReady").1, "SecretNotFound");
+    fixture.delete(ROOM);
+    fixture.reconcile_until_gone(&[ROOM.to_owned()]).await;
+    assert_eq!(fixture.broker.all(), Vec::<String>::new());
+    assert!(fixture.cluster.get(LEFTOVERS).is_none());
+}
+
+#[tokio::test]
+async fn broker_is_forgotten_some_time_after_its_secret() {
+    let fixture = Fixture::new(room(json!({}))).await;
+    let secret = serde_json::from_value(fixture.broker.secret()).expect("a Secret");
+    let brokers = Brokers::new(Policy::default());
+    let name: SecretRef = "papo/broker".parse().expect("valid");
+    brokers
+        .get(&name, &secret, &Metrics::default())
+        .expect("a broker");
+    brokers.forget_after(&name, Duration::from_mins(1));
+    assert!(brokers.last_known(&name).is_some());
+    brokers.forget_after(&name, Duration::ZERO);
+    assert!(brokers.last_known(&name).is_none());
+}
+
+#[tokio::test]
+async fn room_without_the_default_broker_says_that_its_log_is_left() {
+    let mut fixture = deleted(json!({}), 600).await;
+    fixture.restart_without_default_broker();
+    let before = fixture.broker.all();
+    fixture.reconcile().await.expect("nothing to wait for");
+    assert!(fixture.cluster.get(ROOM).is_none());
+    assert_eq!(fixture.broker.all(), before);
+    let events = fixture.cluster.events();
+    let mut events = events.as_array().into_iter().flatten();
+    let event = events.find(|event| event["reason"] == "LeftOnBroker");
+    let note = event.expect("an event")["note"].to_string();
+    for part in ["papo.team.geral", "no default broker", "remove them there"] {
+        assert!(note.contains(part), "{note}");
+    }
+}
+
+#[tokio::test]
+async fn room_that_never_had_a_log_ends_in_silence() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    fixture.reconcile().await.expect("a reconcile");
+    fixture.cluster.edit(ROOM, |room| {
+        room["status"]["epoch"] = Value::Null;
+    });
+    delete(&fixture, 600);
+    fixture.restart_without_default_broker();
+    fixture.reconcile().await.expect("nothing to wait for");
+    assert!(fixture.cluster.get(ROOM).is_none());
+    let events = fixture.cluster.events().to_string();
+    assert!(!events.contains("LeftOnBroker"), "{events}");
 }
 
 #[tokio::test]

@@ -2,14 +2,19 @@
 
 use std::time::Duration;
 
+use papo_operator::controller::Retries;
 use serde_json::{Value, json};
 
 use crate::{
-    fake::{BROKER_SECRET, Fixture, LEFTOVERS, ROOM, room},
-    process::{Operator, until},
+    fake::{BROKER_SECRET, Broker, Fault, Fixture, LEFTOVERS, ROOM, room},
+    process::{Operator, put_room, until},
 };
 
 const EXCHANGE: &str = "papo.team.geral";
+/// The entry of the room.
+const ENTRY: &str = "team.geral.u-1";
+/// Less than an attempt on a broker that does not answer takes.
+const SOON: Duration = Duration::from_secs(10);
 
 /// A room that was deleted while its broker was down.
 async fn left(spec: Value) -> Fixture {
@@ -30,6 +35,25 @@ fn entries(fixture: &Fixture) -> Vec<String> {
     let list = fixture.cluster.get(LEFTOVERS).unwrap_or_default();
     let entries = list["data"].as_object().cloned().unwrap_or_default();
     entries.into_iter().map(|(key, _)| key).collect()
+}
+
+/// Puts a room of this name on the list, whose broker has this Secret.
+fn add_entry(fixture: &Fixture, name: &str, secret: &str) {
+    let uid = format!("u-{name}");
+    let entry = json!({"namespace": "team", "name": name, "uid": uid, "secret": secret, "keepLog": false, "since": "2026-01-01T00:00:00Z"});
+    fixture.cluster.edit(LEFTOVERS, |list| {
+        list["data"][format!("team.{name}.{uid}")] = json!(entry.to_string());
+    });
+}
+
+/// A broker that takes so long for each answer, and its Secret.
+async fn slow_broker(fixture: &Fixture, secret: &str, delay: Duration) -> Broker {
+    let (namespace, name) = secret.split_once('/').expect("NAMESPACE/NAME");
+    let broker = fixture.another_broker().await;
+    broker.set_fault(Some(Fault::Slow(delay)));
+    let path = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
+    fixture.cluster.put(&path, broker.secret());
+    broker
 }
 
 /// Another room of the same name.
@@ -151,6 +175,8 @@ async fn leftover_without_its_secret_is_cleared_when_the_secret_is_back() {
     fixture.reconcile().await.expect("a reconcile");
     fixture.delete(ROOM);
     let secret = fixture.cluster.remove(BROKER_SECRET).expect("the Secret");
+    // One that does not know what the Secret said.
+    fixture.restart(i64::MAX);
     fixture.reconcile().await.expect("the servers are deleted");
     fixture
         .reconcile()
@@ -255,6 +281,98 @@ async fn leftover_does_not_touch_the_next_room_of_the_name() {
         .await
         .expect("nothing is in its way any more");
     assert_eq!(without_user(fixture.broker.all()), before);
+}
+
+#[tokio::test]
+async fn slow_broker_does_not_delay_entries_of_another_namespace() {
+    let fixture = left(json!({})).await;
+    fixture.broker.set_down(false);
+    let slow = slow_broker(&fixture, "a-slow/broker", Duration::from_mins(1)).await;
+    for name in ["a1", "a2", "a3"] {
+        add_entry(&fixture, name, "a-slow/broker");
+    }
+    let retries = tokio::spawn(fixture.retry_leftovers());
+    let waited = until("the entry of the other namespace is removed", async || {
+        slow.requests() > 0 && !entries(&fixture).contains(&ENTRY.to_owned())
+    })
+    .await;
+    assert!(waited < SOON, "{waited:?}");
+    assert!(!retries.is_finished());
+    assert_eq!(entries(&fixture).len(), 3);
+    retries.abort();
+}
+
+#[tokio::test]
+async fn namespace_begins_no_entry_beyond_its_budget() {
+    let fixture = left(json!({})).await;
+    fixture.broker.set_down(false);
+    add_entry(&fixture, "a", "papo/broker");
+    add_entry(&fixture, "z", "papo/broker");
+    for left in [2, 1, 0] {
+        let retries = Retries::with_budget(Duration::ZERO);
+        fixture.retry_leftovers_with(retries).await;
+        assert_eq!(entries(&fixture).len(), left);
+    }
+}
+
+#[tokio::test]
+async fn next_room_of_the_name_does_not_wait_for_other_entries() {
+    let mut fixture = left(json!({})).await;
+    fixture.broker.set_down(false);
+    let slow = slow_broker(&fixture, "papo/slow", Duration::from_mins(1)).await;
+    add_entry(&fixture, "slow", "papo/slow");
+    let retries = tokio::spawn(fixture.retry_leftovers());
+    let waited = until("the entry of the room is removed", async || {
+        slow.requests() > 0 && !entries(&fixture).contains(&ENTRY.to_owned())
+    })
+    .await;
+    assert!(waited < SOON, "{waited:?}");
+    put_next_room(&fixture, json!({}));
+    until("nobody is at work on the name", async || {
+        fixture.reconcile().await.is_ok()
+    })
+    .await;
+    assert!(!retries.is_finished());
+    retries.abort();
+}
+
+#[tokio::test]
+async fn entry_that_a_person_removes_during_a_round_is_not_cleared() {
+    let fixture = left(json!({})).await;
+    fixture.broker.set_down(false);
+    let slow = slow_broker(&fixture, "papo/slow", Duration::from_millis(500)).await;
+    add_entry(&fixture, "a", "papo/slow");
+    let before = fixture.broker.all();
+    let retries = tokio::spawn(fixture.retry_leftovers());
+    until("another entry is worked on", async || slow.requests() > 0).await;
+    fixture.cluster.edit(LEFTOVERS, |list| {
+        let data = list["data"].as_object_mut().expect("entries");
+        data.remove(ENTRY);
+    });
+    retries.await.expect("no panic");
+    assert_eq!(fixture.broker.all(), before);
+    assert_eq!(entries(&fixture), Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn next_room_leaves_a_log_whose_entry_a_person_has_removed() {
+    let mut fixture = left(json!({})).await;
+    let before = fixture.broker.all();
+    let old = before.iter().find(|name| name.starts_with("queues "));
+    fixture
+        .cluster
+        .edit(LEFTOVERS, |list| list["data"] = json!({}));
+    // Another room takes its time, so that the operator knows an old list.
+    let slow = Fault::Slow(Duration::from_millis(500));
+    fixture.broker.set_fault(Some(slow));
+    let other = put_room(&fixture.cluster, "other", json!({}));
+    fixture.reconcile_room(&other).await.expect("a reconcile");
+    fixture.broker.set_fault(None);
+    put_next_room(&fixture, json!({}));
+    fixture.reconcile().await.expect_err("the old room's user");
+    let (_, reason, message) = fixture.cluster.condition("BrokerReady");
+    assert_eq!(reason, "Conflict", "{message}");
+    assert!(fixture.broker.all().contains(old.expect("the log")));
 }
 
 #[tokio::test]

@@ -21,6 +21,7 @@ use tokio::{
 use crate::fake::{BROKER_SECRET, Cluster, Fixture, ROOM, room};
 
 const LEASE: &str = "/apis/coordination.k8s.io/v1/namespaces/papo/leases/papo-operator";
+const DEPLOYMENT: &str = "/apis/apps/v1/namespaces/team/deployments/chat-geral";
 const EXCHANGE: &str = "papo.team.geral";
 /// The shortest there is.
 const LEASE_DURATION: Duration = Duration::from_secs(5);
@@ -88,10 +89,19 @@ impl Operator {
 
     /// How many reconciles have failed.
     async fn failures(&self) -> u64 {
+        self.reconciles("failure").await
+    }
+
+    /// How many reconciles have succeeded.
+    async fn successes(&self) -> u64 {
+        self.reconciles("success").await
+    }
+
+    async fn reconciles(&self, outcome: &str) -> u64 {
         let metrics = self.get("/metrics").await.expect("metrics");
-        let line = metrics.lines().find_map(|line| {
-            line.strip_prefix("papo_operator_reconciles_total{outcome=\"failure\"} ")
-        });
+        let prefix = format!("papo_operator_reconciles_total{{outcome=\"{outcome}\"}} ");
+        let mut lines = metrics.lines();
+        let line = lines.find_map(|line| line.strip_prefix(&prefix));
         line.map_or(0, |count| count.parse().expect("a number"))
     }
 
@@ -226,9 +236,7 @@ async fn standby_takes_over_at_once_from_an_operator_that_stops() {
         .await
         .expect("no panic")
         .expect("it was asked to");
-    fixture
-        .cluster
-        .remove("/apis/apps/v1/namespaces/team/deployments/chat-geral");
+    fixture.cluster.remove(DEPLOYMENT);
     let waited = until_held_by(&fixture.cluster, "second").await;
     assert!(waited < AT_ONCE, "{waited:?}");
     until_deployed(&fixture.cluster, "geral").await;
@@ -341,6 +349,48 @@ async fn unwatched_kind_is_reported_by_the_rooms_that_need_it() {
 }
 
 #[tokio::test]
+async fn settled_room_reports_a_watch_that_is_lost() {
+    let fixture = Fixture::new(room(json!({}))).await;
+    let first = Operator::start(&fixture.cluster, "first").await;
+    until_deployed(&fixture.cluster, "geral").await;
+    first.stop.send(()).expect("it runs");
+    first
+        .running
+        .await
+        .expect("no panic")
+        .expect("it was asked to");
+    fixture.cluster.edit(DEPLOYMENT, |it| {
+        it["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
+    });
+    // Its first list has everything.
+    let operator = Operator::start(&fixture.cluster, "second").await;
+    until("the room is ready", async || {
+        fixture.cluster.condition("Ready").0 == "True"
+    })
+    .await;
+    let reconciles = operator.successes().await;
+    until("the room has settled", async || {
+        operator.successes().await > reconciles + 1
+    })
+    .await;
+
+    fixture.cluster.reject_kind("deployments", 403);
+    fixture.cluster.end_watches();
+    until(
+        "the room says that its servers are not watched",
+        async || {
+            let (status, reason, message) = fixture.cluster.condition("Available");
+            status == "False"
+                && reason == "Forbidden"
+                && message.contains("deployments.apps is forbidden")
+        },
+    )
+    .await;
+    assert_eq!(fixture.cluster.condition("Ready").0, "False");
+    operator.running.abort();
+}
+
+#[tokio::test]
 async fn unwatched_kind_shows_in_readyz_and_metrics_of_a_ready_operator() {
     let fixture = Fixture::new(room(json!({}))).await;
     fixture.cluster.reject_kind("httproutes", 404);
@@ -410,8 +460,7 @@ async fn rooms_of_an_unwatched_kind_are_reconciled_when_its_watch_works() {
     })
     .await;
     // A room whose servers are starting is requeued after seconds: these are available.
-    let servers = "/apis/apps/v1/namespaces/team/deployments/chat-geral";
-    fixture.cluster.edit(servers, |it| {
+    fixture.cluster.edit(DEPLOYMENT, |it| {
         it["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
     });
     until("the servers are available without the route", async || {

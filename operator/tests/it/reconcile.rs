@@ -541,3 +541,44 @@ async fn new_password_is_set_although_the_broker_hides_hashes() {
     fixture.reconcile().await.expect("a reconcile");
     assert!(fixture.is_password_set());
 }
+
+#[tokio::test]
+async fn new_password_is_set_although_the_first_attempt_fails() {
+    for hides_hashes in [false, true] {
+        let mut fixture = created(json!({})).await;
+        if hides_hashes {
+            fixture.broker.hide_password_hashes();
+        }
+        fixture.settle().await;
+        fixture.cluster.remove(ROOM_SECRET);
+        fixture.broker.set_down(true);
+        fixture.reconcile().await.expect_err("the broker is down");
+        assert!(fixture.cluster.get(ROOM_SECRET).is_some());
+        fixture.broker.set_down(false);
+        assert!(!fixture.is_password_set());
+        let before = fixture.broker.writes();
+        fixture.settle().await;
+        assert!(fixture.is_password_set(), "hides: {hides_hashes}");
+        let users = fixture.broker.writes().split_off(before.len());
+        assert_eq!(users, ["PUT /api/users/papo.team.geral"]);
+    }
+}
+
+#[tokio::test]
+async fn user_without_the_digest_of_its_password_is_set_once() {
+    for hides_hashes in [false, true] {
+        let mut fixture = created(json!({})).await;
+        if hides_hashes {
+            fixture.broker.hide_password_hashes();
+        }
+        let ours = fixture.broker.get("users", EXCHANGE).expect("a user");
+        let mut older = ours.clone();
+        older["tags"] = json!(["papo-owner:u-1"]);
+        fixture.broker.put("users", EXCHANGE, older);
+        let before = fixture.broker.writes();
+        fixture.settle().await;
+        assert_eq!(fixture.broker.get("users", EXCHANGE), Some(ours));
+        let written = fixture.broker.writes().split_off(before.len());
+        assert_eq!(written, ["PUT /api/users/papo.team.geral"]);
+    }
+}

@@ -88,3 +88,20 @@ async fn desired_replicas_follow_the_spec() {
     fixture.settle().await;
     assert_eq!(fixture.cluster.condition("BrokerReady").1, "FewReplicas");
 }
+
+#[tokio::test]
+async fn bulk_read_that_fails_once_does_not_change_the_status() {
+    let mut fixture = Fixture::new(room(json!({}))).await;
+    fixture.settle().await;
+    fixture.broker.set_nodes(&NODES);
+    set_replicas(&fixture, 1, 1);
+    fixture.settle().await;
+    assert_eq!(fixture.cluster.condition("BrokerReady").1, "FewReplicas");
+    let before = fixture.cluster.writes();
+    fixture.broker.fail_definitions(1);
+    for _ in 0..3 {
+        fixture.reconcile().await.expect("a reconcile");
+        assert_eq!(fixture.cluster.condition("BrokerReady").1, "FewReplicas");
+    }
+    assert_eq!(fixture.cluster.writes(), before);
+}

@@ -1,14 +1,24 @@
 //! What the operator reads of the management API's answers, and nothing else: a field that is not here costs no memory, whatever a broker puts
 //! into it.
 
-use papo_protocol::topology::{MAX_AGE_ARGUMENT, MAX_BYTES_ARGUMENT, STREAM_TYPE};
-use serde::{Deserialize, de::IgnoredAny};
+use papo_protocol::topology::{MAX_AGE_ARGUMENT, MAX_BYTES_ARGUMENT, PREFIX, STREAM_TYPE};
+use serde::{
+    Deserialize, Deserializer,
+    de::{DeserializeSeed, IgnoredAny},
+};
 use serde_json::{Map, Value, value::RawValue};
 
+use super::rows::Rows;
 use crate::{broker::FoundLog, desired::LogArguments};
 
 /// The largest map of arguments or of a policy's definition that is looked at, in bytes. Ours have a hundred.
 const MAP_MAX: usize = 16 << 10;
+/// The longest `max-age` that counts, in bytes: it is kept for each log. The spec has shorter ones.
+const MAX_AGE_MAX: usize = 32;
+/// The longest name of an object, in bytes: RabbitMQ has no longer ones.
+const NAME_MAX: usize = 255;
+/// The most tags of a user that are read.
+const TAGS_MAX: usize = 16;
 
 /// An exchange.
 #[derive(Debug, Deserialize)]
@@ -77,12 +87,6 @@ pub(super) struct Named {
     pub(super) name: String,
 }
 
-/// One page of a list.
-#[derive(Debug, Deserialize)]
-pub(super) struct Page<T> {
-    pub(super) items: Vec<T>,
-}
-
 /// A binding.
 #[derive(Debug, Deserialize)]
 pub(super) struct Binding {
@@ -113,8 +117,17 @@ impl Policy {
 pub(super) struct User {
     pub(super) name: String,
     pub(super) password_hash: Option<String>,
+    #[serde(deserialize_with = "tags")]
     pub(super) tags: Vec<String>,
     limits: Option<Box<RawValue>>,
+}
+
+/// The first tags in alphabetical order. A user with more than ours is not as it should be, however many there are.
+fn tags<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    let mut tags = Vec::new();
+    Rows::at_most(TAGS_MAX, |tag| tags.push(tag)).deserialize(deserializer)?;
+    tags.sort();
+    Ok(tags)
 }
 
 impl User {
@@ -131,15 +144,6 @@ pub(super) struct Permissions {
     pub(super) configure: String,
     pub(super) write: String,
     pub(super) read: String,
-}
-
-/// All of a virtual host that matters: what its definitions say. Queues that end with their connections are not among them.
-#[derive(Debug, Deserialize)]
-pub(super) struct Definitions {
-    pub(super) exchanges: Vec<Exchange>,
-    pub(super) queues: Vec<QueueDefinition>,
-    pub(super) bindings: Vec<Binding>,
-    pub(super) policies: Vec<Policy>,
 }
 
 /// A queue in the definitions.
@@ -178,13 +182,20 @@ pub(super) struct QueueReplicas {
     pub(super) online: Option<Vec<IgnoredAny>>,
 }
 
+/// Whether this is the name of an object of Papo. Only such names are kept.
+pub(super) fn is_papos(name: &str) -> bool {
+    name.starts_with(PREFIX) && name.len() <= NAME_MAX
+}
+
 /// What a log keeps by its arguments. Ones that we would not have written count as none: then a policy bounds the log.
 fn log_arguments(arguments: Option<&RawValue>) -> LogArguments {
     let arguments = arguments.and_then(map).unwrap_or_default();
-    let max_age = arguments.get(MAX_AGE_ARGUMENT);
+    let max_age = arguments.get(MAX_AGE_ARGUMENT).and_then(Value::as_str);
     LogArguments {
         max_bytes: arguments.get(MAX_BYTES_ARGUMENT).and_then(Value::as_u64),
-        max_age: max_age.and_then(Value::as_str).map(str::to_owned),
+        max_age: max_age
+            .filter(|age| age.len() <= MAX_AGE_MAX)
+            .map(str::to_owned),
     }
 }
 

@@ -11,17 +11,18 @@ use papo_protocol::{Epoch, topology as broker_names};
 use serde_json::{Map, Value};
 
 use super::{
-    answers::{self, Definitions, Named, QueueReplicas},
+    answers::{self, Binding, Exchange, Named, QueueDefinition, QueueReplicas, is_papos},
     exchange::owner_of,
-    list::{List, definitions, each_row},
+    list::{List, each_definition, each_row},
     policy::fingerprint,
     request::done,
+    rows::{Definition, Rows},
     signals::inspect,
-    user::{Password, owner_tag, password_hash},
+    user::{password_hash, user_tags},
 };
 use crate::{
     apply::outcome::{LogOrigin, RoomLog},
-    broker::{Broker, Found, Key},
+    broker::{Bound, Broker, Found, Key},
     desired::{SIGNAL_QUEUE_PATTERN, Topology, User, exchange_of_signal_queue, signal_policies},
     error::BrokerError,
 };
@@ -72,49 +73,74 @@ fn note_failure(broker: &Broker, error: &BrokerError) {
 
 async fn read(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
     read_definitions(broker, found).await?;
+    check_bound(found)?;
     read_permissions(broker, found).await?;
     read_users(broker, found).await?;
+    check_bound(found)?;
     read_replicas(broker, found).await
 }
 
+fn check_bound(found: &Found) -> Result<(), BrokerError> {
+    if !found.is_over_bound() {
+        return Ok(());
+    }
+    Err(BrokerError::OverBound {
+        attempt: "cannot read the virtual host at once".to_owned(),
+        bound: Bound::Objects,
+    })
+}
+
 async fn read_definitions(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
-    let Definitions {
-        exchanges,
-        queues,
-        bindings,
-        policies,
-    } = definitions(broker).await?;
-    found.rows = exchanges.len() + queues.len() + bindings.len() + policies.len();
-    for exchange in &exchanges {
-        if let Some(room) = exchange_of_signal_queue(&exchange.name) {
-            found.add_leftover(room);
-        } else {
-            let properties = (exchange.is_durable_topic(), owner_of(exchange));
-            found.add(&Key::Exchange(&exchange.name), properties);
+    each_definition(broker, |definition| {
+        found.rows += 1;
+        match definition {
+            Definition::Exchange(exchange) => add_exchange(found, &exchange),
+            Definition::Queue(queue) => add_queue(found, &queue),
+            Definition::Binding(binding) => add_binding(found, &binding),
+            Definition::Policy(policy) => add_policy(found, &policy),
         }
+    })
+    .await?;
+    found.are_signals_bounded = are_signals_bounded(found);
+    Ok(())
+}
+
+fn add_exchange(found: &mut Found, exchange: &Exchange) {
+    if let Some(room) = exchange_of_signal_queue(&exchange.name) {
+        found.add_leftover(room);
+    } else if is_papos(&exchange.name) {
+        let properties = (exchange.is_durable_topic(), owner_of(exchange));
+        found.add(&Key::Exchange(&exchange.name), properties);
     }
-    for queue in &queues {
-        if let Some(exchange) = exchange_of_signal_queue(&queue.name) {
-            found.add_leftover(exchange);
-        } else if queue.name.starts_with(broker_names::PREFIX)
-            && let Some(log) = queue.log()
-        {
-            found.add_log(&queue.name, log);
-        }
+}
+
+fn add_queue(found: &mut Found, queue: &QueueDefinition) {
+    if let Some(exchange) = exchange_of_signal_queue(&queue.name) {
+        found.add_leftover(exchange);
+    } else if is_papos(&queue.name)
+        && let Some(log) = queue.log()
+    {
+        found.add_log(&queue.name, log);
     }
-    for binding in bindings {
-        if binding.routing_key == broker_names::MESSAGE_KEY {
-            let key = Key::Binding(&binding.source, &binding.destination);
-            found.add(&key, ());
-        }
+}
+
+fn add_binding(found: &mut Found, binding: &Binding) {
+    let Binding {
+        source,
+        destination,
+        routing_key,
+    } = binding;
+    if routing_key == broker_names::MESSAGE_KEY && is_papos(source) && is_papos(destination) {
+        found.add(&Key::Binding(source, destination), ());
     }
-    for policy in &policies {
+}
+
+fn add_policy(found: &mut Found, policy: &answers::Policy) {
+    if is_papos(&policy.name) {
         let definition = policy.definition();
         let fingerprint = fingerprint(&policy.pattern, &policy.apply_to, definition.as_ref());
         found.add(&Key::Policy(&policy.name), fingerprint);
     }
-    found.are_signals_bounded = are_signals_bounded(found);
-    Ok(())
 }
 
 fn are_signals_bounded(found: &Found) -> bool {
@@ -132,21 +158,20 @@ async fn read_permissions(broker: &Broker, found: &mut Found) -> Result<(), Brok
     broker.metrics.broker_read();
     let path = ["vhosts", broker.vhost(), "permissions"];
     let columns = [("columns", "user,configure,write,read")];
-    let listed: Vec<answers::Permissions> = done(
-        "list the permissions",
-        broker.management.get(&path, &columns).await,
-    )?;
-    found.rows += listed.len();
-    for listed in listed {
+    let rows = Rows::all(|permissions: answers::Permissions| {
+        found.rows += 1;
         let answers::Permissions {
             user,
             configure,
             write,
             read,
-        } = listed;
-        found.add(&Key::Permissions(&user), (configure, write, read));
-    }
-    Ok(())
+        } = permissions;
+        if is_papos(&user) {
+            found.add(&Key::Permissions(&user), (configure, write, read));
+        }
+    });
+    let listed = broker.management.get_with(&path, &columns, rows).await;
+    done("list the permissions", listed).map(drop)
 }
 
 async fn read_users(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
@@ -157,13 +182,13 @@ async fn read_users(broker: &Broker, found: &mut Found) -> Result<(), BrokerErro
         columns: "name,tags,limits,password_hash",
         sort: "name",
     };
-    each_row(broker, list, |page| {
-        page.for_each(|user: answers::User| {
-            found.rows += 1;
+    each_row(broker, list, |user: answers::User| {
+        found.rows += 1;
+        if is_papos(&user.name) {
             let limits = (user.limit("max-connections"), user.limit("max-channels"));
-            let properties = (&user.tags, &user.password_hash, limits);
+            let properties = (user.tags.as_slice(), &user.password_hash, limits);
             found.add(&Key::User(&user.name), properties);
-        });
+        }
         true
     })
     .await
@@ -173,13 +198,12 @@ async fn read_users(broker: &Broker, found: &mut Found) -> Result<(), BrokerErro
 async fn read_replicas(broker: &Broker, found: &mut Found) -> Result<(), BrokerError> {
     broker.metrics.broker_read();
     let columns = [("columns", "name")];
-    let nodes: Vec<Named> = done(
-        "list the nodes",
-        broker.management.get(&["nodes"], &columns).await,
-    )?;
-    found.nodes = u32::try_from(nodes.len()).ok();
+    let rows = Rows::all(|_: Named| ());
+    let listed = broker.management.get_with(&["nodes"], &columns, rows).await;
+    let nodes = done("list the nodes", listed)?;
+    found.nodes = u32::try_from(nodes).ok();
     let now = Instant::now();
-    if nodes.len() < 2 || !broker.inventory.are_replicas_due(now) {
+    if nodes < 2 || !broker.inventory.are_replicas_due(now) {
         return Ok(());
     }
     found.replicas_read = Some(now);
@@ -190,11 +214,9 @@ async fn read_replicas(broker: &Broker, found: &mut Found) -> Result<(), BrokerE
         columns: "name,members,online",
         sort: "name",
     };
-    each_row(broker, list, |page| {
-        page.for_each(|queue: QueueReplicas| {
-            let count = |nodes: Option<Vec<_>>| nodes.unwrap_or_default().len();
-            found.set_replicas(&queue.name, count(queue.members), count(queue.online));
-        });
+    each_row(broker, list, |queue: QueueReplicas| {
+        let count = |nodes: Option<Vec<_>>| nodes.unwrap_or_default().len();
+        found.set_replicas(&queue.name, count(queue.members), count(queue.online));
         true
     })
     .await
@@ -204,7 +226,7 @@ async fn read_replicas(broker: &Broker, found: &mut Found) -> Result<(), BrokerE
 pub(crate) fn at_rest(
     broker: &Broker,
     topology: &Topology,
-    password: &Password,
+    password: &str,
     recorded: Option<&Epoch>,
 ) -> Option<RoomLog> {
     if broker.inventory.is_due(&topology.exchange, Instant::now()) {
@@ -217,7 +239,7 @@ pub(crate) fn at_rest(
 pub(crate) fn settled(
     broker: &Broker,
     topology: &Topology,
-    password: &Password,
+    password: &str,
     recorded: Option<&Epoch>,
 ) -> Option<RoomLog> {
     let epoch = recorded?;
@@ -261,26 +283,30 @@ fn permissions(user: &User) -> (&String, &String, &String) {
     (&user.configure, &user.write, &user.read)
 }
 
-/// RabbitMQ 4.4 does not show the hash of the password.
-fn has_user(found: &Found, user: &User, owner: &str, password: &Password) -> bool {
-    let hash = Some(password_hash(owner, &password.text));
-    let key = Key::User(&user.name);
-    found.has(&key, user_properties(user, owner, hash))
-        || !password.is_new && found.has(&key, user_properties(user, owner, None))
+/// RabbitMQ 4.4 does not show the hash of the password. The tags name the password too.
+fn has_user(found: &Found, user: &User, owner: &str, password: &str) -> bool {
+    let (key, hash) = (Key::User(&user.name), password_hash(owner, password));
+    let has = |hash| found.has(&key, user_properties(user, owner, password, hash));
+    has(Some(hash)) || has(None)
 }
 
-type UserProperties = (Vec<String>, Option<String>, (Option<u64>, Option<u64>));
+type UserProperties = ([String; 2], Option<String>, (Option<u64>, Option<u64>));
 
-fn user_properties(user: &User, owner: &str, hash: Option<String>) -> UserProperties {
+fn user_properties(
+    user: &User,
+    owner: &str,
+    password: &str,
+    hash: Option<String>,
+) -> UserProperties {
     let limits = (
         Some(u64::from(user.max_connections)),
         Some(u64::from(user.max_channels)),
     );
-    (vec![owner_tag(owner)], hash, limits)
+    (user_tags(owner, password), hash, limits)
 }
 
 /// Notes that the room's objects are as they should be: each was read or written just now.
-pub(super) fn note(broker: &Broker, topology: &Topology, password: &Password, log: &RoomLog) {
+pub(super) fn note(broker: &Broker, topology: &Topology, password: &str, log: &RoomLog) {
     let Topology {
         room,
         exchange,
@@ -291,7 +317,8 @@ pub(super) fn note(broker: &Broker, topology: &Topology, password: &Password, lo
     } = topology;
     let queue = broker_names::log(room, &log.epoch);
     let definition: Option<Map<String, Value>> = policy.definition(&log.found.arguments);
-    let hash = Some(password_hash(owner, &password.text));
+    let hash = Some(password_hash(owner, password));
+    let of_user = user_properties(user, owner, password, hash);
     broker.inventory.put(|put| {
         put.log(&queue, log.found.clone());
         put.object(&Key::Binding(exchange, &queue), ());
@@ -302,7 +329,7 @@ pub(super) fn note(broker: &Broker, topology: &Topology, password: &Password, lo
             ),
             None => put.no_object(&Key::Policy(&policy.name)),
         }
-        put.object(&Key::User(&user.name), user_properties(user, owner, hash));
+        put.object(&Key::User(&user.name), of_user);
         put.object(&Key::Permissions(&user.name), permissions(user));
         put.object(&Key::Exchange(exchange), (true, Some(owner)));
     });

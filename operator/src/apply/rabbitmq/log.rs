@@ -9,8 +9,9 @@ use serde_json::{Map, json};
 
 use super::{
     answers::{Binding, Queue},
-    list::each_page,
+    list::each_object,
     request::{done, optional},
+    rows::Rows,
 };
 use crate::{
     apply::outcome::{LogOrigin, RoomLog},
@@ -36,15 +37,8 @@ pub(super) async fn ensure_log(
             });
         }
     }
-    // The fullest first: if there are several, the empty ones were never used.
-    let mut logs = logs(broker, topology).await?;
-    logs.sort_by(|a, b| {
-        b.messages()
-            .cmp(&a.messages())
-            .then_with(|| a.name.cmp(&b.name))
-    });
-    if let Some(log) = logs.first() {
-        check_log(log, &log.name)?;
+    if let Some(log) = fullest_log(broker, topology).await? {
+        check_log(&log, &log.name)?;
         let epoch = epoch_of(&topology.room, &log.name)
             .ok_or_else(|| BrokerError::Conflict(format!("queue {} has no epoch", log.name)))?;
         return Ok(RoomLog {
@@ -123,16 +117,22 @@ pub(in crate::apply) fn check_log(existing: &Queue, name: &str) -> Result<(), Br
     )))
 }
 
-/// All streams that are named like a log of the room.
-async fn logs(broker: &Broker, topology: &Topology) -> Result<Vec<Queue>, BrokerError> {
-    let mut logs: Vec<Queue> = Vec::new();
+/// The fullest queue that is named like a log of the room: if there are several, the empty ones were never used.
+async fn fullest_log(broker: &Broker, topology: &Topology) -> Result<Option<Queue>, BrokerError> {
+    let mut fullest: Option<Queue> = None;
     let prefix = format!("{}.log.", topology.exchange);
-    each_page(broker, "queues", &prefix, |page| {
-        logs.extend(page.filter(|queue: &Queue| epoch_of(&topology.room, &queue.name).is_some()));
+    each_object(broker, "queues", &prefix, |queue: Queue| {
+        let is_fuller = fullest.as_ref().is_none_or(|other| {
+            let (messages, others) = (queue.messages(), other.messages());
+            messages > others || messages == others && queue.name < other.name
+        });
+        if is_fuller && epoch_of(&topology.room, &queue.name).is_some() {
+            fullest = Some(queue);
+        }
         true
     })
     .await?;
-    Ok(logs)
+    Ok(fullest)
 }
 
 /// The epoch in the name of one of the room's logs; `None` for any other queue.
@@ -153,11 +153,13 @@ pub(super) async fn ensure_binding(
 ) -> Result<(), BrokerError> {
     broker.metrics.broker_read();
     let path = ["queues", broker.vhost(), log, "bindings"];
-    let bindings: Vec<Binding> =
-        done("read the bindings", broker.management.get(&path, &[]).await)?;
-    if bindings.iter().any(|binding| {
-        binding.source == exchange && binding.routing_key == broker_names::MESSAGE_KEY
-    }) {
+    let mut is_bound = false;
+    let rows = Rows::all(|binding: Binding| {
+        is_bound |= binding.source == exchange && binding.routing_key == broker_names::MESSAGE_KEY;
+    });
+    let listed = broker.management.get_with(&path, &[], rows).await;
+    done("read the bindings", listed)?;
+    if is_bound {
         return Ok(());
     }
     bind(broker, exchange, log).await

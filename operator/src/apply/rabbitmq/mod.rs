@@ -15,6 +15,7 @@ mod log;
 mod policy;
 mod remove;
 mod request;
+mod rows;
 mod signals;
 mod user;
 
@@ -42,7 +43,6 @@ pub(super) use log::{check_log, epoch_of};
 use policy::ensure_log_policy;
 pub(crate) use remove::{Removal, Removed, remove};
 use signals::bound_signals;
-pub(super) use user::Password;
 use user::{ensure_permissions, ensure_user, set_permissions};
 
 /// Makes the room's objects on the broker as they should be, and returns the room's log.
@@ -52,7 +52,7 @@ use user::{ensure_permissions, ensure_user, set_permissions};
 pub(crate) async fn apply(
     broker: &Broker,
     topology: &Topology,
-    password: &Password,
+    password: &str,
     recorded: Option<&Epoch>,
 ) -> Result<RoomLog, BrokerError> {
     refresh(broker, topology).await?;
@@ -72,7 +72,7 @@ pub(crate) async fn apply(
 async fn apply_each(
     broker: &Broker,
     topology: &Topology,
-    password: &Password,
+    password: &str,
     recorded: Option<&Epoch>,
 ) -> Result<RoomLog, BrokerError> {
     let Topology {

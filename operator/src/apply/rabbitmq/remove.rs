@@ -7,24 +7,22 @@
 //! The exchange is the lock: it is removed last, and if it is missing it is created again first. So nothing is removed that a new room of the same
 //! name has, or one of another cluster: it would own the exchange.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use papo_protocol::{Epoch, RoomName, topology as broker_names};
 
 use super::{
-    answers::{Definitions, Named, Queue},
+    answers::{Named, Queue, is_papos},
     exchange::{are_rooms_left, create_exchange, exchange_info, owner_of},
-    list::{definitions, each_page},
+    list::{each_definition, each_object},
     log::epoch_of,
     policy::{remove_policy, shared_policies},
     request::done,
+    rows::{Definition, Rows},
     user::{is_user_of, remove_user},
 };
 use crate::{
-    broker::{Broker, Listing, Names, Step},
+    broker::{Bound, Broker, Listing, NAMES, Names, Step},
     desired::is_signal_queue,
     error::BrokerError,
 };
@@ -125,7 +123,7 @@ async fn remove_all_below(
     };
     removals.confirm(owner, Step::Listed);
     for (kind, name) in leftovers(removal, &names) {
-        let step = Step::Leftover(format!("{kind} {name}"));
+        let step = removals.leftover(kind, name);
         if removals.has(owner, &step) {
             continue;
         }
@@ -162,12 +160,18 @@ async fn names_below(
         let listed = async {
             match list_all(broker).await {
                 Ok(names) => Ok(Some(names)),
-                // Too large, or a broker that does not know the request.
-                Err(BrokerError::OverBound { .. } | BrokerError::Rejected { .. }) => Ok(None),
+                Err(BrokerError::OverBound { bound, .. }) => {
+                    broker.metrics.broker_bound(bound.label());
+                    Ok(None)
+                }
                 Err(error) => Err(error),
             }
         };
-        removals.list(listed).await?;
+        match removals.list(listed).await {
+            // A broker that does not know the request, or cannot fulfil it at present. The next room asks again.
+            Err(BrokerError::Rejected { .. }) => return list(broker, exchange).await.map(Ok),
+            listed => listed?,
+        }
     }
     match removals.listing(owner, Instant::now()) {
         Listing::Ready => Ok(Ok(removals.names_below(exchange))),
@@ -180,55 +184,69 @@ async fn names_below(
 
 /// All of Papo's names in the virtual host, but not those of queues that end with their connections.
 async fn list_all(broker: &Broker) -> Result<Names, BrokerError> {
-    let Definitions {
-        exchanges,
-        queues,
-        bindings: _,
-        policies,
-    } = definitions(broker).await?;
-    Ok(Names {
-        exchanges: papos(exchanges.into_iter().map(|it| it.name)).collect(),
-        queues: papos(queues.into_iter().map(|it| it.name)).collect(),
-        policies: papos(policies.into_iter().map(|it| it.name)).collect(),
+    let mut names = Names::default();
+    each_definition(broker, |definition| {
+        let (of_kind, name) = match definition {
+            Definition::Exchange(exchange) => (&mut names.exchanges, exchange.name),
+            Definition::Queue(queue) => (&mut names.queues, queue.name),
+            Definition::Policy(policy) => (&mut names.policies, policy.name),
+            Definition::Binding(_) => return,
+        };
+        // One above the bound shows that there are more.
+        if is_papos(&name) && of_kind.len() <= NAMES {
+            of_kind.insert(name);
+        }
     })
+    .await?;
+    if names.len() > NAMES {
+        return Err(BrokerError::OverBound {
+            attempt: "cannot list all names of the virtual host".to_owned(),
+            bound: Bound::Objects,
+        });
+    }
+    Ok(names)
 }
 
-/// All objects whose names contain `part`, but not the queues that end with their connections.
-async fn list(broker: &Broker, part: &str) -> Result<Names, BrokerError> {
-    let (mut exchanges, mut queues) = (BTreeSet::new(), BTreeSet::new());
-    let listed_exchanges = each_page(broker, "exchanges", part, |page| {
-        exchanges.extend(papos(page.map(|exchange: Named| exchange.name)));
+/// All objects below the name of an exchange, but not the queues that end with their connections.
+async fn list(broker: &Broker, exchange: &str) -> Result<Names, BrokerError> {
+    let mut names = Names::default();
+    let Names {
+        exchanges,
+        queues,
+        policies,
+    } = &mut names;
+    let below = format!("{exchange}.");
+    let is_below = |name: &str| is_papos(name) && name.starts_with(&below);
+    let listed_exchanges = each_object(broker, "exchanges", exchange, |found: Named| {
+        if is_below(&found.name) {
+            exchanges.insert(found.name);
+        }
         true
     });
-    let listed_queues = each_page(broker, "queues", part, |page| {
-        let all = page.len();
-        let left: Vec<Queue> = page
-            .filter(|it: &Queue| it.exclusive == Some(false))
-            .collect();
-        let are_all_left = left.len() == all;
-        queues.extend(papos(left.into_iter().map(|queue| queue.name)));
-        are_all_left
+    let listed_queues = each_object(broker, "queues", exchange, |found: Queue| {
+        let is_left = found.exclusive == Some(false);
+        if is_left && is_below(&found.name) {
+            queues.insert(found.name);
+        }
+        is_left
+    });
+    let listed_policies = each_policy(broker, |found| {
+        if found.name == exchange {
+            policies.insert(found.name);
+        }
     });
     // At the same time, so that a slow broker takes no longer than for one of them.
-    let ((), (), policies) =
-        tokio::try_join!(listed_exchanges, listed_queues, list_policies(broker))?;
-    Ok(Names {
-        exchanges,
-        queues,
-        policies: papos(policies.into_iter().map(|it| it.name)).collect(),
-    })
+    tokio::try_join!(listed_exchanges, listed_queues, listed_policies)?;
+    Ok(names)
 }
 
-/// The policies of the virtual host. RabbitMQ does not list them by pages.
-async fn list_policies(broker: &Broker) -> Result<Vec<Named>, BrokerError> {
+/// Hands over the policies of the virtual host. RabbitMQ does not list them by pages.
+async fn each_policy(broker: &Broker, take: impl FnMut(Named)) -> Result<(), BrokerError> {
     broker.metrics.broker_read();
     let path = ["policies", broker.vhost()];
-    let listed = broker.management.get(&path, &[("columns", "name")]).await;
-    done("list the policies", listed)
-}
-
-fn papos(names: impl Iterator<Item = String>) -> impl Iterator<Item = String> {
-    names.filter(|name| name.starts_with(broker_names::PREFIX))
+    let (columns, rows) = ([("columns", "name")], Rows::all(take));
+    let listed = broker.management.get_with(&path, &columns, rows).await;
+    done("list the policies", listed).map(drop)
 }
 
 /// Kinds and names of what is the room's: logs that the status does not name, what was created with the credentials of the servers, and the

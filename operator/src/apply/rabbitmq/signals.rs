@@ -5,9 +5,11 @@
 //!
 //! The bulk read of the virtual host finds both, for all its rooms together.
 
+use std::collections::BTreeSet;
+
 use super::{
     answers::{Named, Queue},
-    list::each_page,
+    list::each_object,
     policy::ensure_signal_policies,
     request::done,
 };
@@ -45,11 +47,12 @@ pub(super) async fn inspect(broker: &Broker, found: &mut Found) -> Result<(), Br
 
 /// Removes what no server leaves under the names of the room's signal queues.
 async fn remove_signals(broker: &Broker, topology: &Topology) -> Result<(), BrokerError> {
-    let mut leftovers = Vec::new();
+    // Each once, whatever the broker lists: a room has 4,096 names of signal queues.
+    let mut leftovers = BTreeSet::new();
     let prefix = format!("{}.signal.", topology.exchange);
     each_leftover(broker, &prefix, |kind, name| {
         if is_signal_queue(&topology.room, name) {
-            leftovers.push((kind, name.to_owned()));
+            leftovers.insert((kind, name.to_owned()));
         }
     })
     .await?;
@@ -77,21 +80,17 @@ async fn each_leftover(
     part: &str,
     mut take: impl FnMut(&'static str, &str),
 ) -> Result<(), BrokerError> {
-    each_page(broker, "exchanges", part, |page| {
-        page.for_each(|exchange: Named| take("exchanges", &exchange.name));
+    each_object(broker, "exchanges", part, |exchange: Named| {
+        take("exchanges", &exchange.name);
         true
     })
     .await?;
-    each_page(broker, "queues", part, |page| {
-        let mut are_all_left = true;
-        page.for_each(|queue: Queue| {
-            if queue.exclusive == Some(false) {
-                take("queues", &queue.name);
-            } else {
-                are_all_left = false;
-            }
-        });
-        are_all_left
+    each_object(broker, "queues", part, |queue: Queue| {
+        let is_left = queue.exclusive == Some(false);
+        if is_left {
+            take("queues", &queue.name);
+        }
+        is_left
     })
     .await
 }

@@ -1,7 +1,7 @@
 //! The broker user of the room's servers.
 
 use rabbitmq_http_client::{
-    password_hashing::base64_encoded_salted_password_hash_sha256,
+    password_hashing::{base64_encoded_salted_password_hash_sha256, salted_password_hash_sha256},
     requests::{self, UserParams},
 };
 use serde_json::json;
@@ -19,21 +19,33 @@ pub(super) fn password_hash(owner: &str, password: &str) -> String {
     base64_encoded_salted_password_hash_sha256(&salt, password)
 }
 
-/// The password of the room's servers.
-pub(crate) struct Password {
-    pub(crate) text: String,
-    /// It was drawn just now, so the user cannot have it yet.
-    pub(crate) is_new: bool,
-}
-
 /// Tag of the user that names its owner, after this prefix: the `metadata.uid` of a room. RabbitMQ stores it and does not interpret it.
 ///
 /// Users are the same in all virtual hosts, other than exchanges: a room of the same name in another cluster, with a virtual host of its own,
 /// would have the same user.
 const OWNER_TAG: &str = "papo-owner:";
+/// Tag of the user that names its password, after this prefix: a digest of owner and password. RabbitMQ 4.4 does not show the password's hash, so
+/// without this tag an attempt that was cut before the user got a new password would leave the old one.
+const PASSWORD_TAG: &str = "papo-password:";
+/// Bytes of the digest: as many as the password has random ones.
+const DIGEST_BYTES: usize = 16;
 
 pub(super) fn owner_tag(owner: &str) -> String {
     format!("{OWNER_TAG}{owner}")
+}
+
+/// The first bytes of SHA-256 over owner and password. Whoever sees tags cannot find the password by trying: it has 128 random bits.
+fn password_tag(owner: &str, password: &str) -> String {
+    // The crate's salted hash is the salt, and SHA-256 over salt and password.
+    let salted = salted_password_hash_sha256(owner.as_bytes(), password);
+    let first = salted.iter().skip(owner.len()).take(DIGEST_BYTES);
+    let digest = first.fold(0_u128, |digest, byte| (digest << 8) | u128::from(*byte));
+    format!("{PASSWORD_TAG}{digest:032x}")
+}
+
+/// The tags of the user of a room with this `metadata.uid`, in their order.
+pub(super) fn user_tags(owner: &str, password: &str) -> [String; 2] {
+    [owner_tag(owner), password_tag(owner, password)]
 }
 
 /// The user, if it exists.
@@ -49,20 +61,22 @@ pub(super) async fn ensure_user(
     broker: &Broker,
     user: &User,
     owner: &str,
-    password: &Password,
+    password: &str,
 ) -> Result<bool, BrokerError> {
-    let hash = password_hash(owner, &password.text);
+    let (hash, tags) = (password_hash(owner, password), user_tags(owner, password));
     let existing = user_info(broker, &user.name).await?;
-    let tag = owner_tag(owner);
     if let Some(existing) = &existing {
-        check_user(existing, &user.name, &tag, &hash, password)?;
+        check_user(existing, &user.name, &tags, &hash)?;
     }
+    // Where the hash is shown, it tells also of a password that somebody else has set.
     let is_same = existing.as_ref().is_some_and(|existing| {
-        existing.tags == [tag.as_str()] && has_password(existing, &hash, password)
+        let shown = existing.password_hash.as_ref();
+        existing.tags == tags && shown.is_none_or(|shown| *shown == hash)
     });
     if !is_same {
         broker.metrics.broker_write();
-        let params = UserParams::new(&user.name, &hash, &tag);
+        let tags = tags.join(",");
+        let params = UserParams::new(&user.name, &hash, &tags);
         let path = ["users", user.name.as_str()];
         done("set the user", broker.management.put(&path, &params).await)?;
     }
@@ -70,21 +84,12 @@ pub(super) async fn ensure_user(
     Ok(existing.is_none())
 }
 
-/// Whether the user has the password. RabbitMQ 4.4 does not show the hash: then a user that exists has it, unless the password is new.
-fn has_password(existing: &answers::User, hash: &str, password: &Password) -> bool {
-    match existing.password_hash.as_deref() {
-        Some(existing) => existing == hash,
-        None => !password.is_new,
-    }
-}
-
-/// Fails unless the user belongs to the room. A user without an owner belongs to whoever knows its password.
+/// Fails unless the user belongs to the room. A user without an owner belongs to whoever knows its password, if the broker shows the hash.
 fn check_user(
     existing: &answers::User,
     name: &str,
-    tag: &str,
+    [owner_tag, _]: &[String; 2],
     hash: &str,
-    password: &Password,
 ) -> Result<(), BrokerError> {
     let conflict = |problem: &str| {
         Err(BrokerError::Conflict(format!(
@@ -92,13 +97,13 @@ fn check_user(
         )))
     };
     let is_tagged = |tag: &String| tag.starts_with(OWNER_TAG);
-    if existing.tags.iter().any(|existing| existing == tag) {
+    if existing.tags.contains(owner_tag) {
         Ok(())
     } else if existing.tags.iter().any(is_tagged) {
         conflict(
             "and belongs to another ChatRoom, as of another cluster that uses this broker with another virtual host",
         )
-    } else if has_password(existing, hash, password) {
+    } else if existing.password_hash.as_deref() == Some(hash) {
         Ok(())
     } else {
         conflict(&format!(
@@ -189,4 +194,25 @@ pub(super) async fn set_permissions(broker: &Broker, user: &User) -> Result<(), 
         "set the permissions",
         broker.management.put(&path, &params).await,
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tags_name_owner_and_password() {
+        let tags = user_tags("u-1", "secret");
+        // printf u-1secret | sha256sum
+        let digest = "1f9624f2081cea6a270d4fe4549a7257";
+        assert_eq!(
+            tags,
+            [
+                "papo-owner:u-1".to_owned(),
+                format!("papo-password:{digest}")
+            ]
+        );
+        assert_ne!(user_tags("u-2", "secret")[1], tags[1]);
+        assert_ne!(user_tags("u-1", "other")[1], tags[1]);
+    }
 }

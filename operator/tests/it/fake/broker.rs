@@ -49,6 +49,8 @@ struct Inside {
     hides_hashes: bool,
     nodes: Vec<String>,
     definitions_size: usize,
+    /// So many requests for the definitions are answered with 500.
+    failing_definitions: usize,
 }
 
 /// What is wrong with the broker.
@@ -58,6 +60,12 @@ pub(crate) enum Fault {
     Status(u16),
     /// Each page of queues is full.
     EndlessPages,
+    /// Each page of queues is full of empty logs with arguments of 8 kB.
+    EndlessLogs,
+    /// Each page of users has 155,000, whatever was asked for.
+    ManyUsers,
+    /// The definitions have 300,000 queues without a name.
+    ManyQueues,
     /// Answers of so many bytes.
     Huge(usize),
     /// Each answer takes so long.
@@ -134,6 +142,11 @@ impl Broker {
     /// The definitions have at least so many bytes, as those of a virtual host with much else in it.
     pub(crate) fn set_definitions_size(&self, bytes: usize) {
         self.inside(|inside| inside.definitions_size = bytes);
+    }
+
+    /// So many requests for the definitions fail, as while a node restarts.
+    pub(crate) fn fail_definitions(&self, times: usize) {
+        self.inside(|inside| inside.failing_definitions = times);
     }
 
     /// Kinds and names of everything, bindings included.
@@ -358,7 +371,16 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
             let page = vec![json!({"name": "another", "vhost": "/", "type": "quorum"}); 500];
             return Json(json!({"items": page, "page_size": 500})).into_response();
         }
-        Some(Fault::EndlessPages) | None => {}
+        Some(Fault::EndlessLogs) if !is_write && steps.as_slice() == ["queues", "/"] => {
+            return page_of_logs(query.page);
+        }
+        Some(Fault::ManyUsers) if steps.as_slice() == ["users"] => {
+            return page_of_users(query.page);
+        }
+        Some(Fault::ManyQueues) if steps.as_slice() == ["definitions", "/"] => {
+            return definitions_of_queues();
+        }
+        Some(_) | None => {}
     }
     broker.inside(|inside| {
         if is_write {
@@ -371,6 +393,10 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
             }
             (Method::GET, ["definitions", "/"]) => {
                 inside.lists += 1;
+                if inside.failing_definitions > 0 {
+                    inside.failing_definitions -= 1;
+                    return StatusCode::INTERNAL_SERVER_ERROR.into_response();
+                }
                 Json(inside.definitions()).into_response()
             }
             (Method::GET, ["vhosts", "/", "permissions"]) => {
@@ -411,6 +437,41 @@ async fn answer(State(broker): State<Broker>, request: Request) -> Response {
             _ => StatusCode::BAD_REQUEST.into_response(),
         }
     })
+}
+
+/// 500 logs of the room, with names that no other page has.
+fn page_of_logs(page: usize) -> Response {
+    let filler = "x".repeat(8_000);
+    let log = |number: usize| {
+        let name = format!("papo.team.geral.log.{:08x}", page * 500 + number);
+        json!({"name": name, "type": "stream", "exclusive": false, "messages": page * 500 + number, "arguments": {"filler": filler}})
+    };
+    let logs: Vec<Value> = (0..500).map(log).collect();
+    Json(json!({"items": logs, "page_size": 500})).into_response()
+}
+
+fn definitions_of_queues() -> Response {
+    let queues = r#"{"name":""},"#.repeat(300_000);
+    let rest = r#"{"name":""}],"bindings":[],"policies":[]}"#;
+    format!(r#"{{"exchanges":[],"queues":[{queues}{rest}"#).into_response()
+}
+
+/// Four MiB of users. The first six pages have different names.
+fn page_of_users(page: usize) -> Response {
+    const USERS: usize = 155_000;
+    let mut list = r#"{"items":["#.to_owned();
+    for number in page * USERS..(page + 1) * USERS {
+        // 27 bytes each.
+        let name = number % (1 << 20);
+        let end = if number % USERS == USERS - 1 {
+            "]}"
+        } else {
+            ","
+        };
+        let user = format!(r#"{{"name":"{name:05x}","tags":[]}}{end}"#);
+        list.push_str(&user);
+    }
+    list.into_response()
 }
 
 fn one(inside: &mut Inside, method: &Method, kind: &str, name: &str, mut body: Value) -> Response {

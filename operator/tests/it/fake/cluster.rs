@@ -13,8 +13,10 @@ use axum::{
     body::{Body as Answer, Bytes},
     http::{Method, Request, Response, Uri},
 };
+use futures::StreamExt;
 use kube::{Client, client::Body};
 use serde_json::{Value, json};
+use tokio::sync::Notify;
 
 use super::{BROKER_SECRET, Life, ROOM, recorded};
 
@@ -22,6 +24,8 @@ use super::{BROKER_SECRET, Life, ROOM, recorded};
 pub(crate) struct Cluster {
     life: Arc<Mutex<Life>>,
     state: Arc<Mutex<State>>,
+    /// Ends the watches under way.
+    watches_end: Arc<Notify>,
 }
 
 #[derive(Default)]
@@ -51,6 +55,7 @@ impl Cluster {
         Self {
             life,
             state: Arc::default(),
+            watches_end: Arc::default(),
         }
     }
 
@@ -87,7 +92,8 @@ impl Cluster {
                 };
                 // A watch reports nothing after its list: tests change objects before operators start, or wait for the resync.
                 let answer = if code == 200 && is_watch(&parts.uri) {
-                    Answer::from_stream(futures::stream::pending::<io::Result<Bytes>>())
+                    let ended = futures::stream::once(cluster.watches_end.clone().notified_owned());
+                    Answer::from_stream(ended.filter_map(async |()| None::<io::Result<Bytes>>))
                 } else {
                     Answer::from(recorded::body(&answer))
                 };
@@ -232,6 +238,11 @@ impl Cluster {
     pub(crate) fn reject_watch(&self, plural: &str) {
         let mut state = self.state.lock().expect("no panic");
         state.rejected_watches.insert(plural.to_owned());
+    }
+
+    /// Ends all watches under way, as an API server does every few minutes. Their clients go on with new ones.
+    pub(crate) fn end_watches(&self) {
+        self.watches_end.notify_waiters();
     }
 
     pub(crate) fn accept_watch(&self, plural: &str) {

@@ -131,6 +131,15 @@ impl Fixture {
         self.restart(i64::MAX);
     }
 
+    /// Restarts the operator without a default broker.
+    pub(crate) fn restart_without_default_broker(&mut self) {
+        let defaults = Defaults {
+            broker_secret: None,
+            ..defaults()
+        };
+        self.operator = operator_with(&self.cluster, &self.policy, self.cleanup_timeout, defaults);
+    }
+
     /// Deletes a room as a user would.
     pub(crate) fn delete(&self, path: &str) {
         let now = k8s_openapi::jiff::Timestamp::now();
@@ -161,10 +170,20 @@ impl Fixture {
     }
 
     /// Tries everything on the list of leftovers, whatever its delay.
-    pub(crate) async fn retry_leftovers(&self) {
-        let (context, mut retries) = (&self.operator.context, Retries::default());
-        context.leftovers.reload().await;
-        retries.round(context, None, Instant::now()).await;
+    pub(crate) fn retry_leftovers(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.retry_leftovers_with(Retries::default())
+    }
+
+    /// The same with another budget.
+    pub(crate) fn retry_leftovers_with(
+        &self,
+        retries: Retries,
+    ) -> impl Future<Output = ()> + Send + use<> {
+        let context = self.operator.context.clone();
+        async move {
+            context.leftovers.reload().await;
+            retries.round(&context, None, Instant::now()).await;
+        }
     }
 
     /// The value of a metric.
@@ -360,11 +379,20 @@ pub(crate) fn room(spec: Value) -> Value {
 }
 
 fn operator(cluster: &Cluster, policy: &Policy, cleanup_timeout: Duration) -> Operator {
+    operator_with(cluster, policy, cleanup_timeout, defaults())
+}
+
+fn operator_with(
+    cluster: &Cluster,
+    policy: &Policy,
+    cleanup_timeout: Duration,
+    defaults: Defaults,
+) -> Operator {
     let all = Rooms::default();
-    let rooms = all.add_scope(&defaults());
+    let rooms = all.add_scope(&defaults);
     let client = cluster.client();
     let (cache, writers) = Cache::new(&client);
-    let (metrics, defaults) = (Metrics::default(), defaults());
+    let metrics = Metrics::default();
     let own = defaults.broker_secret.as_ref();
     let name = "papo-operator-leftovers".to_owned();
     let leftovers = Leftovers::new(client.clone(), "papo", name, own, metrics.clone());

@@ -28,7 +28,7 @@ fn numbered(number: usize) -> (String, Value) {
     let mut room = room(json!({"replicas": 0}));
     let name = format!("room-{number}");
     room["metadata"]["name"] = json!(name);
-    room["metadata"]["uid"] = json!(format!("u-{number}"));
+    room["metadata"]["uid"] = json!(format!("u-room-{number}"));
     (format!("{}/{name}", ROOM.trim_end_matches("/geral")), room)
 }
 
@@ -106,7 +106,8 @@ async fn room_at_rest_is_ready_while_new_rooms_have_their_turn() {
     };
     let mut fixture = Fixture::with_policy(room(json!({"replicas": 0})), policy).await;
     fixture.reconcile().await.expect("a reconcile");
-    let (path, room) = numbered(1);
+    let (path, mut room) = numbered(1);
+    room["metadata"]["finalizers"] = json!(["papo.chat/broker"]);
     fixture.cluster.put(&path, room);
     fixture
         .broker

@@ -204,7 +204,7 @@ async fn messages_between_flushes_share_one_batch() {
         sleep(Duration::from_millis(1)).await;
     }
     assert!(seen(&socket).is_empty(), "before the flush");
-    sleep(Duration::from_millis(2)).await;
+    sleep(Duration::from_millis(4)).await;
     assert_eq!(seen(&socket), texts(0..4));
     assert_eq!(socket.given().len(), 1);
     shard.abort();

@@ -102,7 +102,8 @@ pub(super) fn access(
 
 /// Checks defaults before any room has them. Rooms may complete them: with an issuer, without which nobody could enter, or sign in.
 pub fn check_default_access(defaults: &crd::Access) -> Result<(), InvalidAccess> {
-    let room = RoomName::new("namespace", "name").expect("letters");
+    let room =
+        RoomName::new("namespace", "name").map_err(|error| InvalidAccess(error.to_string()))?;
     let mut rules = rules(&room, defaults.clone())?;
     if rules.issuers.is_empty() {
         rules.guests = Guests::Read;

@@ -61,14 +61,6 @@ async function tryAgain(window) {
 /** A member that is signed in without a browser. */
 const join = async (t, issuer, room, login) => Member.join(room.url, { accessToken: await issuer.token(login) }, { test: t });
 
-/** The code with which the server rejects a connection; `undefined` if it accepts it. */
-async function rejection(t, url, auth) {
-  const member = new Member(url, auth, { test: t, reconnection: false });
-  await until("the server has answered", () => member.epoch || member.closes.length);
-  member.leave();
-  return member.epoch ? undefined : member.closes[0];
-}
-
 /** Counts the WebSockets that a window of Chromium has opened, from before its first page. */
 function countSockets() {
   const sockets = { opened: 0 };

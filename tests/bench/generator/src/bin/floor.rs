@@ -22,8 +22,9 @@ use tokio::{
 
 /// Connections written to in a row, before what has come is read.
 const IN_A_ROW: usize = 32;
-/// A round begins at once if so many messages wait for it; fewer wait as long as the last round took, and at most so long.
+/// A round begins at once if so many messages wait for it; fewer wait so many times as long as the last round took, and at most so long.
 const ENOUGH: usize = 32;
+const REST: f64 = 1.25;
 const LONGEST_REST: Duration = Duration::from_millis(10);
 /// How much is read at once.
 const READ_AT_ONCE: usize = 4096;
@@ -118,7 +119,7 @@ impl Room {
             let began = Instant::now();
             self.send_all().await;
             self.forget();
-            rested = Instant::now() + began.elapsed().min(LONGEST_REST);
+            rested = Instant::now() + began.elapsed().mul_f64(REST).min(LONGEST_REST);
         }
     }
 

@@ -43,6 +43,14 @@ impl Context {
         Action::requeue(self.resync.mul_f64(rand::rng().random_range(0.8..=1.2)))
     }
 
+    /// Forgets a room that has ended, by its `metadata.uid`.
+    pub(super) fn forget(&self, uid: &str) {
+        self.failures.reset(uid);
+        self.patience.end(uid);
+        self.clients.settled.forget(uid);
+        self.clients.secrets.forget(uid);
+    }
+
     /// Forgets all rooms but these, by their `metadata.uid`. A room can end without a last reconcile: deleted before it had the finalizer, or by
     /// somebody who has removed the finalizer.
     pub(super) fn forget_others(&self, uids: &HashSet<String>) {

@@ -63,9 +63,7 @@ pub(super) async fn finalize(stored: &StoredRoom, context: &Context) -> Result<A
     context.clients.metrics.cluster_write();
     answer::optional(finalizers::remove(&context.clients.client, chat_room).await)?;
     let uid = chat_room.uid().unwrap_or_default();
-    context.patience.end(&uid);
-    context.clients.settled.forget(&uid);
-    context.clients.secrets.forget(&uid);
+    context.forget(&uid);
     tracing::info!(
         room = %format!("{}/{}", chat_room.namespace().unwrap_or_default(), chat_room.name_any()),
         "removed the finalizer of a deleted room"

@@ -42,6 +42,13 @@ impl Operator {
         Self::start_with(cluster, identity, &[]).await
     }
 
+    /// Asks it to stop, and waits until it has.
+    async fn stop(self) {
+        self.stop.send(()).expect("it runs");
+        let ended = self.running.await.expect("no panic");
+        ended.expect("it was asked to");
+    }
+
     /// With more arguments.
     pub(crate) async fn start_with(cluster: &Cluster, identity: &str, more: &[&str]) -> Self {
         let admin = TcpListener::bind("127.0.0.1:0").await.expect("a port");
@@ -230,12 +237,7 @@ async fn standby_takes_over_at_once_from_an_operator_that_stops() {
     // It has looked whether the definition is there, and for nothing else.
     assert_eq!(second.requests.load(Ordering::SeqCst), 1);
 
-    first.stop.send(()).expect("it runs");
-    first
-        .running
-        .await
-        .expect("no panic")
-        .expect("it was asked to");
+    first.stop().await;
     fixture.cluster.remove(DEPLOYMENT);
     let waited = until_held_by(&fixture.cluster, "second").await;
     assert!(waited < AT_ONCE, "{waited:?}");
@@ -353,12 +355,7 @@ async fn settled_room_reports_a_watch_that_is_lost() {
     let fixture = Fixture::new(room(json!({}))).await;
     let first = Operator::start(&fixture.cluster, "first").await;
     until_deployed(&fixture.cluster, "geral").await;
-    first.stop.send(()).expect("it runs");
-    first
-        .running
-        .await
-        .expect("no panic")
-        .expect("it was asked to");
+    first.stop().await;
     fixture.cluster.edit(DEPLOYMENT, |it| {
         it["status"] = json!({"observedGeneration": 1, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
     });

@@ -172,14 +172,25 @@ export async function everyoneSawEverything(members, seconds = 60) {
   return keys.length;
 }
 
-/** Waits up to 30 s until every member was shown the last acknowledged message, then reads the log; returns the history. */
+/** How often the log is read again because somebody else's message was stored meanwhile. */
+const READS = 5;
+
+/** Waits up to 30 s until every member was shown the last acknowledged message, and reads the log as far as they were; returns the history. */
 export async function settled(place, members) {
   const [{ epoch }] = members;
-  const last = members.flatMap(({ sent }) => sent).reduce((most, { acknowledged }) => (acknowledged?.epoch === epoch ? Math.max(most, acknowledged.offset) : most), -1);
-  // A member that was not shown the message is no error here: the checker reports exactly which messages are missing.
-  await until("all were shown the last message", () => members.every((member) => member.left || (member.epoch === epoch && member.offset >= last)), 30).catch(() => {});
-  const shown = members.reduce((most, member) => (member.epoch === epoch ? Math.max(most, member.offset) : most), last);
-  const logs = { [epoch]: { ...(await place.log(epoch, shown)), whole: true } };
+  const latest = (offsets) => offsets.reduce((most, offset) => Math.max(most, offset), -1);
+  const shown = () => latest(members.map((member) => (member.epoch === epoch ? member.offset : -1)));
+  let last = latest(members.flatMap(({ sent }) => sent).map(({ acknowledged }) => (acknowledged?.epoch === epoch ? acknowledged.offset : -1)));
+  let log;
+  for (let reads = 0; reads < READS; reads += 1) {
+    // A member that was not shown the message is no error here: the checker reports exactly which messages are missing.
+    await until("all were shown the last message", () => members.every((member) => member.left || (member.epoch === epoch && member.offset >= last)), 30).catch(() => {});
+    log = await place.log(epoch, Math.max(last, shown()));
+    const end = visible(log.records).at(-1)?.offset ?? -1;
+    if (end <= last && shown() <= end) break;
+    last = Math.max(last, end);
+  }
+  const logs = { [epoch]: { ...log, whole: true } };
   for (const { notices } of members) for (const notice of notices) logs[notice.epoch] ??= { records: [], whole: false };
   return { members: members.map(({ history }) => history), logs };
 }

@@ -3,7 +3,7 @@
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
 
-import { catchingUp, judge, percentile, visible } from "./checker.mjs";
+import { catchingUp, judge, percentile, settled, visible } from "./checker.mjs";
 
 const EPOCH = "e1";
 const id = (n) => `m${n}`;
@@ -123,6 +123,35 @@ describe("visible", () => {
   test("hides duplicates of the same sender within the window", () => {
     const records = [record(0, 1), { offset: 1, sender: "rui", id: id(1) }, record(32_768, 1), record(65_537, 1)];
     assert.deepEqual(visible(records).map(({ offset }) => offset), [0, 1, 65_537]);
+  });
+});
+
+describe("settled", () => {
+  /** Members, and a log that has a message more each time when it is read: of somebody whose last messages are still on their way. */
+  function late(messages) {
+    const { members, logs } = good();
+    const [ana, rui] = members;
+    const all = members.map((member) => Object.assign(member, { epoch: EPOCH, offset: 9, history: member }));
+    const receive = (member, offset) => (member.shown.push(show(offset)), (member.offset = offset));
+    const log = async () => {
+      const next = logs[EPOCH].records.length;
+      // It is stored while the log is read. One member is shown it before the end of that, the other one later.
+      const records = [...logs[EPOCH].records];
+      if (next < 10 + messages) {
+        logs[EPOCH].records.push(record(next));
+        receive(ana, next);
+        setImmediate(() => receive(rui, next));
+      }
+      return { records, head: 0 };
+    };
+    return { place: { log }, members: all };
+  }
+
+  test("reads the log again when a message was stored meanwhile", async () => {
+    for (const messages of [0, 1, 3]) {
+      const { place, members } = late(messages);
+      assert.deepEqual(judge(await settled(place, members)).faults, [], `${messages} messages`);
+    }
   });
 });
 

@@ -78,6 +78,8 @@ export async function runTrials(trials, { make, table, machine, heading = machin
     mkdirSync(values.out, { recursive: true });
     writeFileSync(`${values.out}/${name}.md`, text);
     writeFileSync(`${values.out}/${name}.json`, JSON.stringify({ machine, settings, rows }, null, 2));
+    // Once more, in the form in which .ci/run finds the failures of a part: the table is long.
+    for (const { ok, number, title, faults } of rows) if (!ok) console.log(`FAILED: ${number} ${title}\n${faults.map((fault) => `        ${fault}`).join("\n")}`);
     const passed = rows.filter(({ ok }) => ok).length;
     console.log(`${passed} passed, ${rows.length - passed} failed`);
     status = passed === rows.length && passed > 0 ? 0 : 1;

@@ -270,7 +270,7 @@ fn too_fast(bound: Bound, wait: Duration) -> Rejection {
 }
 
 /// The time of tokio's clock, which stands still in tests that count what is allowed at once.
-fn now() -> Instant {
+pub(super) fn now() -> Instant {
     tokio::time::Instant::now().into_std()
 }
 

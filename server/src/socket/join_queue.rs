@@ -1,15 +1,15 @@
 //! The queue of clients that join: at most so many in a second, so that present members keep their share of the processor when all clients
 //! reconnect at once.
 //!
-//! Addresses take turns, so that one that sends many clients delays its own and no others. A client that has gone has no turn, and a full queue
-//! rejects.
+//! Addresses take turns, and each has a rate of its own: every client that joins gets a page of history, up to a megabyte, so one address
+//! that sends many clients delays its own and no others. A client that has gone has no turn, and a full queue rejects.
 
 use std::{
     collections::{HashMap, VecDeque},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
-use papo_protocol::event::Code;
+use papo_protocol::{event::Code, limits::AddressLimits};
 use parking_lot::Mutex;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::{
@@ -17,6 +17,7 @@ use tokio::{
     time::sleep,
 };
 
+use super::{bounds::now, rates::Rates};
 use crate::{
     address::Address,
     chat::{Rate, Rejection},
@@ -25,6 +26,10 @@ use crate::{
 
 /// Clients that may join in a second, and at once.
 const JOINS: (u32, u32) = (1_000, 200);
+/// How many times as fast as an address may open connections its clients join. A backlog of its burst is then short.
+const ADDRESS_JOINS: u32 = 5;
+/// The part of that burst that may join at once.
+const ADDRESS_BURST_PART: u32 = 10;
 /// Clients that may wait: those of ten seconds.
 const MOST: i64 = 10_000;
 
@@ -38,6 +43,7 @@ pub(super) struct JoinQueue {
 
 struct Turns {
     rate: Rate,
+    address_rates: Rates<Address>,
     by_address: HashMap<Address, VecDeque<oneshot::Sender<()>>>,
     /// The addresses of `by_address`, the next one first.
     ring: VecDeque<Address>,
@@ -45,15 +51,18 @@ struct Turns {
 
 impl JoinQueue {
     /// A queue that counts in a gauge the clients that wait.
-    pub(super) fn new(waiting: Gauge) -> Self {
-        Self::with_rate(JOINS.0, JOINS.1, waiting)
+    pub(super) fn new(limits: &AddressLimits, waiting: Gauge) -> Self {
+        let per_second = limits.connects_per_second.saturating_mul(ADDRESS_JOINS);
+        let burst = limits.connect_burst / ADDRESS_BURST_PART;
+        Self::with_rates(JOINS, (per_second, burst), waiting)
     }
 
-    /// A queue from which so many clients join in a second, and at once.
-    pub(super) fn with_rate(per_second: u32, burst: u32, waiting: Gauge) -> Self {
+    /// A queue from which so many clients join in a second, and at once: of all addresses, and of each.
+    pub(super) fn with_rates(all: (u32, u32), of_address: (u32, u32), waiting: Gauge) -> Self {
         Self {
             turns: Mutex::new(Turns {
-                rate: Rate::new(per_second, burst),
+                rate: Rate::new(all.0, all.1),
+                address_rates: Rates::new(of_address.0, of_address.1),
                 by_address: HashMap::new(),
                 ring: VecDeque::new(),
             }),
@@ -73,7 +82,7 @@ impl JoinQueue {
         }
         let turn = {
             let mut turns = self.turns.lock();
-            if turns.by_address.is_empty() && turns.rate.take(Instant::now()).is_ok() {
+            if turns.by_address.is_empty() && turns.take(address, now()).is_ok() {
                 return Ok(());
             }
             let (turn, comes) = oneshot::channel();
@@ -89,51 +98,78 @@ impl JoinQueue {
     /// Gives the turns, for as long as the server runs.
     pub(super) async fn run(&self) {
         loop {
-            self.is_waiting.notified().await;
-            while let Some(mut turn) = self.next() {
-                self.wait_for_rate().await;
-                // A client that went away meanwhile leaves its turn to the next one.
-                while turn.send(()).is_err() {
-                    match self.next() {
-                        Some(next) => turn = next,
-                        None => break,
-                    }
-                }
+            let next = self.turns.lock().give(now());
+            let comes = self.is_waiting.notified();
+            match next {
+                None => comes.await,
+                Some(wait) => tokio::select! {
+                    () = sleep(wait) => {}
+                    () = comes => {}
+                },
             }
         }
-    }
-
-    async fn wait_for_rate(&self) {
-        loop {
-            let taken = self.turns.lock().rate.take(Instant::now());
-            match taken {
-                Ok(()) => return,
-                Err(wait) => sleep(wait).await,
-            }
-        }
-    }
-
-    /// The first client that has not gone of the address whose turn it is.
-    fn next(&self) -> Option<oneshot::Sender<()>> {
-        self.turns.lock().next()
     }
 }
 
 impl Turns {
-    fn next(&mut self) -> Option<oneshot::Sender<()>> {
-        while let Some(address) = self.ring.pop_front() {
-            let waiting = self.by_address.get_mut(&address)?;
-            let turn = std::iter::from_fn(|| waiting.pop_front()).find(|turn| !turn.is_closed());
-            if waiting.is_empty() {
-                self.by_address.remove(&address);
-            } else {
-                self.ring.push_back(address);
+    /// Gives a turn to each client that may join now. Returns how long the next one waits, if one does.
+    fn give(&mut self, now: Instant) -> Option<Duration> {
+        let mut soonest: Option<Duration> = None;
+        // Addresses in a row that have used up their rate.
+        let mut passed = 0;
+        while passed < self.ring.len() {
+            let address = self.ring.pop_front()?;
+            if self.has_gone(address) {
+                continue;
             }
-            if turn.is_some() {
-                return turn;
+            match self.take(address, now) {
+                Ok(()) => {
+                    passed = 0;
+                    let waiting = self.by_address.get_mut(&address);
+                    let turn = waiting.and_then(VecDeque::pop_front);
+                    // A client that goes at this moment has had its turn.
+                    let _ = turn.map(|turn| turn.send(()));
+                    if self.has_gone(address) {
+                        continue;
+                    }
+                }
+                Err(Full::Server(wait)) => {
+                    self.ring.push_front(address);
+                    return Some(wait);
+                }
+                Err(Full::Address(wait)) => {
+                    soonest = Some(soonest.map_or(wait, |soonest| soonest.min(wait)));
+                    passed += 1;
+                }
             }
+            self.ring.push_back(address);
         }
-        None
+        soonest
+    }
+
+    /// Forgets the clients of an address that have gone, up to the first that has not; the address too, if none is left.
+    fn has_gone(&mut self, address: Address) -> bool {
+        let Some(waiting) = self.by_address.get_mut(&address) else {
+            return true;
+        };
+        while waiting.front().is_some_and(oneshot::Sender::is_closed) {
+            waiting.pop_front();
+        }
+        let has_gone = waiting.is_empty();
+        if has_gone {
+            self.by_address.remove(&address);
+        }
+        has_gone
+    }
+
+    /// Takes a turn for a client of an address, or nothing.
+    fn take(&mut self, address: Address, now: Instant) -> Result<(), Full> {
+        let mut rate = self.rate.clone();
+        rate.take(now).map_err(Full::Server)?;
+        let taken = self.address_rates.take(&address, 1, now);
+        taken.map_err(Full::Address)?;
+        self.rate = rate;
+        Ok(())
     }
 
     fn wait(&mut self, address: Address, turn: oneshot::Sender<()>) {
@@ -145,6 +181,12 @@ impl Turns {
     }
 }
 
+/// Whose rate is used up, and how long until there is a turn.
+enum Full {
+    Server(Duration),
+    Address(Duration),
+}
+
 #[cfg(test)]
 mod tests {
     use std::{
@@ -152,7 +194,7 @@ mod tests {
         sync::Arc,
     };
 
-    use futures::FutureExt;
+    use futures::{FutureExt, future::join_all};
     use tokio::{task::JoinSet, time::timeout};
 
     use super::*;
@@ -163,13 +205,9 @@ mod tests {
 
     /// A queue without a burst that is left, and clients of address 1 that wait in it.
     fn crowded(clients: usize) -> (Arc<JoinQueue>, JoinSet<u8>) {
-        let queue = Arc::new(JoinQueue::with_rate(1_000, 1, Gauge::default()));
-        queue
-            .turns
-            .lock()
-            .rate
-            .take(Instant::now())
-            .expect("the burst");
+        let (all, of_address) = ((1_000, 1), (1_000, 1_000));
+        let queue = Arc::new(JoinQueue::with_rates(all, of_address, Gauge::default()));
+        queue.turns.lock().rate.take(now()).expect("the burst");
         let mut joining = JoinSet::new();
         for _ in 0..clients {
             join(&queue, &mut joining, 1);
@@ -211,14 +249,43 @@ mod tests {
             join(&queue, &mut joining, last);
             tokio::task::yield_now().await;
         }
+        let running = queue.clone();
+        let running = tokio::spawn(async move { running.run().await });
         let mut order = Vec::new();
-        let mut turns = queue.turns.lock();
-        while let Some(address) = turns.ring.front().copied() {
-            turns.next().expect("a client waits");
-            order.push(address);
+        while let Some(joined) = joining.join_next().await {
+            order.push(joined.expect("no panic"));
         }
-        let expected: Vec<Address> = (1..=50).map(address).collect();
-        assert_eq!(order, expected);
+        assert_eq!(order, (1..=50).collect::<Vec<u8>>());
+        running.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_of_an_address_join_at_its_rate_and_those_of_others_at_once() {
+        let queue = JoinQueue::with_rates((1_000, 200), (100, 20), Gauge::default());
+        let queue = Arc::new(queue);
+        let running = queue.clone();
+        let running = tokio::spawn(async move { running.run().await });
+        let began = tokio::time::Instant::now();
+        let joins = |last: u8| {
+            let queue = queue.clone();
+            async move {
+                queue.turn(address(last)).await.expect("a place");
+                began.elapsed()
+            }
+        };
+        let crowd = tokio::spawn(join_all((0..200).map(|_| joins(1))));
+        tokio::task::yield_now().await;
+        let others = join_all((2..=20).map(joins)).await;
+        assert!(
+            others.iter().all(|waited| waited.as_millis() <= 1),
+            "{others:?}"
+        );
+        let waited = crowd.await.expect("no panic");
+        let at_once = waited.iter().filter(|waited| waited.is_zero());
+        assert_eq!(at_once.count(), 20);
+        let last = waited.iter().max().expect("200");
+        assert!((1_800..2_000).contains(&last.as_millis()), "{last:?}");
+        running.abort();
     }
 
     #[tokio::test]

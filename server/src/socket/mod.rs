@@ -129,7 +129,7 @@ impl<B: Broker> SocketServer<B> {
         let drain_period = Duration::from_secs(launch.drain_period.into());
         let forwarder = Forwarder::new(sharing.forwarded, drain_period, metrics.clone());
         let bounds = Bounds::new(limits, metrics.clone());
-        let joins = JoinQueue::new(metrics.joins_waiting.clone());
+        let joins = JoinQueue::new(&limits.address, metrics.joins_waiting.clone());
         let engine_settings = Settings {
             max_payload: limits.frame_size,
             ..Settings::default()

@@ -169,7 +169,7 @@ async fn crowded() -> (SocketAddr, Arc<Metrics>, TaskSet) {
     let room = Room::start(broker, &launch, &readiness, metrics.clone(), &mut tasks);
     let access = AccessControl::start(&launch, metrics.clone()).expect("no file");
     let mut server = SocketServer::new(room, launch.clone(), alone(), access, metrics.clone());
-    let joins = JoinQueue::with_rate(1, 1, metrics.joins_waiting.clone());
+    let joins = JoinQueue::with_rates((1, 1), (1, 1), metrics.joins_waiting.clone());
     Arc::get_mut(&mut server).expect("not shared yet").joins = joins;
     let first = server.joins.turn(Address::default()).await;
     first.expect("the burst");

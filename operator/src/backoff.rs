@@ -1,13 +1,14 @@
 //! Delays between attempts: of a watch, and of a room's reconcile.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::HashSet,
     time::{Duration, Instant},
 };
 
 use kube::runtime::utils::Backoff;
 use rand::RngExt;
+
+use crate::known::Known;
 
 /// The delay after the first failure.
 const FIRST: Duration = Duration::from_secs(1);
@@ -58,9 +59,9 @@ impl Backoff for WatchBackoff {
     fn reset(&mut self) {}
 }
 
-/// The failures of rooms in a row, by the `metadata.uid` of the room.
+/// The failures of rooms in a row.
 #[derive(Default)]
-pub struct Failures(Mutex<HashMap<String, InARow>>);
+pub struct Failures(Known<InARow>);
 
 struct InARow {
     count: u32,
@@ -72,17 +73,17 @@ struct InARow {
 impl Failures {
     /// Forgets the failures of a room.
     pub(crate) fn reset(&self, uid: &str) {
-        self.lock().remove(uid);
+        self.0.forget(uid);
     }
 
     /// Forgets all rooms but these.
     pub(crate) fn retain(&self, uids: &HashSet<String>) {
-        self.lock().retain(|uid, _| uids.contains(uid));
+        self.0.retain(uids);
     }
 
     /// How long ago the first failure in a row was, or the first wait for a turn; zero without one.
     pub(crate) fn age(&self, uid: &str) -> Duration {
-        let failures = self.lock();
+        let failures = self.0.lock();
         failures
             .get(uid)
             .map(|failures| failures.first.elapsed())
@@ -105,7 +106,7 @@ impl Failures {
         longest: Duration,
         counter: impl Fn(&mut InARow) -> &mut u32,
     ) -> Duration {
-        let mut failures = self.lock();
+        let mut failures = self.0.lock();
         let failures = failures.entry(uid.to_owned()).or_insert_with(|| InARow {
             count: 0,
             turns: 0,
@@ -115,11 +116,6 @@ impl Failures {
         let delay = delay(*counter, longest);
         *counter = counter.saturating_add(1);
         delay
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, InARow>> {
-        // Nothing panics while it is held.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -25,6 +25,7 @@ pub mod error;
 mod finalizers;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod known;
 pub mod lease;
 pub mod leftovers;
 pub mod metrics;

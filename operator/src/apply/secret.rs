@@ -1,8 +1,7 @@
 //! The room's Secret: credentials, which are drawn once, and who may enter, which the servers read again when it changes.
 
 use std::{
-    collections::{HashMap, HashSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    collections::HashSet,
     time::{Duration, Instant},
 };
 
@@ -15,17 +14,21 @@ use kube::{
 use papo_protocol::limits::SESSION_KEY_LENGTH_MIN;
 use serde_json::json;
 
-use super::{drift::digest, target};
+use super::{drift::digest, pods, target};
 use crate::{
     answer,
     broker::Broker,
     clients::Clients,
     desired::{self, ACCESS_KEY, CA_KEY, Credentials, PASSWORD_KEY, SESSION_KEY},
     error::ClusterError,
+    known::Known,
     names,
     validate::Room,
 };
 
+/// How many times as long the Secret of a room is good enough whose servers run: to repair one that somebody has changed is not urgent then, and of
+/// a thousand rooms the reads would be most of what the operator does.
+const AT_REST: u32 = 10;
 /// Pods that are told of a change: as many as a room may have servers, and those that others replace.
 const PODS: u32 = 2_000;
 /// Pods that are told at once.
@@ -36,7 +39,7 @@ const CONCURRENCY: usize = 8;
 #[derive(Default)]
 pub struct RecentSecrets {
     period: Duration,
-    by_uid: Mutex<HashMap<String, Recent>>,
+    rooms: Known<Recent>,
 }
 
 struct Recent {
@@ -47,18 +50,20 @@ struct Recent {
 }
 
 impl RecentSecrets {
-    /// `period` is how long a Secret is not read again. Nobody reports a change of it, so this is short: a resync reads it.
+    /// `period` is how long a Secret is not read again, and [`AT_REST`] times that if all servers of the room run. Nobody reports a change of it, so
+    /// this is short: a resync reads it.
     pub fn new(period: Duration) -> Self {
         Self {
             period,
-            by_uid: Mutex::default(),
+            rooms: Known::default(),
         }
     }
 
-    fn password(&self, room: &Room, of: &str) -> Option<String> {
-        let by_uid = self.lock();
-        let recent = by_uid.get(&room.uid)?;
-        let is_recent = recent.read.elapsed() < self.period && recent.of == of;
+    fn password(&self, uid: &str, of: &str, is_at_rest: impl FnOnce() -> bool) -> Option<String> {
+        let rooms = self.rooms.lock();
+        let recent = rooms.get(uid).filter(|recent| recent.of == of)?;
+        let age = recent.read.elapsed();
+        let is_recent = age < self.period || age < self.period * AT_REST && is_at_rest();
         is_recent.then(|| recent.password.clone())
     }
 
@@ -68,22 +73,17 @@ impl RecentSecrets {
             password: password.to_owned(),
             read: Instant::now(),
         };
-        self.lock().insert(room.uid.clone(), recent);
+        self.rooms.set(&room.uid, recent);
     }
 
     /// Forgets the Secret of a room that is deleted.
     pub(crate) fn forget(&self, uid: &str) {
-        self.lock().remove(uid);
+        self.rooms.forget(uid);
     }
 
     /// Forgets all rooms but these.
     pub(crate) fn retain(&self, uids: &HashSet<String>) {
-        self.lock().retain(|uid, _| uids.contains(uid));
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Recent>> {
-        // Nothing panics while it is held.
-        self.by_uid.lock().unwrap_or_else(PoisonError::into_inner)
+        self.rooms.retain(uids);
     }
 }
 
@@ -97,7 +97,8 @@ pub(super) async fn apply(
 ) -> Result<String, ClusterError> {
     let ca = broker.settings().ca();
     let of = digest(&format!("{room:?} {ca:?}"));
-    if let Some(password) = clients.secrets.password(room, &of) {
+    let is_at_rest = || pods::are_all_running(clients, room);
+    if let Some(password) = clients.secrets.password(&room.uid, &of, is_at_rest) {
         return Ok(password);
     }
     let stored = Stored::read(clients, room).await?;
@@ -223,4 +224,34 @@ async fn tell_pods(clients: &Clients, room: &Room) {
 fn report_delay(room: &Room, error: &kube::Error) {
     let error = answer::message(error);
     tracing::warn!(room = %room.name, error, "cannot annotate the pods; a change of access reaches the servers later, within 90 s");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secret_is_read_less_often_while_all_servers_run() {
+        let period = Duration::from_mins(1);
+        let secrets = RecentSecrets::new(period);
+        for (periods, is_at_rest, is_known) in [
+            (0, false, true),
+            (2, false, false),
+            (2, true, true),
+            (9, true, true),
+            (11, true, false),
+        ] {
+            let recent = Recent {
+                of: "a".to_owned(),
+                password: "p".to_owned(),
+                read: Instant::now()
+                    .checked_sub(period * periods)
+                    .expect("a time"),
+            };
+            secrets.rooms.set("u", recent);
+            let known = secrets.password("u", "a", || is_at_rest);
+            assert_eq!(known.is_some(), is_known, "{periods} {is_at_rest}");
+            assert_eq!(secrets.password("u", "b", || is_at_rest), None);
+        }
+    }
 }

@@ -1,17 +1,14 @@
 //! Rooms whose children were found as they should be. A resync of such a room does not compare them again: their watches report what changes, and a
 //! watch that is lost is a change too.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::{Mutex, PoisonError},
-};
+use std::collections::HashSet;
 
 use super::drift::digest;
-use crate::{cache::Cache, desired::Log, names, validate::Room};
+use crate::{cache::Cache, desired::Log, known::Known, names, validate::Room};
 
-/// The settled rooms, by `metadata.uid`.
+/// The settled rooms.
 #[derive(Default)]
-pub struct Settled(Mutex<HashMap<String, State>>);
+pub struct Settled(Known<State>);
 
 /// A digest of all that a room's children depend on, of the versions in which they were found, and of which kinds are watched.
 #[derive(Debug, PartialEq, Eq)]
@@ -26,36 +23,31 @@ impl State {
 
 impl Settled {
     pub(super) fn is(&self, room: &Room, state: &State) -> bool {
-        self.with(|rooms| rooms.get(&room.uid) == Some(state))
+        self.0.lock().get(&room.uid) == Some(state)
     }
 
     pub(super) fn set(&self, room: &Room, state: State) {
-        self.with(|rooms| rooms.insert(room.uid.clone(), state));
+        self.0.set(&room.uid, state);
     }
 
     /// Forgets a room that is deleted.
     pub(crate) fn forget(&self, uid: &str) {
-        self.with(|rooms| rooms.remove(uid));
+        self.0.forget(uid);
     }
 
     /// Forgets all rooms but these.
     pub(crate) fn retain(&self, uids: &HashSet<String>) {
-        self.with(|rooms| rooms.retain(|uid, _| uids.contains(uid)));
-    }
-
-    fn with<T>(&self, work: impl FnOnce(&mut HashMap<String, State>) -> T) -> T {
-        // Nothing panics while it is locked.
-        work(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        self.0.retain(uids);
     }
 }
 
 #[cfg(test)]
 impl Settled {
     pub(crate) fn note(&self, uid: &str) {
-        self.with(|rooms| rooms.insert(uid.to_owned(), State(String::new())));
+        self.0.set(uid, State(String::new()));
     }
 
     pub(crate) fn has(&self, uid: &str) -> bool {
-        self.with(|rooms| rooms.contains_key(uid))
+        self.0.has(uid)
     }
 }

@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use kube::runtime::{controller::Action, events::Recorder};
 use rand::RngExt;
 
+use super::report::Reported;
 use crate::{
     answer, backoff::Failures, clients::Clients, config::Defaults, error::BrokerError,
     leftovers::Leftovers, patience::Patience, progress::Progress, rooms::Rooms,
@@ -31,6 +32,8 @@ pub struct Context {
     pub patience: Patience,
     /// What deleted rooms have left on brokers that could not be cleared.
     pub leftovers: Leftovers,
+    /// The statuses that rooms got from this operator.
+    pub reported: Reported,
     /// How often rooms have failed in a row.
     pub failures: Failures,
     /// When a reconcile last finished.
@@ -49,6 +52,7 @@ impl Context {
         self.patience.end(uid);
         self.clients.settled.forget(uid);
         self.clients.secrets.forget(uid);
+        self.reported.forget(uid);
     }
 
     /// Forgets all rooms but these, by their `metadata.uid`. A room can end without a last reconcile: deleted before it had the finalizer, or by
@@ -58,6 +62,7 @@ impl Context {
         self.patience.retain(uids);
         self.clients.settled.retain(uids);
         self.clients.secrets.retain(uids);
+        self.reported.retain(uids);
     }
 }
 
@@ -126,6 +131,7 @@ mod tests {
             resync: Duration::ZERO,
             cleanup_timeout: Duration::from_mins(2),
             patience: Patience::default(),
+            reported: Reported::default(),
             failures: Failures::default(),
             progress: Arc::default(),
         }

@@ -39,8 +39,10 @@ use crate::{
 const SERVERS_MARGIN: Duration = Duration::from_secs(30);
 /// The shortest time between two attempts to clear a broker.
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
-/// The requeue while servers end. The watch of Deployments reports it earlier.
-const SERVERS_REQUEUE: Duration = Duration::from_secs(5);
+/// The shortest and the longest requeue while servers end. The watch of Deployments reports it earlier.
+const SERVERS_REQUEUE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
+/// The part of the time since the deletion after which they are looked for again.
+const SERVERS_PART: u32 = 4;
 
 /// One step of the deletion of a room.
 pub(super) async fn finalize(stored: &StoredRoom, context: &Context) -> Result<Action, Error> {
@@ -51,8 +53,12 @@ pub(super) async fn finalize(stored: &StoredRoom, context: &Context) -> Result<A
     // A room whose spec was never valid has nothing; one whose spec is invalid now may have everything.
     match room_to_clear(stored, context) {
         Ok(room) => {
-            if are_servers_ending(&room, context, deleted_for(chat_room)).await? {
-                return Ok(Action::requeue(SERVERS_REQUEUE));
+            let age = deleted_for(chat_room);
+            if are_servers_ending(&room, context, age).await? {
+                let (shortest, longest) = SERVERS_REQUEUE;
+                return Ok(Action::requeue(
+                    (age / SERVERS_PART).clamp(shortest, longest),
+                ));
             }
             if let Some(wait) = clear_broker(stored, &room, context).await? {
                 return Ok(Action::requeue(wait));
@@ -126,6 +132,10 @@ fn deleted_for(chat_room: &ChatRoom) -> Duration {
 /// Deletes the servers, so that they close their connections and store what they have acknowledged, and returns whether to wait for them.
 /// Servers are not waited for beyond their grace period and a margin, whatever the API server answers.
 async fn are_servers_ending(room: &Room, context: &Context, age: Duration) -> Result<bool, Error> {
+    // The broker is cleared only after the servers have ended.
+    if context.patience.has_begun(&room.uid) {
+        return Ok(false);
+    }
     let is_late = age >= Launch::default().grace_period() + SERVERS_MARGIN;
     match delete_servers(room, context).await {
         Ok(exist) => Ok(exist && !is_late),
@@ -170,7 +180,7 @@ async fn clear_broker(
 ) -> Result<Option<Duration>, Error> {
     let leftovers = &context.leftovers;
     leftovers.load().await;
-    let removal = removal(stored, room);
+    let removal = removal(stored, room, context);
     let key = Leftover::key_of(&removal.room, &removal.owner);
     // It is on the list already if the operator has stopped since.
     let Some(_claim) = leftovers.claim(key.clone()) else {
@@ -202,9 +212,8 @@ async fn clear_broker(
 }
 
 /// What is to be removed of the room.
-fn removal(stored: &StoredRoom, room: &Room) -> Removal {
-    let status = stored.room.status.as_ref();
-    let epoch = status.and_then(|status| status.epoch.as_ref());
+fn removal(stored: &StoredRoom, room: &Room, context: &Context) -> Removal {
+    let epoch = context.reported.last(&stored.room).epoch;
     Removal {
         room: room.name.clone(),
         owner: room.uid.clone(),
@@ -246,7 +255,7 @@ async fn leave_on_broker(
         return Ok(());
     }
     let leftover = Leftover {
-        removal: removal(stored, room),
+        removal: removal(stored, room, context),
         secret: room.broker.clone(),
         since: Timestamp::now(),
     };
@@ -306,7 +315,7 @@ async fn keep(chat_room: &ChatRoom, problem: &str, context: &Context) -> Error {
     let text = format!(
         "the room is deleted, but its broker cannot be cleared, and neither can that be noted for later: {problem}"
     );
-    let last = chat_room.status.clone().unwrap_or_default();
+    let last = context.reported.last(chat_room);
     let status = status::kept(&text, &last, Timestamp::now());
     match report(context, chat_room, &status).await {
         Ok(()) => Error::Incomplete(text),

@@ -40,6 +40,7 @@ use crate::{
 pub use context::{Context, Error};
 pub use leftovers::Retries;
 pub use reconcile::reconcile;
+pub use report::Reported;
 
 /// Which rooms a controller reconciles, and how.
 pub struct Scope {

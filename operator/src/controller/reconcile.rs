@@ -25,8 +25,10 @@ use crate::{
     validate::{Invalid, Room, validate},
 };
 
-/// The requeue while servers are starting or updating. A watch reports most of that, but not what their pods wait for.
-const ROLLOUT_REQUEUE: Duration = Duration::from_secs(5);
+/// The shortest and the longest requeue while servers are starting or updating. A watch reports most of that, but not what their pods wait for.
+const ROLLOUT_REQUEUE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_mins(1));
+/// The part of the time that a rollout has taken so far, after which its room is reconciled again.
+const ROLLOUT_PART: u32 = 4;
 
 /// A room that has waited for its turn on its broker for so long says so, and its servers are reconciled without the broker. A shorter wait is
 /// not worth a change of the status: many rooms wait for a moment when the operator starts.
@@ -60,7 +62,7 @@ async fn reconcile_in_time(stored: &StoredRoom, context: &Context) -> Result<Act
     if chat_room.meta().deletion_timestamp.is_some() {
         return finalize::finalize(stored, context).await;
     }
-    let last = chat_room.status.clone().unwrap_or_default();
+    let last = context.reported.last(chat_room);
     let generation = chat_room.meta().generation;
     if chat_room.spec.paused == Some(true) {
         let status = status::paused(generation, &last, Timestamp::now());
@@ -123,16 +125,24 @@ async fn apply_and_report(
     if let Some(failure) = retryable_failure(&outcome) {
         return Err(Error::Incomplete(failure));
     }
-    if needs_early_requeue(&outcome, &status) {
-        return Ok(Action::requeue(ROLLOUT_REQUEUE.min(context.resync)));
-    }
-    Ok(context.resync())
+    Ok(match early_requeue(&outcome, &status, Timestamp::now()) {
+        Some(requeue) => Action::requeue(requeue.min(context.resync)),
+        None => context.resync(),
+    })
 }
 
-/// Whether servers are starting or updating. Without an observed Deployment its kind is not watched, and the room is reconciled when the watch
+/// The requeue while servers are starting or updating. Without an observed Deployment its kind is not watched, and the room is reconciled when the watch
 /// works.
-fn needs_early_requeue(outcome: &apply::Outcome, status: &ChatRoomStatus) -> bool {
-    status::is_rolling_out(status) && outcome.observed.deployment.is_some()
+fn early_requeue(
+    outcome: &apply::Outcome,
+    status: &ChatRoomStatus,
+    now: Timestamp,
+) -> Option<Duration> {
+    let since = status::rolling_out_since(status)?;
+    outcome.observed.deployment.as_ref()?;
+    let age = Duration::try_from(now.duration_since(since)).unwrap_or_default();
+    let (shortest, longest) = ROLLOUT_REQUEUE;
+    Some((age / ROLLOUT_PART).clamp(shortest, longest))
 }
 
 /// The epoch that the last status names.
@@ -206,11 +216,22 @@ mod tests {
 
     #[test]
     fn starting_servers_are_reconciled_early_only_if_they_are_watched() {
+        let requeue = |outcome: &Outcome, status: &ChatRoomStatus, seconds: i64| {
+            let now = Timestamp::from_second(seconds).expect("a time");
+            early_requeue(outcome, status, now).map(|requeue| requeue.as_secs())
+        };
         let watched = outcome(Vec::new(), Some(Arc::default()));
-        assert!(needs_early_requeue(&watched, &starting()));
+        // The longer it takes, the less often.
+        for (seconds, expected) in [(-1, 5), (0, 5), (20, 5), (40, 10), (240, 60), (86_400, 60)] {
+            assert_eq!(
+                requeue(&watched, &starting(), seconds),
+                Some(expected),
+                "{seconds} s"
+            );
+        }
         let unwatched = outcome(vec![unwatched(Unwatched::KindMissing)], None);
-        assert!(!needs_early_requeue(&unwatched, &starting()));
-        assert!(!needs_early_requeue(&watched, &ChatRoomStatus::default()));
+        assert_eq!(requeue(&unwatched, &starting(), 0), None);
+        assert_eq!(requeue(&watched, &ChatRoomStatus::default(), 0), None);
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! Reports how a room is: writes its status, and events about what has changed. Writes nothing when nothing has changed.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use std::collections::HashSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::{
     Api, Resource, ResourceExt,
     api::{Patch, PatchParams},
@@ -11,8 +13,53 @@ use serde_json::json;
 use super::context::Context;
 use crate::{
     crd::{ChatRoom, ChatRoomStatus, StoredRoom, condition},
+    known::Known,
     names, status,
 };
+
+/// The statuses that this operator has written. The watch reports them later: what reconciles a room meanwhile would say again what is said already,
+/// and take the room for one without a log.
+#[derive(Default)]
+pub struct Reported(Known<(u64, ChatRoomStatus)>);
+
+impl Reported {
+    /// The last status of a room: as the watch has reported it, or a newer one that this operator has written.
+    pub(super) fn last(&self, chat_room: &ChatRoom) -> ChatRoomStatus {
+        let seen = chat_room.status.clone().unwrap_or_default();
+        let (Some(uid), Some(version)) = (chat_room.uid(), version(chat_room.meta())) else {
+            return seen;
+        };
+        match self.0.get(&uid) {
+            Some((written, status)) if written > version => status,
+            Some(_) => {
+                self.0.forget(&uid);
+                seen
+            }
+            None => seen,
+        }
+    }
+
+    fn note(&self, written: &ObjectMeta, status: &ChatRoomStatus) {
+        if let (Some(uid), Some(version)) = (&written.uid, version(written)) {
+            self.0.set(uid, (version, status.clone()));
+        }
+    }
+
+    /// Forgets a room that is deleted.
+    pub(super) fn forget(&self, uid: &str) {
+        self.0.forget(uid);
+    }
+
+    /// Forgets all rooms but these.
+    pub(super) fn retain(&self, uids: &HashSet<String>) {
+        self.0.retain(uids);
+    }
+}
+
+/// The version of an object. Kubernetes has always counted versions, and says since 1.35 that they may be compared.
+fn version(of: &ObjectMeta) -> Option<u64> {
+    of.resource_version.as_ref()?.parse().ok()
+}
 
 /// Writes a status that differs from the last one, and the events that go with it.
 pub(super) async fn report(
@@ -20,7 +67,7 @@ pub(super) async fn report(
     chat_room: &ChatRoom,
     now: &ChatRoomStatus,
 ) -> Result<(), kube::Error> {
-    let last = chat_room.status.clone().unwrap_or_default();
+    let last = context.reported.last(chat_room);
     if last == *now {
         return Ok(());
     }
@@ -36,8 +83,10 @@ pub(super) async fn report(
     );
     let params = PatchParams::apply(names::MANAGER).force();
     context.clients.metrics.cluster_write();
-    api.patch_status(&chat_room.name_any(), &params, &Patch::Apply(&patch))
+    let written = api
+        .patch_status(&chat_room.name_any(), &params, &Patch::Apply(&patch))
         .await?;
+    context.reported.note(written.meta(), now);
     for event in events(&last, now) {
         publish(context, chat_room, &event).await;
     }

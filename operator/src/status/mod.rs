@@ -212,10 +212,13 @@ fn unchanged_but_accepted(
     }
 }
 
-/// Whether servers are starting or updating, so that the room should be reconciled again soon.
-pub fn is_rolling_out(status: &ChatRoomStatus) -> bool {
-    let mut conditions = status.conditions.iter();
-    conditions.any(|it| it.type_ != condition::READY && is_rollout_reason(&it.reason))
+/// Since when servers are starting or updating; `None` if none are.
+pub fn rolling_out_since(status: &ChatRoomStatus) -> Option<Timestamp> {
+    let conditions = status.conditions.iter();
+    conditions
+        .filter(|it| it.type_ != condition::READY && is_rollout_reason(&it.reason))
+        .map(|it| it.last_transition_time.0)
+        .min()
 }
 
 /// Whether nobody has to do anything about a condition.

@@ -69,6 +69,9 @@ pub(super) fn up_to_date(
     let status = deployment.status.clone().unwrap_or_default();
     let updated = status.updated_replicas.unwrap_or(0);
     let old = status.replicas.unwrap_or(0) - updated;
+    if is_new_and_empty(room, deployment) {
+        return state(true, "UpToDate", "");
+    }
     if is_current(deployment) && updated >= room.replicas && old <= 0 {
         return state(true, "UpToDate", "");
     }
@@ -81,6 +84,13 @@ pub(super) fn up_to_date(
             room.replicas
         ),
     )
+}
+
+/// Whether the spec has never asked for a server. Then there is nothing that the Deployment's controller could report: of a thousand new Deployments it
+/// sees five in a second (`kube-controller-manager --kube-api-qps`).
+fn is_new_and_empty(room: &Room, deployment: &Deployment) -> bool {
+    let asked = deployment.spec.replicas;
+    room.replicas == 0 && asked == Some(0) && deployment.metadata.generation == Some(1)
 }
 
 fn is_current(deployment: &Deployment) -> bool {
@@ -280,6 +290,29 @@ mod tests {
         );
         assert_eq!(up_to_date(&room(1), Some(&stale), &[]).reason, "Updating");
         assert_eq!(available(&room(1), Some(&stale), &[]).reason, "Starting");
+    }
+
+    #[test]
+    fn new_room_without_servers_waits_for_no_controller() {
+        let made = |generation: i64, replicas: i32| -> Deployment {
+            let spec = json!({"replicas": replicas, "selector": {}, "template": {}});
+            let made = json!({"metadata": {"generation": generation}, "spec": spec});
+            serde_json::from_value(made).expect("a Deployment")
+        };
+        for (asked, generation, replicas, is_up_to_date) in [
+            (0, 1, 0, true),
+            (0, 2, 0, false),
+            (0, 1, 1, false),
+            (1, 1, 0, false),
+        ] {
+            let deployment = made(generation, replicas);
+            let up_to_date = up_to_date(&room(asked), Some(&deployment), &[]);
+            assert_eq!(
+                up_to_date.status,
+                Some(is_up_to_date),
+                "{asked} {generation} {replicas}"
+            );
+        }
     }
 
     #[test]

@@ -135,9 +135,12 @@ async fn answer_of_400_mb_is_cut_at_4_mib() {
     let (fixture, reason, message) = with_fault(Policy::default(), Fault::Huge(400 << 20)).await;
     assert_eq!(reason, "BrokerLimitExceeded");
     assert!(message.contains("larger than 4 MiB"), "{message}");
-    // What the sockets' buffers hold was sent too.
+    // A few requests; what the sockets' buffers hold was sent too.
     let sent = fixture.broker.huge_bytes();
-    assert!(sent < 32 << 20, "{sent} bytes were sent");
+    assert!(
+        sent < 200 << 20,
+        "{sent} bytes were sent, of one answer or more"
+    );
 }
 
 #[tokio::test]

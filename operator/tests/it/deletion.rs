@@ -122,6 +122,21 @@ async fn failing_broker_delays_deletion_until_the_cleanup_timeout() {
 }
 
 #[tokio::test]
+async fn servers_that_have_ended_are_not_looked_for_again() {
+    let mut fixture = deleted(json!({}), 0).await;
+    fixture.broker.set_down(true);
+    fixture.reconcile().await.expect("the servers are deleted");
+    fixture.reconcile().await.expect_err("no broker");
+    let before = fixture.cluster.requests();
+    for _ in 0..10 {
+        fixture.reconcile().await.expect_err("no broker");
+    }
+    // The broker's Secret, which nobody watches.
+    let requests = fixture.cluster.requests() - before;
+    assert!(requests <= 10, "{requests} requests");
+}
+
+#[tokio::test]
 async fn slow_broker_is_cleared_however_long_it_takes() {
     const PATIENCE: Duration = Duration::from_secs(5);
     // An attempt is cut after three requests.

@@ -26,7 +26,7 @@ use papo_operator::{
     cache::{Cache, Compact, Writers},
     clients::Clients,
     config::{Allowed, Defaults, Network},
-    controller::{Context, Error, Retries, reconcile},
+    controller::{Context, Error, Reported, Retries, reconcile},
     crd::StoredRoom,
     leftovers::Leftovers,
     metrics::Metrics,
@@ -204,8 +204,13 @@ impl Fixture {
 
     /// The same of another room.
     pub(crate) async fn reconcile_room(&mut self, path: &str) -> Result<(), Error> {
-        self.refresh();
         let room = self.cluster.get(path).expect("the room");
+        self.reconcile_as(room).await
+    }
+
+    /// The same of a room as a watch may have reported it some time ago.
+    pub(crate) async fn reconcile_as(&mut self, room: Value) -> Result<(), Error> {
+        self.refresh();
         let room: StoredRoom = serde_json::from_value(room).expect("always");
         let reconcile = reconcile(Arc::new(room), self.operator.context.clone());
         tokio::time::timeout(Duration::from_mins(5), Box::pin(reconcile))
@@ -411,6 +416,7 @@ fn operator_with(
         resync: Duration::from_secs(30),
         cleanup_timeout,
         patience: Patience::default(),
+        reported: Reported::default(),
         leftovers,
         failures: Failures::default(),
         progress: Arc::default(),

@@ -42,7 +42,7 @@ const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 /// The shortest and the longest requeue while servers end. The watch of Deployments reports it earlier.
 const SERVERS_REQUEUE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
 /// The part of the time since the deletion after which they are looked for again.
-const SERVERS_PART: u32 = 4;
+const SERVERS_PART: u32 = 2;
 
 /// One step of the deletion of a room.
 pub(super) async fn finalize(stored: &StoredRoom, context: &Context) -> Result<Action, Error> {

@@ -63,12 +63,27 @@ async function creation({ api, operators, rooms, settings }) {
 
 /** Leaves the rooms alone. The two measurements are the only requests of this program in that time. */
 async function rest({ api, operators, settings }) {
+  await caughtUp(settings.limit);
   const [before, usedBefore, began] = [await operators.counters(), await usage(api), performance.now()];
   const show = progress(() => `measuring ${settings.rest} s without any change`);
   await lasting(settings.rest);
   show.stop();
   const [after, used] = [await operators.counters(), await usage(api)];
   return { counted: between(before, after), seconds: seconds(began, performance.now()), memory: used, processor: processor(usedBefore, used) };
+}
+
+/** Waits until the controller of Deployments has seen all of them: rooms without servers are Ready before, and it sees about five in a second. */
+async function caughtUp(limit) {
+  const end = performance.now() + limit * 1000;
+  let behind;
+  const show = progress(() => `${behind ?? "some"} Deployments are not seen by their controller yet`);
+  for (;;) {
+    const versions = await kubectl("get", "deployments", "-A", "-l", "papo.chat/room", "-o", "jsonpath={range .items[*]}{.metadata.generation}/{.status.observedGeneration} {end}");
+    behind = versions.split(" ").filter((pair) => pair && new Set(pair.split("/")).size === 2).length;
+    if (behind === 0 || performance.now() > end) break;
+    await lasting(LOOK_AGAIN);
+  }
+  show.stop();
 }
 
 /** Changes a room, and waits for everything that follows; meanwhile the other rooms cost what they cost at rest, which is taken off. */

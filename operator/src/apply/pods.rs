@@ -3,7 +3,7 @@
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{Api, Client, api::ListParams};
 
-use crate::{clients::Clients, names, validate::Room};
+use crate::{names, validate::Room};
 
 /// Pods listed: enough to find what keeps them from starting.
 const PODS: u32 = 500;
@@ -31,13 +31,6 @@ pub(super) async fn pods(
             Vec::new()
         }
     }
-}
-
-/// Whether all servers of a room are available and up to date, as far as the watch has reported it.
-pub(super) fn are_all_running(clients: &Clients, room: &Room) -> bool {
-    let (namespace, name) = (room.name.namespace(), names::child(&room.name));
-    let deployment = clients.cache.deployments.get(namespace, &name);
-    deployment.is_some_and(|deployment| is_settled(&deployment, room.replicas))
 }
 
 fn has_pods(deployment: &Deployment) -> bool {

@@ -14,7 +14,7 @@ use kube::{
 use papo_protocol::limits::SESSION_KEY_LENGTH_MIN;
 use serde_json::json;
 
-use super::{drift::digest, pods, target};
+use super::{drift::digest, target};
 use crate::{
     answer,
     broker::Broker,
@@ -26,9 +26,8 @@ use crate::{
     validate::Room,
 };
 
-/// How many times as long the Secret of a room is good enough whose servers run: to repair one that somebody has changed is not urgent then, and of
-/// a thousand rooms the reads would be most of what the operator does.
-const AT_REST: u32 = 10;
+/// How many times as long a Secret is not read again that nobody reads: that of a room without servers.
+const WITHOUT_SERVERS: u32 = 10;
 /// Pods that are told of a change: as many as a room may have servers, and those that others replace.
 const PODS: u32 = 2_000;
 /// Pods that are told at once.
@@ -50,7 +49,7 @@ struct Recent {
 }
 
 impl RecentSecrets {
-    /// `period` is how long a Secret is not read again, and [`AT_REST`] times that if all servers of the room run. Nobody reports a change of it, so
+    /// `period` is how long a Secret is not read again; [`WITHOUT_SERVERS`] times that in a room without servers. Nobody reports a change of it, so
     /// this is short: a resync reads it.
     pub fn new(period: Duration) -> Self {
         Self {
@@ -59,11 +58,11 @@ impl RecentSecrets {
         }
     }
 
-    fn password(&self, uid: &str, of: &str, is_at_rest: impl FnOnce() -> bool) -> Option<String> {
+    fn password(&self, uid: &str, of: &str, has_servers: bool) -> Option<String> {
         let rooms = self.rooms.lock();
         let recent = rooms.get(uid).filter(|recent| recent.of == of)?;
-        let age = recent.read.elapsed();
-        let is_recent = age < self.period || age < self.period * AT_REST && is_at_rest();
+        let periods = if has_servers { 1 } else { WITHOUT_SERVERS };
+        let is_recent = recent.read.elapsed() < self.period * periods;
         is_recent.then(|| recent.password.clone())
     }
 
@@ -97,8 +96,8 @@ pub(super) async fn apply(
 ) -> Result<String, ClusterError> {
     let ca = broker.settings().ca();
     let of = digest(&format!("{room:?} {ca:?}"));
-    let is_at_rest = || pods::are_all_running(clients, room);
-    if let Some(password) = clients.secrets.password(&room.uid, &of, is_at_rest) {
+    let has_servers = room.replicas > 0;
+    if let Some(password) = clients.secrets.password(&room.uid, &of, has_servers) {
         return Ok(password);
     }
     let stored = Stored::read(clients, room).await?;
@@ -231,15 +230,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn secret_is_read_less_often_while_all_servers_run() {
+    fn secret_is_read_less_often_in_a_room_without_servers() {
         let period = Duration::from_mins(1);
         let secrets = RecentSecrets::new(period);
-        for (periods, is_at_rest, is_known) in [
-            (0, false, true),
-            (2, false, false),
-            (2, true, true),
-            (9, true, true),
-            (11, true, false),
+        for (periods, has_servers, is_known) in [
+            (0, true, true),
+            (2, true, false),
+            (2, false, true),
+            (9, false, true),
+            (11, false, false),
         ] {
             let recent = Recent {
                 of: "a".to_owned(),
@@ -249,9 +248,9 @@ mod tests {
                     .expect("a time"),
             };
             secrets.rooms.set("u", recent);
-            let known = secrets.password("u", "a", || is_at_rest);
-            assert_eq!(known.is_some(), is_known, "{periods} {is_at_rest}");
-            assert_eq!(secrets.password("u", "b", || is_at_rest), None);
+            let known = secrets.password("u", "a", has_servers);
+            assert_eq!(known.is_some(), is_known, "{periods} {has_servers}");
+            assert_eq!(secrets.password("u", "b", has_servers), None);
         }
     }
 }

@@ -89,6 +89,7 @@ pub enum Error {
 #[cfg(test)]
 mod tests {
     use axum::http::{Request, Response};
+    use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
     use kube::{
         Client,
         client::Body,
@@ -100,6 +101,7 @@ mod tests {
         apply::{RecentSecrets, Settled},
         broker::Brokers,
         cache::Cache,
+        crd::ChatRoomStatus,
         metrics::Metrics,
     };
 
@@ -146,6 +148,12 @@ mod tests {
             failures.next_delay(uid);
             patience.begin(uid);
             settled.note(uid);
+            let written = ObjectMeta {
+                uid: Some(uid.to_owned()),
+                resource_version: Some("1".to_owned()),
+                ..ObjectMeta::default()
+            };
+            context.reported.note(&written, &ChatRoomStatus::default());
         }
         context.forget_others(&HashSet::from(["there".to_owned()]));
         for (uid, is_known) in [("there", true), ("gone", false)] {
@@ -154,6 +162,7 @@ mod tests {
             let has_begun = patience.time_left(uid, timeout) < Some(timeout);
             assert_eq!(has_begun, is_known, "{uid}");
             assert_eq!(settled.has(uid), is_known, "{uid}");
+            assert_eq!(context.reported.has(uid), is_known, "{uid}");
         }
     }
 }

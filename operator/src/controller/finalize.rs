@@ -41,7 +41,7 @@ const SERVERS_MARGIN: Duration = Duration::from_secs(30);
 const SHORTEST_RETRY: Duration = Duration::from_secs(1);
 /// The shortest and the longest requeue while servers end. The watch of Deployments reports it earlier.
 const SERVERS_REQUEUE: (Duration, Duration) = (Duration::from_secs(5), Duration::from_secs(20));
-/// The part of the time since the deletion after which they are looked for again.
+/// They are looked for again after this part of the time since the deletion.
 const SERVERS_PART: u32 = 2;
 
 /// One step of the deletion of a room.
@@ -55,10 +55,7 @@ pub(super) async fn finalize(stored: &StoredRoom, context: &Context) -> Result<A
         Ok(room) => {
             let age = deleted_for(chat_room);
             if are_servers_ending(&room, context, age).await? {
-                let (shortest, longest) = SERVERS_REQUEUE;
-                return Ok(Action::requeue(
-                    (age / SERVERS_PART).clamp(shortest, longest),
-                ));
+                return Ok(Action::requeue(servers_requeue(age)));
             }
             if let Some(wait) = clear_broker(stored, &room, context).await? {
                 return Ok(Action::requeue(wait));
@@ -132,11 +129,11 @@ fn deleted_for(chat_room: &ChatRoom) -> Duration {
 /// Deletes the servers, so that they close their connections and store what they have acknowledged, and returns whether to wait for them.
 /// Servers are not waited for beyond their grace period and a margin, whatever the API server answers.
 async fn are_servers_ending(room: &Room, context: &Context, age: Duration) -> Result<bool, Error> {
-    // The broker is cleared only after the servers have ended.
-    if context.patience.has_begun(&room.uid) {
+    // They were looked for before the first attempt to clear the broker, and the watch reports none.
+    if context.patience.has_begun(&room.uid) && are_none_reported(room, context) {
         return Ok(false);
     }
-    let is_late = age >= Launch::default().grace_period() + SERVERS_MARGIN;
+    let is_late = age >= last_wait();
     match delete_servers(room, context).await {
         Ok(exist) => Ok(exist && !is_late),
         Err(error) if is_late => {
@@ -148,6 +145,26 @@ async fn are_servers_ending(room: &Room, context: &Context, age: Duration) -> Re
             answer::message(&error)
         ))),
     }
+}
+
+/// When to look for the servers of a room again that was deleted so long ago.
+fn servers_requeue(age: Duration) -> Duration {
+    let (shortest, longest) = SERVERS_REQUEUE;
+    let left = last_wait().saturating_sub(age);
+    (age / SERVERS_PART)
+        .clamp(shortest, longest)
+        .min(left.max(SHORTEST_RETRY))
+}
+
+/// How long after its deletion a room waits for its servers at most.
+fn last_wait() -> Duration {
+    Launch::default().grace_period() + SERVERS_MARGIN
+}
+
+fn are_none_reported(room: &Room, context: &Context) -> bool {
+    let deployments = &context.clients.cache.deployments;
+    let (namespace, name) = (room.name.namespace(), names::child(&room.name));
+    deployments.unwatched().is_none() && deployments.get(namespace, &name).is_none()
 }
 
 /// Whether the servers still exist.
@@ -249,7 +266,7 @@ async fn leave_on_broker(
 ) -> Result<(), Error> {
     let chat_room = &stored.room;
     let objects = objects_of(&room.name);
-    if !can_be_cleared_later(stored, error) {
+    if !can_be_cleared_later(stored, error, context) {
         let text = format!("{objects} may be left on the broker: {error}");
         warn(chat_room, "LeftOnBroker", &text, context).await;
         return Ok(());
@@ -277,8 +294,7 @@ async fn warn_of_unknown_broker(
     invalid: &validate::Invalid,
     context: &Context,
 ) {
-    let status = chat_room.status.as_ref();
-    let has_log = status.is_some_and(|status| status.epoch.is_some());
+    let has_log = context.reported.last(chat_room).epoch.is_some();
     let namespace = chat_room.namespace().unwrap_or_default();
     let Some(name) = RoomName::new(&namespace, &chat_room.name_any())
         .ok()
@@ -301,8 +317,8 @@ fn objects_of(room: &RoomName) -> String {
 }
 
 /// Whether there is something to be cleared, and a broker. A room that has never found its broker has left nothing there.
-fn can_be_cleared_later(stored: &StoredRoom, error: &BrokerError) -> bool {
-    let status = stored.room.status.clone().unwrap_or_default();
+fn can_be_cleared_later(stored: &StoredRoom, error: &BrokerError, context: &Context) -> bool {
+    let status = context.reported.last(&stored.room);
     let mut conditions = status.conditions.iter();
     let never_found = status.epoch.is_none()
         && conditions.any(|it| it.type_ == condition::BROKER_READY && it.reason == error.reason());

@@ -1,6 +1,9 @@
 //! Reports how a room is: writes its status, and events about what has changed. Writes nothing when nothing has changed.
 
-use std::collections::HashSet;
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::{
@@ -17,32 +20,54 @@ use crate::{
     names, status,
 };
 
-/// The statuses that this operator has written. The watch reports them later: what reconciles a room meanwhile would say again what is said already,
-/// and take the room for one without a log.
+/// How long a watch may take to report what was written. After a restore of etcd, versions begin again at lower ones.
+const WATCH_DELAY: Duration = Duration::from_mins(5);
+
+/// The statuses that this operator has written. The watch reports them later: a reconcile meanwhile would write the same again, and take the room for
+/// one without a log.
 #[derive(Default)]
-pub struct Reported(Known<(u64, ChatRoomStatus)>);
+pub struct Reported(Known<Written>);
+
+#[derive(Clone)]
+struct Written {
+    version: u64,
+    at: Instant,
+    status: ChatRoomStatus,
+}
 
 impl Reported {
     /// The last status of a room: as the watch has reported it, or a newer one that this operator has written.
     pub(super) fn last(&self, chat_room: &ChatRoom) -> ChatRoomStatus {
-        let seen = chat_room.status.clone().unwrap_or_default();
+        let observed = chat_room.status.clone().unwrap_or_default();
         let (Some(uid), Some(version)) = (chat_room.uid(), version(chat_room.meta())) else {
-            return seen;
+            return observed;
         };
         match self.0.get(&uid) {
-            Some((written, status)) if written > version => status,
+            Some(written) if written.version > version && written.at.elapsed() < WATCH_DELAY => {
+                written.status
+            }
             Some(_) => {
                 self.0.forget(&uid);
-                seen
+                observed
             }
-            None => seen,
+            None => observed,
         }
     }
 
-    fn note(&self, written: &ObjectMeta, status: &ChatRoomStatus) {
+    pub(super) fn note(&self, written: &ObjectMeta, status: &ChatRoomStatus) {
         if let (Some(uid), Some(version)) = (&written.uid, version(written)) {
-            self.0.set(uid, (version, status.clone()));
+            let written = Written {
+                version,
+                at: Instant::now(),
+                status: status.clone(),
+            };
+            self.0.set(uid, written);
         }
+    }
+
+    #[cfg(test)]
+    pub(super) fn has(&self, uid: &str) -> bool {
+        self.0.has(uid)
     }
 
     /// Forgets a room that is deleted.

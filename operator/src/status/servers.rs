@@ -86,11 +86,18 @@ pub(super) fn up_to_date(
     )
 }
 
-/// Whether the spec has never asked for a server. Then there is nothing that the Deployment's controller could report: of a thousand new Deployments it
-/// sees five in a second (`kube-controller-manager --kube-api-qps`).
+/// Whether the spec has never asked for a server, and the Deployment's controller has not observed it yet. It need not be waited for: of a thousand new
+/// Deployments it observes five in a second (`kube-controller-manager --kube-api-qps`).
 fn is_new_and_empty(room: &Room, deployment: &Deployment) -> bool {
     let asked = deployment.spec.replicas;
-    room.replicas == 0 && asked == Some(0) && deployment.metadata.generation == Some(1)
+    let observed = deployment
+        .status
+        .as_ref()
+        .and_then(|it| it.observed_generation);
+    room.replicas == 0
+        && asked == Some(0)
+        && deployment.metadata.generation == Some(1)
+        && observed.is_none()
 }
 
 fn is_current(deployment: &Deployment) -> bool {
@@ -313,6 +320,15 @@ mod tests {
                 "{asked} {generation} {replicas}"
             );
         }
+    }
+
+    #[test]
+    fn adopted_servers_of_a_new_room_without_servers_have_to_end() {
+        let mut adopting = deployment(&json!({"observedGeneration": 1, "replicas": 3}));
+        adopting.metadata.generation = Some(1);
+        adopting.spec.replicas = Some(0);
+        let up_to_date = up_to_date(&room(0), Some(&adopting), &[]);
+        assert_eq!(up_to_date.reason, "Updating");
     }
 
     #[test]

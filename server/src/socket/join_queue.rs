@@ -26,10 +26,12 @@ use crate::{
 
 /// Clients that may join in a second, and at once.
 const JOINS: (u32, u32) = (1_000, 200);
-/// How many times as fast as an address may open connections its clients join. A backlog of its burst is then short.
+/// The clients of an address join so many times as fast as it may open connections.
 const ADDRESS_JOINS: u32 = 5;
-/// The part of that burst that may join at once.
+/// A tenth of its burst of connections may join at once.
 const ADDRESS_BURST_PART: u32 = 10;
+/// The rest of the burst joins in so many seconds, whatever the rate of connections.
+const ADDRESS_BURST_SECONDS: u32 = 2;
 /// Clients that may wait: those of ten seconds.
 const MOST: i64 = 10_000;
 
@@ -52,7 +54,10 @@ struct Turns {
 impl JoinQueue {
     /// A queue that counts in a gauge the clients that wait.
     pub(super) fn new(limits: &AddressLimits, waiting: Gauge) -> Self {
-        let per_second = limits.connects_per_second.saturating_mul(ADDRESS_JOINS);
+        let per_second = limits
+            .connects_per_second
+            .saturating_mul(ADDRESS_JOINS)
+            .max(limits.connect_burst / ADDRESS_BURST_SECONDS);
         let burst = limits.connect_burst / ADDRESS_BURST_PART;
         Self::with_rates(JOINS, (per_second, burst), waiting)
     }
@@ -119,7 +124,7 @@ impl Turns {
         let mut passed = 0;
         while passed < self.ring.len() {
             let address = self.ring.pop_front()?;
-            if self.has_gone(address) {
+            if self.forget_gone(address) {
                 continue;
             }
             match self.take(address, now) {
@@ -129,7 +134,7 @@ impl Turns {
                     let turn = waiting.and_then(VecDeque::pop_front);
                     // A client that goes at this moment has had its turn.
                     let _ = turn.map(|turn| turn.send(()));
-                    if self.has_gone(address) {
+                    if self.forget_gone(address) {
                         continue;
                     }
                 }
@@ -147,19 +152,19 @@ impl Turns {
         soonest
     }
 
-    /// Forgets the clients of an address that have gone, up to the first that has not; the address too, if none is left.
-    fn has_gone(&mut self, address: Address) -> bool {
+    /// Forgets the clients of an address that have gone, up to the first that has not. Returns whether none is left, and forgets the address then.
+    fn forget_gone(&mut self, address: Address) -> bool {
         let Some(waiting) = self.by_address.get_mut(&address) else {
             return true;
         };
         while waiting.front().is_some_and(oneshot::Sender::is_closed) {
             waiting.pop_front();
         }
-        let has_gone = waiting.is_empty();
-        if has_gone {
+        let is_none_left = waiting.is_empty();
+        if is_none_left {
             self.by_address.remove(&address);
         }
-        has_gone
+        is_none_left
     }
 
     /// Takes a turn for a client of an address, or nothing.
@@ -260,7 +265,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn clients_of_an_address_join_at_its_rate_and_those_of_others_at_once() {
+    async fn crowd_of_one_address_joins_at_its_rate() {
         let queue = JoinQueue::with_rates((1_000, 200), (100, 20), Gauge::default());
         let queue = Arc::new(queue);
         let running = queue.clone();
@@ -286,6 +291,30 @@ mod tests {
         let last = waited.iter().max().expect("200");
         assert!((1_800..2_000).contains(&last.as_millis()), "{last:?}");
         running.abort();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn burst_of_an_address_joins_in_two_seconds() {
+        for (connects_per_second, connect_burst) in [(20, 200), (5, 2_000), (1, 1)] {
+            let limits = AddressLimits {
+                connects_per_second,
+                connect_burst,
+                ..AddressLimits::default()
+            };
+            let queue = JoinQueue::new(&limits, Gauge::default());
+            // The rate of the server is another matter.
+            queue.turns.lock().rate = Rate::new(1_000_000, 1_000_000);
+            let began = tokio::time::Instant::now();
+            tokio::select! {
+                () = queue.run() => {}
+                _ = join_all((0..connect_burst).map(|_| queue.turn(address(1)))) => {}
+            }
+            let waited = began.elapsed();
+            assert!(
+                waited <= Duration::from_secs(2),
+                "{connect_burst}: {waited:?}"
+            );
+        }
     }
 
     #[tokio::test]

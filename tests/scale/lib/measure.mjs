@@ -72,18 +72,27 @@ async function rest({ api, operators, settings }) {
   return { counted: between(before, after), seconds: seconds(began, performance.now()), memory: used, processor: processor(usedBefore, used) };
 }
 
-/** Waits until the controller of Deployments has seen all of them: rooms without servers are Ready before, and it sees about five in a second. */
+/** Waits until the controller of Deployments has observed all of them: rooms without servers are Ready before, and it observes about five in a second. */
 async function caughtUp(limit) {
-  const end = performance.now() + limit * 1000;
   let behind;
-  const show = progress(() => `${behind ?? "some"} Deployments are not seen by their controller yet`);
+  const show = progress(() => `${behind ?? "some"} Deployments are not observed by their controller yet`);
+  try {
+    await allObserved(limit, (count) => (behind = count));
+  } finally {
+    show.stop();
+  }
+}
+
+async function allObserved(limit, note) {
+  const end = performance.now() + limit * 1000;
   for (;;) {
     const versions = await kubectl("get", "deployments", "-A", "-l", "papo.chat/room", "-o", "jsonpath={range .items[*]}{.metadata.generation}/{.status.observedGeneration} {end}");
-    behind = versions.split(" ").filter((pair) => pair && new Set(pair.split("/")).size === 2).length;
-    if (behind === 0 || performance.now() > end) break;
+    const behind = versions.split(" ").filter((pair) => pair && new Set(pair.split("/")).size === 2).length;
+    note(behind);
+    if (behind === 0) return;
+    if (performance.now() > end) throw new Error(`${behind} Deployments were not observed by their controller within ${limit} s`);
     await lasting(LOOK_AGAIN);
   }
-  show.stop();
 }
 
 /** Changes a room, and waits for everything that follows; meanwhile the other rooms cost what they cost at rest, which is taken off. */

@@ -174,7 +174,7 @@ fn start_controllers(
                     cache,
                     brokers: Brokers::new(broker_policy(&settings)),
                     settled: Settled::default(),
-                    // Each resync reads the Secrets: none comes earlier than after 0.8 of the period.
+                    // Each resync reads the Secrets of rooms with servers: none comes earlier than after 0.8 of the period.
                     secrets: RecentSecrets::new(resync.mul_f64(0.7)),
                     metrics,
                 },

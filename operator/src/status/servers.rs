@@ -89,23 +89,19 @@ pub(super) fn up_to_date(
 /// Whether the spec has never asked for a server, and the Deployment's controller has not observed it yet. It need not be waited for: of a thousand new
 /// Deployments it observes five in a second (`kube-controller-manager --kube-api-qps`).
 fn is_new_and_empty(room: &Room, deployment: &Deployment) -> bool {
-    let asked = deployment.spec.replicas;
-    let observed = deployment
-        .status
-        .as_ref()
-        .and_then(|it| it.observed_generation);
     room.replicas == 0
-        && asked == Some(0)
+        && deployment.spec.replicas == Some(0)
         && deployment.metadata.generation == Some(1)
-        && observed.is_none()
+        && observed_generation(deployment).is_none()
 }
 
 fn is_current(deployment: &Deployment) -> bool {
-    let observed = deployment
-        .status
-        .as_ref()
-        .and_then(|it| it.observed_generation);
-    observed == deployment.metadata.generation
+    observed_generation(deployment) == deployment.metadata.generation
+}
+
+fn observed_generation(deployment: &Deployment) -> Option<i64> {
+    let status = deployment.status.as_ref();
+    status.and_then(|status| status.observed_generation)
 }
 
 /// What keeps the servers from being as they should be, or else how far they are.

@@ -74,24 +74,17 @@ async function rest({ api, operators, settings }) {
 
 /** Waits until the controller of Deployments has observed all of them: rooms without servers are Ready before, and it observes about five in a second. */
 async function caughtUp(limit) {
-  let behind;
-  const show = progress(() => `${behind ?? "some"} Deployments are not observed by their controller yet`);
+  let behind = "some";
+  const show = progress(() => `${behind} Deployments are not observed by their controller yet`);
   try {
-    await allObserved(limit, (count) => (behind = count));
+    for (const began = performance.now(); ; await lasting(LOOK_AGAIN)) {
+      const versions = await kubectl("get", "deployments", "-A", "-l", "papo.chat/room", "-o", "jsonpath={range .items[*]}{.metadata.generation}/{.status.observedGeneration} {end}");
+      behind = versions.split(" ").filter((pair) => pair && new Set(pair.split("/")).size === 2).length;
+      if (behind === 0) return;
+      if (seconds(began, performance.now()) > limit) throw new Error(`${behind} Deployments were not observed by their controller within ${limit} s`);
+    }
   } finally {
     show.stop();
-  }
-}
-
-async function allObserved(limit, note) {
-  const end = performance.now() + limit * 1000;
-  for (;;) {
-    const versions = await kubectl("get", "deployments", "-A", "-l", "papo.chat/room", "-o", "jsonpath={range .items[*]}{.metadata.generation}/{.status.observedGeneration} {end}");
-    const behind = versions.split(" ").filter((pair) => pair && new Set(pair.split("/")).size === 2).length;
-    note(behind);
-    if (behind === 0) return;
-    if (performance.now() > end) throw new Error(`${behind} Deployments were not observed by their controller within ${limit} s`);
-    await lasting(LOOK_AGAIN);
   }
 }
 

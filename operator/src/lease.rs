@@ -175,14 +175,12 @@ impl Leadership {
     pub async fn lost(&mut self) -> Lost {
         loop {
             tokio::time::sleep(self.election.retry()).await;
-            let deadline = self.election.duration * 2 / 3;
-            let left = deadline.saturating_sub(self.renewed.elapsed());
-            let renewed = tokio::time::timeout(left, self.renew()).await;
+            let renewed = tokio::time::timeout(self.left(), self.renew()).await;
             match renewed {
                 Ok(Ok(())) => {}
                 Ok(Err(error)) if Answer::of(&error) == Answer::Conflict => return Lost::Taken,
                 Ok(Err(error)) if Answer::of(&error) == Answer::NotFound => return Lost::Deleted,
-                Ok(Err(error)) if self.renewed.elapsed() >= deadline => return Lost::Late(error),
+                Ok(Err(error)) if self.left().is_zero() => return Lost::Late(error),
                 Ok(Err(error)) => tracing::warn!(%error, "the lease was not renewed; trying again"),
                 Err(_) => {
                     return Lost::Late(kube::Error::Service(
@@ -195,32 +193,55 @@ impl Leadership {
 
     async fn renew(&mut self) -> Result<(), kube::Error> {
         let began = Instant::now();
-        let mut next = self.held.clone();
-        next.spec = Some(self.election.claim(self.held.spec.as_ref()));
-        self.held = self
-            .api
-            .replace(&self.election.name, &PostParams::default(), &next)
+        self.write(self.election.claim(self.held.spec.as_ref()))
             .await?;
         self.renewed = began;
         Ok(())
     }
 
+    /// How long the leader may go on without a renewal.
+    pub fn left(&self) -> Duration {
+        let deadline = self.election.duration * 2 / 3;
+        deadline.saturating_sub(self.renewed.elapsed())
+    }
+
     /// Gives the Lease back, so that the next operator need not wait.
-    pub async fn release(self) {
-        let mut free = self.held.clone();
-        if let Some(spec) = &mut free.spec {
-            spec.holder_identity = None;
-            spec.lease_duration_seconds = Some(1);
-        }
-        match self
-            .api
-            .replace(&self.election.name, &PostParams::default(), &free)
-            .await
-        {
-            Ok(_) => tracing::info!("released the lease"),
-            Err(error) => {
-                tracing::warn!(%error, "the lease could not be released; others wait until it expires");
+    pub async fn release(mut self) {
+        let free = LeaseSpec {
+            holder_identity: None,
+            lease_duration_seconds: Some(1),
+            ..self.held.spec.clone().unwrap_or_default()
+        };
+        let limit = self.left().max(self.election.retry());
+        let error = match tokio::time::timeout(limit, self.write(free)).await {
+            Ok(Ok(())) => return tracing::info!("released the lease"),
+            Ok(Err(error)) => answer::message(&error),
+            Err(_) => "the API server did not answer".to_owned(),
+        };
+        tracing::warn!(%error, "the lease could not be released; others wait until it expires");
+    }
+
+    /// Writes the Lease. It may have changed although nobody else wrote it: by an earlier write of ours whose answer was lost or not waited
+    /// for.
+    async fn write(&mut self, spec: LeaseSpec) -> Result<(), kube::Error> {
+        self.held.spec = Some(spec);
+        let name = &self.election.name;
+        loop {
+            let written = self
+                .api
+                .replace(name, &PostParams::default(), &self.held)
+                .await;
+            let conflict = match written {
+                Err(error) if Answer::of(&error) == Answer::Conflict => error,
+                written => return written.map(|lease| self.held = lease),
+            };
+            let found = self.api.get(name).await?;
+            let spec = found.spec.as_ref();
+            let holder = spec.and_then(|spec| spec.holder_identity.as_ref());
+            if holder != Some(&self.election.identity) {
+                return Err(conflict);
             }
+            self.held.metadata = found.metadata;
         }
     }
 }

@@ -38,7 +38,7 @@ use crate::{
 /// How often to look for the definition of the resource.
 const CRD_RETRY: Duration = Duration::from_secs(5);
 
-/// How long reconciles under way may take after the operator was asked to stop: less than the Lease lasts without renewal.
+/// How long reconciles under way may take after the operator was asked to stop, if the Lease, which is not renewed any more, lasts as long.
 const DRAIN: Duration = Duration::from_secs(5);
 
 type Tasks = JoinSet<anyhow::Result<()>>;
@@ -81,7 +81,8 @@ pub async fn run(
         ended = tasks.join_next() => return Err(unexpected(ended)),
         () = &mut stop => shutdown.cancel(),
     }
-    if tokio::time::timeout(DRAIN, tasks.join_all()).await.is_err() {
+    let limit = DRAIN.min(leadership.left());
+    if tokio::time::timeout(limit, tasks.join_all()).await.is_err() {
         tracing::warn!("reconciles under way were cut short; the next operator resumes them");
     }
     leadership.release().await;

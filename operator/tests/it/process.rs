@@ -214,6 +214,32 @@ async fn leader_survives_a_plain_404_for_its_lease() {
     operator.running.abort();
 }
 
+#[tokio::test]
+async fn leader_survives_a_renewal_whose_answer_is_lost() {
+    let fixture = Fixture::new(room(json!({}))).await;
+    let operator = Operator::start(&fixture.cluster, "a").await;
+    until_held_by(&fixture.cluster, "a").await;
+    until_answer_is_lost(&fixture.cluster).await;
+    let renewed = || fixture.cluster.get(LEASE).expect("it")["spec"]["renewTime"].clone();
+    let lost = renewed();
+    until("the lease is renewed", async || {
+        assert!(!operator.running.is_finished(), "the operator has ended");
+        renewed() != lost
+    })
+    .await;
+    operator.stop().await;
+    assert!(fixture.cluster.get(LEASE).expect("it")["spec"]["holderIdentity"].is_null());
+}
+
+/// The API server stores a renewal of the Lease, of which the leader hears nothing.
+async fn until_answer_is_lost(cluster: &Cluster) {
+    cluster.lose_answer(LEASE);
+    until("a renewal's answer is lost", async || {
+        !cluster.will_lose_answer(LEASE)
+    })
+    .await;
+}
+
 /// Two operators, both ready, of which the first leads.
 async fn leader_and_standby() -> (Fixture, Operator, Operator) {
     let fixture = Fixture::new(room(json!({}))).await;
@@ -243,6 +269,16 @@ async fn standby_takes_over_at_once_from_an_operator_that_stops() {
     assert!(waited < AT_ONCE, "{waited:?}");
     until_deployed(&fixture.cluster, "geral").await;
     drop(second.stop);
+    second.running.abort();
+}
+
+#[tokio::test]
+async fn operator_that_stops_during_a_renewal_releases_the_lease() {
+    let (fixture, first, second) = leader_and_standby().await;
+    until_answer_is_lost(&fixture.cluster).await;
+    first.stop().await;
+    let waited = until_held_by(&fixture.cluster, "second").await;
+    assert!(waited < AT_ONCE, "{waited:?}");
     second.running.abort();
 }
 

@@ -42,6 +42,8 @@ struct State {
     rejected_watches: BTreeSet<String>,
     /// Paths whose requests get no answer.
     held: BTreeSet<String>,
+    /// Paths whose next write is done, but not answered by a proxy in time.
+    lost_answers: BTreeSet<String>,
     /// Paths that are answered by a proxy which does not know them.
     hidden: BTreeSet<String>,
     /// How many requests the proxy has answered.
@@ -89,6 +91,12 @@ impl Cluster {
                     cluster.answer(&parts.method, &parts.uri, applies, body)
                 } else {
                     (500, failure(500, "InternalError", "the operator is dead"))
+                };
+                let lost = parts.method != Method::GET && cluster.loses_answer(parts.uri.path());
+                let (code, answer) = if lost {
+                    (504, json!("Gateway Timeout"))
+                } else {
+                    (code, answer)
                 };
                 // A watch reports nothing after its list: tests change objects before operators start, or wait for the resync.
                 let answer = if code == 200 && is_watch(&parts.uri) {
@@ -270,6 +278,23 @@ impl Cluster {
     pub(crate) fn show(&self, path: &str) {
         let mut state = self.state.lock().expect("no panic");
         state.hidden.remove(path);
+    }
+
+    /// The next write of this object is done, and a proxy says that it was not answered in time.
+    pub(crate) fn lose_answer(&self, path: &str) {
+        let mut state = self.state.lock().expect("no panic");
+        state.lost_answers.insert(path.to_owned());
+    }
+
+    /// Whether that write is still to come.
+    pub(crate) fn will_lose_answer(&self, path: &str) -> bool {
+        let state = self.state.lock().expect("no panic");
+        state.lost_answers.contains(path)
+    }
+
+    fn loses_answer(&self, path: &str) -> bool {
+        let mut state = self.state.lock().expect("no panic");
+        state.lost_answers.remove(path)
     }
 
     fn holds(&self, path: &str) -> bool {

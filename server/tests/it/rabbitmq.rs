@@ -2,6 +2,7 @@
 
 use std::{fs, net::SocketAddr, time::Duration};
 
+use futures::FutureExt;
 use lapin::{
     Channel, Connection, ConnectionProperties,
     options::{ExchangeDeleteOptions, QueueDeclareOptions, QueueDeleteOptions},
@@ -13,7 +14,7 @@ use papo_server::broker::{
     rabbitmq::{RabbitMq, StreamReader},
 };
 use serde_json::json;
-use tokio::task::JoinSet;
+use tokio::{task::JoinSet, time::timeout};
 
 use crate::{
     fixture::{Server, amqp, in_time, launch, publish, record, room, take, texts, until},
@@ -721,4 +722,37 @@ async fn urls_of_different_brokers_are_rejected() {
     let error = RabbitMq::connect(&launch).await.expect_err("two brokers");
     let error = error.to_string();
     assert!(error.contains("amqp://a/one and amqp://b/other"), "{error}");
+}
+
+/// On the only worker, lapin's tasks run when the reader waits, the newest first.
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+#[ignore = "needs a RabbitMQ in PAPO_TEST_AMQP"]
+async fn reader_whose_calls_are_cancelled_reads_on() {
+    const RECORDS: u32 = 10_000;
+    let launch = launch(&amqp(), &["--declare"]);
+    let broker = connect(&launch).await;
+    publish(&broker, "a", (0..RECORDS).map(|number| number.to_string())).await;
+    let mut attached = attach(&broker, Start::BeforeEnd(100_000)).await;
+    let reading = tokio::spawn(async move {
+        let mut read = Vec::new();
+        while texts(&read).last() != Some(&"9999") {
+            // Each call goes as far as it can, and is cancelled.
+            let mut idle = 0;
+            while idle < 3 {
+                match attached.reader.next().now_or_never() {
+                    Some(records) => read.append(&mut records.expect("the reader goes on")),
+                    None => idle += 1,
+                }
+            }
+            // One that has to ask the broker is not.
+            let more = timeout(Duration::from_secs(1), attached.reader.next()).await;
+            if let Ok(records) = more {
+                read.append(&mut records.expect("the reader goes on"));
+            }
+        }
+        read
+    });
+    let read = in_time(reading).await.expect("no panic");
+    let numbers: Vec<String> = (0..RECORDS).map(|number| number.to_string()).collect();
+    assert_eq!(texts(&read), numbers);
 }

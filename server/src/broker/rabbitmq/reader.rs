@@ -3,7 +3,12 @@
 use std::{ops::Range, sync::Arc, time::Duration};
 
 use futures::{FutureExt, StreamExt};
-use lapin::{Acker, Consumer, message::Delivery, options::BasicAckOptions, types::AMQPValue};
+use lapin::{
+    Consumer,
+    message::Delivery,
+    options::BasicAckOptions,
+    types::{AMQPValue, DeliveryTag},
+};
 use papo_protocol::{Epoch, topology};
 use tokio::time::{Instant, sleep};
 
@@ -166,7 +171,7 @@ pub struct StreamReader {
     /// An offset that was due and did not come, until the reason is known.
     missing: Option<u64>,
     /// The latest delivery, and how many are not acknowledged, with it.
-    latest: Option<Acker>,
+    latest: Option<DeliveryTag>,
     unacknowledged: u16,
     /// How many of them are acknowledged at once.
     most_unacknowledged: u16,
@@ -204,7 +209,7 @@ impl StreamReader {
     fn take(&mut self, delivery: Option<lapin::Result<Delivery>>) -> Result<(), ReadError> {
         let delivery = delivery.ok_or_else(|| cut("cancelled"))?;
         let delivery = delivery.map_err(|error| self.ended(&error))?;
-        self.latest = Some(delivery.acker.clone());
+        self.latest = Some(delivery.delivery_tag);
         self.unacknowledged += 1;
         let stored = codec::stored(delivery).ok_or_else(|| cut("a delivery without an offset"))?;
         if stored.offset < self.due {
@@ -225,12 +230,15 @@ impl StreamReader {
         if self.unacknowledged < self.most_unacknowledged || is_enough {
             return Ok(());
         }
-        let Some(acker) = self.latest.take() else {
+        let Some(latest) = self.latest.take() else {
             return Ok(());
         };
         self.unacknowledged = 0;
-        let acknowledged = acker.ack(BasicAckOptions { multiple: true }).await;
-        acknowledged.map(drop).map_err(|error| self.ended(&error))
+        // By the channel, which queues it before it waits. A delivery's own method leaves it to a task: that of the next one may be faster if this
+        // call is cancelled, and the broker closes a channel on which an older delivery is acknowledged after a newer one.
+        let options = BasicAckOptions { multiple: true };
+        let acknowledged = self.channel.basic_ack(latest, options).await;
+        acknowledged.map_err(|error| self.ended(&error))
     }
 
     /// Why the broker ended the reader. Leaves the node if another one may do better.

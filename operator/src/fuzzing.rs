@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::{ByteString, api::core::v1::Secret};
-use papo_protocol::Epoch;
+use papo_protocol::{BrokerUrl, Epoch};
 use serde_json::Value;
 
 use crate::{
@@ -54,7 +54,7 @@ fn check(room: &Room) {
     assert!(topology.exchange.len() <= 255 && topology.exchange.is_ascii());
     assert!(!desired::url(room).is_empty());
     let log = Log {
-        broker: "amqp://mq:5672".parse().expect("valid"),
+        nodes: vec!["amqp://mq:5672".parse().expect("valid")],
         private_ca: true,
         epoch: Epoch::from_bits(7),
     };
@@ -116,7 +116,7 @@ fn expanded(value: &str) -> String {
 
 /// The values of a broker's Secret, in the order of their keys; what is left empty is missing.
 pub fn broker_secret(data: &[u8]) {
-    const KEYS: [&str; 8] = [
+    const KEYS: [&str; 9] = [
         "username",
         "password",
         "host",
@@ -125,6 +125,7 @@ pub fn broker_secret(data: &[u8]) {
         "vhost",
         "tls",
         "ca.crt",
+        "nodes",
     ];
     let values = data.split(|byte| *byte == SEPARATOR);
     let data = KEYS.iter().zip(values).map(|(key, value)| {
@@ -138,15 +139,18 @@ pub fn broker_secret(data: &[u8]) {
     let Ok(settings) = Settings::parse(&secret) else {
         return;
     };
-    let url = settings.url();
     let management: reqwest::Url = settings.endpoint().parse().expect("a URL");
     assert!(management.username().is_empty() && management.path() == "/api");
-    let amqp: reqwest::Url = url.as_str().parse().expect("a URL");
-    assert!(amqp.username().is_empty() && url.as_str().ends_with(amqp.path()));
-    assert_eq!(
-        amqp.host_str().map(str::to_lowercase).as_deref(),
-        management.host_str()
-    );
+    let urls = settings.urls();
+    BrokerUrl::check_nodes(urls).expect("servers accept them");
+    let has_nodes = secret.data.is_some_and(|data| data.contains_key("nodes"));
+    for url in urls {
+        let amqp: reqwest::Url = url.as_str().parse().expect("a URL");
+        assert!(amqp.username().is_empty() && url.as_str().ends_with(amqp.path()));
+        let host = amqp.host_str().map(str::to_lowercase);
+        assert!(has_nodes || host.as_deref() == management.host_str());
+    }
+    assert!(!urls.is_empty());
 }
 
 /// Two JSON values of an input.

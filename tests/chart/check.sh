@@ -260,6 +260,8 @@ if command -v openssl > /dev/null; then is "generated certificate" generated_cer
 
 is "one node by default" renders 'replicas: 1' --show-only templates/rabbitmq/statefulset.yaml
 is "three nodes" renders 'replicas: 3' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3
+is "servers know three nodes" renders 'nodes: cGFwby1yYWJiaXRtcS0w' --show-only templates/rabbitmq/secret.yaml --set rabbitmq.replicas=3,rabbitmq.password=x
+is "servers know one address of one node" renders '! nodes:' --show-only templates/rabbitmq/secret.yaml --set rabbitmq.password=x
 is "nodes start together" renders 'podManagementPolicy: Parallel' --show-only templates/rabbitmq/statefulset.yaml --set rabbitmq.replicas=3
 is "nodes have names before they are ready" renders 'publishNotReadyAddresses: true' --show-only templates/rabbitmq/service.yaml --set rabbitmq.replicas=3
 is "the pods of one node are those of three" same_pods

@@ -93,6 +93,15 @@ management: {name: management, port: 15672, protocol: http}
 {{- printf "%s.%s.svc" (include "papo.rabbitmq.fullname" .) .Release.Namespace -}}
 {{- end }}
 
+{{/* Hosts of its nodes, separated by commas. A generated certificate is valid for them. */}}
+{{- define "papo.rabbitmq.hosts" -}}
+{{- $hosts := list -}}
+{{- range $node := until (int .Values.rabbitmq.replicas) -}}
+{{- $hosts = append $hosts (printf "%s-%d.%s.%s.svc" (include "papo.rabbitmq.fullname" $) $node (include "papo.rabbitmq.nodes" $) $.Release.Namespace) -}}
+{{- end -}}
+{{- join "," $hosts -}}
+{{- end }}
+
 {{/* Name of the Secret with the quick-start broker's certificate. */}}
 {{- define "papo.rabbitmq.tlsSecret" -}}
 {{- .Values.rabbitmq.tls.existingSecret | default (printf "%s-tls" (include "papo.rabbitmq.fullname" .)) -}}

@@ -55,7 +55,7 @@ pub async fn apply(
             let epoch = found.as_ref().map(|log| log.epoch.clone()).ok();
             // A broker that does not answer for a while must not keep the servers from being scaled or updated.
             let log = epoch.or(recorded.clone()).map(|epoch| Log {
-                broker: broker.settings().url().clone(),
+                nodes: broker.settings().urls().to_vec(),
                 private_ca: broker.settings().ca().is_some(),
                 epoch,
             });

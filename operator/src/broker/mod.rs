@@ -220,10 +220,10 @@ impl Brokers {
             problem,
         };
         let settings = Settings::parse(secret).map_err(bad)?;
-        if !self.is_allowed(name, &settings) {
+        if let Some(host) = self.forbidden_host(name, &settings) {
             return Err(BrokerError::NotAllowed {
                 secret: name.clone(),
-                host: settings.host().to_owned(),
+                host: host.to_owned(),
             });
         }
         self.drop_idle(now);
@@ -291,17 +291,18 @@ impl Brokers {
             || known.keys().filter(is_another).count() < BROKERS
     }
 
-    fn is_allowed(&self, name: &SecretRef, settings: &Settings) -> bool {
+    /// A host of the broker that rooms may not name.
+    fn forbidden_host<'a>(&self, name: &SecretRef, settings: &'a Settings) -> Option<&'a str> {
         let Policy {
             allowed_hosts,
             default_secret,
             ..
         } = &self.policy;
-        allowed_hosts.is_empty()
-            || default_secret.as_ref() == Some(name)
-            || allowed_hosts
-                .iter()
-                .any(|pattern| pattern.matches(settings.host()))
+        if allowed_hosts.is_empty() || default_secret.as_ref() == Some(name) {
+            return None;
+        }
+        let is_allowed = |host: &str| allowed_hosts.iter().any(|pattern| pattern.matches(host));
+        settings.hosts().find(|host| !is_allowed(host))
     }
 
     fn slots(&self, namespace: &str) -> Arc<Slots> {

@@ -3,7 +3,8 @@
 //! | key | meaning | if missing |
 //! | --- | --- | --- |
 //! | `username`, `password` | an administrator | an error |
-//! | `host` | where it is | an error |
+//! | `host` | where it is: the management API, and AMQP | an error |
+//! | `nodes` | hosts of a cluster's nodes, separated by commas: servers connect to one of them, and to another one if that fails | `host` |
 //! | `port` | AMQP | 5672, or 5671 with TLS |
 //! | `managementPort` | management HTTP API | 15672, or 15671 with TLS |
 //! | `vhost` | virtual host of the rooms | `/` |
@@ -11,6 +12,8 @@
 //! | `ca.crt` | its certificate authority (PEM) | the system's |
 //!
 //! Other keys are ignored.
+
+use std::iter;
 
 use k8s_openapi::api::core::v1::Secret;
 use papo_protocol::{BrokerUrl, ports};
@@ -31,7 +34,7 @@ pub struct Settings {
     host: String,
     management_port: u16,
     vhost: String,
-    url: BrokerUrl,
+    urls: Vec<BrokerUrl>,
     tls: bool,
     ca: Option<String>,
 }
@@ -67,6 +70,15 @@ impl Settings {
         if !is_host(&host) {
             return Err("`host` is not a host name".to_owned());
         }
+        let nodes = text("nodes")?.unwrap_or_default();
+        let nodes = nodes.split(',').map(str::trim);
+        let nodes: Vec<&str> = nodes.filter(|node| !node.is_empty()).collect();
+        if nodes.len() > BrokerUrl::MOST {
+            return Err(format!("`nodes` has more than {} hosts", BrokerUrl::MOST));
+        }
+        if !nodes.iter().all(|node| is_host(node)) {
+            return Err("`nodes` is not a list of host names, separated by commas".to_owned());
+        }
         let vhost = text("vhost")?.unwrap_or_else(|| "/".to_owned());
         if [".", ".."].contains(&vhost.as_str()) {
             return Err("`vhost` cannot be part of a URL".to_owned());
@@ -74,11 +86,19 @@ impl Settings {
         let amqp_port = amqp_port.unwrap_or(if tls { ports::AMQPS } else { ports::AMQP });
         let scheme = if tls { "amqps" } else { "amqp" };
         let path = utf8_percent_encode(&vhost, RESERVED);
-        let url = format!("{scheme}://{host}:{amqp_port}/{path}").parse();
+        let url = |host: &str| {
+            let url = format!("{scheme}://{host}:{amqp_port}/{path}").parse();
+            url.map_err(|_| format!("{host:?} is not a host name"))
+        };
+        let urls = if nodes.is_empty() {
+            vec![url(&host)?]
+        } else {
+            nodes.into_iter().map(url).collect::<Result<_, _>>()?
+        };
         Ok(Self {
             username: needed("username")?,
             password: needed("password")?,
-            url: url.map_err(|_| "`host` is not a host name".to_owned())?,
+            urls,
             host,
             management_port: port("managementPort")?.unwrap_or(if tls { 15671 } else { 15672 }),
             vhost,
@@ -87,9 +107,9 @@ impl Settings {
         })
     }
 
-    /// Where servers connect, without credentials.
-    pub fn url(&self) -> &BrokerUrl {
-        &self.url
+    /// Where servers connect, without credentials: to one of these.
+    pub fn urls(&self) -> &[BrokerUrl] {
+        &self.urls
     }
 
     /// The broker's own certificate authority.
@@ -97,9 +117,9 @@ impl Settings {
         self.ca.as_deref()
     }
 
-    /// Its host, as the Secret names it.
-    pub(super) fn host(&self) -> &str {
-        &self.host
+    /// All its hosts, as the Secret names them.
+    pub(super) fn hosts(&self) -> impl Iterator<Item = &str> {
+        iter::once(self.host.as_str()).chain(self.urls.iter().map(BrokerUrl::host))
     }
 
     /// The virtual host of the rooms.
@@ -154,7 +174,51 @@ mod tests {
     fn secret_of_the_cluster_operator_is_enough() {
         let settings = Settings::parse(&secret(&CLUSTER_OPERATORS)).expect("valid");
         assert_eq!(settings.endpoint(), "http://mq.team.svc:15672/api");
-        assert_eq!(settings.url().as_str(), "amqp://mq.team.svc:5672/%2F");
+        assert_eq!(urls(&settings), ["amqp://mq.team.svc:5672/%2F"]);
+    }
+
+    #[test]
+    fn servers_connect_to_the_nodes() {
+        let with_nodes = [
+            &CLUSTER_OPERATORS[..3],
+            &[("nodes", "mq-0.mq, mq-1.mq,\n[::1],"), ("tls", "true")],
+        ]
+        .concat();
+        let settings = Settings::parse(&secret(&with_nodes)).expect("valid");
+        assert_eq!(settings.endpoint(), "https://mq.team.svc:15671/api");
+        let expected = [
+            "amqps://mq-0.mq:5671/%2F",
+            "amqps://mq-1.mq:5671/%2F",
+            "amqps://[::1]:5671/%2F",
+        ];
+        assert_eq!(urls(&settings), expected);
+        BrokerUrl::check_nodes(settings.urls()).expect("the server accepts them");
+        let hosts: Vec<&str> = settings.hosts().collect();
+        assert_eq!(hosts, ["mq.team.svc", "mq-0.mq", "mq-1.mq", "::1"]);
+    }
+
+    #[test]
+    fn wrong_or_too_many_nodes_are_an_error() {
+        let many = vec!["mq"; BrokerUrl::MOST + 1].join(",");
+        for (nodes, problem) in [
+            (
+                "mq-0:5672",
+                "`nodes` is not a list of host names, separated by commas",
+            ),
+            (
+                "mq-0 mq-1",
+                "`nodes` is not a list of host names, separated by commas",
+            ),
+            (&many, "`nodes` has more than 16 hosts"),
+        ] {
+            let pairs = [&CLUSTER_OPERATORS[..3], &[("nodes", nodes)]].concat();
+            let found = Settings::parse(&secret(&pairs)).err();
+            assert_eq!(found.as_deref(), Some(problem), "{nodes}");
+        }
+    }
+
+    fn urls(settings: &Settings) -> Vec<&str> {
+        settings.urls().iter().map(BrokerUrl::as_str).collect()
     }
 
     #[test]
@@ -166,7 +230,7 @@ mod tests {
         .concat();
         let settings = Settings::parse(&secret(&with_ca)).expect("valid");
         assert_eq!(settings.endpoint(), "https://mq.team.svc:15671/api");
-        assert_eq!(settings.url().as_str(), "amqps://mq.team.svc:5671/a%20b");
+        assert_eq!(urls(&settings), ["amqps://mq.team.svc:5671/a%20b"]);
     }
 
     #[test]

@@ -263,8 +263,9 @@ fn frame_message() -> String {
 #[serde(rename_all = "camelCase")]
 pub struct Broker {
     /// Secret in the room's namespace with an administrator of the broker, in the keys of RabbitMQ's Cluster Operator: `username`, `password`,
-    /// `host`, and optionally `port` (AMQP), `managementPort`, `vhost`, `tls` (`true` or `false`) and `ca.crt` (PEM). The servers never see it:
-    /// each room gets a broker user of its own. The operator's default broker if not given.
+    /// `host`, and optionally `port` (AMQP), `managementPort`, `vhost`, `tls` (`true` or `false`), `ca.crt` (PEM), and `nodes`, the hosts of a
+    /// cluster's nodes, separated by commas. The servers never see it: each room gets a broker user of its own. The operator's default broker
+    /// if not given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(min = 1, max = 253),

@@ -96,7 +96,7 @@ fn launch(room: &Room, log: &Log) -> Launch {
         allow_host: hosts(room),
         room: room.name.clone(),
         title: room.title.clone(),
-        broker: vec![log.broker.clone()],
+        broker: log.nodes.clone(),
         broker_ca: log.private_ca.then(|| credentials.join(CA_KEY)),
         broker_credentials: Some(credentials.to_owned()),
         session_key: Some(credentials.join(SESSION_KEY)),

@@ -5,8 +5,8 @@ use papo_protocol::{BrokerUrl, Epoch};
 /// Where the servers find their log.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Log {
-    /// The broker, without credentials.
-    pub broker: BrokerUrl,
+    /// The broker, or each node of its cluster, without credentials.
+    pub nodes: Vec<BrokerUrl>,
     /// Whether the room's Secret holds the broker's certificate authority.
     pub private_ca: bool,
     /// The epoch of the log.

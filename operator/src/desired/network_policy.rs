@@ -9,7 +9,7 @@ use k8s_openapi::{
     },
     apimachinery::pkg::{apis::meta::v1::LabelSelector, util::intstr::IntOrString},
 };
-use papo_protocol::{Access, ports};
+use papo_protocol::{Access, BrokerUrl, ports};
 
 use super::{log::Log, metadata::metadata};
 use crate::{names, validate::Room};
@@ -65,7 +65,8 @@ fn egress_rules(
     let dns = ["UDP", "TCP"]
         .into_iter()
         .flat_map(|protocol| DNS.map(|port| port_of(protocol, IntOrString::Int(port.into()))));
-    let brokers = BTreeSet::from([log.broker.port(), ports::AMQP, ports::AMQPS]);
+    let of_nodes = log.nodes.iter().map(BrokerUrl::port);
+    let brokers: BTreeSet<u16> = of_nodes.chain([ports::AMQP, ports::AMQPS]).collect();
     let tcp = |port: u16| port_of("TCP", IntOrString::Int(port.into()));
     let brokers = brokers.into_iter().map(tcp);
     let issuers: Vec<_> = issuer_ports(&room.access.rules)
@@ -131,7 +132,7 @@ mod tests {
 
     fn log(broker: &str) -> Log {
         Log {
-            broker: broker.parse().expect("valid"),
+            nodes: vec![broker.parse().expect("valid")],
             private_ca: false,
             epoch: papo_protocol::Epoch::from_bits(1),
         }

@@ -10,7 +10,7 @@ fn allowed(spec: &Value) -> Option<String> {
     let chat_room: ChatRoom = serde_json::from_value(room(spec.clone())).expect("a room");
     let room = validate(&chat_room, &defaults()).expect("valid");
     let log = desired::Log {
-        broker: "amqp://mq:5672/%2F".parse().expect("valid"),
+        nodes: vec!["amqp://mq:5672/%2F".parse().expect("valid")],
         private_ca: false,
         epoch: "0123456789abcdef".parse().expect("valid"),
     };

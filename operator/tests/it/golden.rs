@@ -37,7 +37,7 @@ fn check(sample: &str) {
 fn render(chat_room: &ChatRoom) -> String {
     let room = validate(chat_room, &defaults()).expect("a valid sample");
     let log = Log {
-        broker: "amqp://mq.papo.svc:5672/%2F".parse().expect("valid"),
+        nodes: vec!["amqp://mq.papo.svc:5672/%2F".parse().expect("valid")],
         private_ca: false,
         epoch: "0123456789abcdef".parse().expect("valid"),
     };

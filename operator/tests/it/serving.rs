@@ -18,7 +18,7 @@ fn valid(spec: Value) -> Room {
 
 fn children(room: &Room) -> Children {
     let log = desired::Log {
-        broker: "amqp://mq:5672/%2F".parse().expect("valid"),
+        nodes: vec!["amqp://mq:5672/%2F".parse().expect("valid")],
         private_ca: false,
         epoch: "0123456789abcdef".parse().expect("valid"),
     };

@@ -63,6 +63,11 @@ pub trait Reader: Send + 'static {
     /// The next records, at least one; waits while there are none. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Stored>, ReadError>> + Send;
 
+    /// Whether the node of the broker that the reader uses may still deliver what it has not.
+    fn may_deliver(&mut self) -> impl Future<Output = bool> + Send {
+        std::future::ready(true)
+    }
+
     /// The reader gets nothing although there is something: the next one is attached to another node of the broker, if there is one.
     fn give_up(&mut self) {}
 }

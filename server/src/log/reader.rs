@@ -18,6 +18,8 @@ use crate::{
 /// up to [`MOST_PATIENCE`].
 const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_PATIENCE: Duration = Duration::from_mins(5);
+/// How many times longer a reader is kept whose node says that it may still deliver.
+const LONGER: u32 = 3;
 /// How often this is checked.
 const CHECK: Duration = Duration::from_secs(1);
 
@@ -80,7 +82,7 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
         info!(epoch = %attached.epoch, bounds = ?attached.bounds, from = attached.from, "reading the log");
         let mut idle = pin!(self.guards.wait_until_idle(self.idle_timeout));
         let mut has_caught_up = false;
-        let (mut read_at, mut check) = (Instant::now(), interval(CHECK));
+        let (mut read_at, mut limit, mut check) = (Instant::now(), *patience, interval(CHECK));
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if !has_caught_up && self.log.end().next >= Some(attached.bounds.end) {
@@ -88,26 +90,39 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
                 self.log.set_idle(false);
                 latch.ready();
             }
-            tokio::select! {
-                records = attached.reader.next() => match records {
-                    Ok(records) => {
-                        self.append(&records);
-                        (*patience, read_at) = (PATIENCE, Instant::now());
+            let read = {
+                // A check does not cancel it: it may have asked the broker something that takes longer.
+                let mut next = pin!(attached.reader.next());
+                loop {
+                    tokio::select! {
+                        read = &mut next => break Some(read),
+                        _ = check.tick() => if self.is_stalled(read_at, limit) {
+                            break None;
+                        },
+                        () = &mut idle, if has_caught_up => {
+                            self.log.set_idle(true);
+                            return Stopped::Idle;
+                        }
                     }
-                    Err(error) => return Stopped::Failed(error),
-                },
-                _ = check.tick() => if self.is_stalled(read_at, *patience) {
+                }
+            };
+            match read {
+                Some(Ok(records)) => {
+                    self.append(&records);
+                    (*patience, limit, read_at) = (PATIENCE, PATIENCE, Instant::now());
+                }
+                Some(Err(error)) => return Stopped::Failed(error),
+                None if limit == *patience && attached.reader.may_deliver().await => {
+                    limit *= LONGER;
+                }
+                None => {
                     let cause = format!(
                         "the broker has delivered nothing for {} s, although there are messages that were not read",
-                        patience.as_secs()
+                        limit.as_secs()
                     );
                     attached.reader.give_up();
                     *patience = MOST_PATIENCE.min(2 * *patience);
                     return Stopped::Failed(ReadError::Unavailable(cause));
-                },
-                () = &mut idle, if has_caught_up => {
-                    self.log.set_idle(true);
-                    return Stopped::Idle;
                 }
             }
         }
@@ -218,8 +233,8 @@ mod tests {
         let _unread = unread.confirmed();
         let mut end = log.watch();
         let read = end.wait_for(|end| end.next == Some(1));
-        // The first reader is given up after 5 s, the second one after 10 s.
-        let read = timeout(Duration::from_secs(20), read).await;
+        // The first reader is given up after three times 5 s, the second one after three times 10 s.
+        let read = timeout(Duration::from_secs(50), read).await;
         read.expect("in time").expect("a log");
         assert_eq!(broker.given_up(), 2);
     }

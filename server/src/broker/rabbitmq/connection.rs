@@ -3,7 +3,10 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -20,6 +23,7 @@ use tokio::time::timeout;
 use tracing::{debug, info};
 
 use super::{
+    majority,
     nodes::{Node, Nodes, Purpose},
     reaction::{Reaction, Reason, reaction},
 };
@@ -238,6 +242,11 @@ impl Connector {
         self.nodes.failed(node, purpose, reason);
     }
 
+    /// Whether the node that the publisher uses stores what it gets.
+    pub(super) fn stores(&self, node: &Node, stores: bool) {
+        self.nodes.stores(node, stores);
+    }
+
     /// Whether there is another node to go to.
     pub(super) fn has_others(&self) -> bool {
         self.nodes.has_others()
@@ -281,6 +290,8 @@ fn read_file(path: &Path) -> Result<String, ConnectError> {
 pub(super) struct Link {
     connector: Arc<Connector>,
     current: Mutex<Option<Arc<Open>>>,
+    /// The last node was silent: the next one may be cut off from the others, as that one may have been.
+    was_silent: AtomicBool,
     /// One connection is made at a time.
     connecting: tokio::sync::Mutex<()>,
 }
@@ -290,6 +301,7 @@ impl Link {
         Self {
             connector,
             current: Mutex::new(None),
+            was_silent: AtomicBool::default(),
             connecting: tokio::sync::Mutex::new(()),
         }
     }
@@ -308,6 +320,16 @@ impl Link {
         }
         let open = Arc::new(self.connector.connect(Purpose::Reader).await?);
         *self.current.lock() = Some(open.clone());
+        if self.was_silent.load(Ordering::Relaxed) {
+            let checked = majority::check(&open.connection, &self.connector.room).await;
+            if let Err(cause) = checked {
+                self.leave(&open, Reason::Stalled);
+                return Err(self
+                    .connector
+                    .unreachable(format!("{}: {cause}", open.node)));
+            }
+            self.was_silent.store(false, Ordering::Relaxed);
+        }
         let channel = timeout(METHOD_TIMEOUT, open.connection.create_channel()).await;
         let error = match channel {
             Ok(Ok(channel)) => return Ok((channel, open)),
@@ -327,6 +349,8 @@ impl Link {
             }
             *current = None;
         }
+        let is_silent = matches!(reason, Reason::Stalled | Reason::Timeout);
+        self.was_silent.store(is_silent, Ordering::Relaxed);
         let node = &open.node;
         info!(%node, reason = reason.as_str(), "leaving a node of the broker");
         self.connector.failed(node, Purpose::Reader, reason);

@@ -12,6 +12,7 @@ mod connection;
 mod epochs;
 #[cfg(any(test, fuzzing))]
 pub(crate) mod fuzzing;
+mod majority;
 mod nodes;
 mod objects;
 mod publisher;

@@ -22,8 +22,9 @@ use tokio::{
 use super::reaction::Reason;
 use crate::broker::BrokerConnection;
 
-/// How long a node that has failed is avoided.
+/// How long a node that has failed is avoided. It doubles with each further failure, up to [`MOST_AVOIDED`].
 pub(super) const AVOIDED: Duration = Duration::from_secs(15);
+const MOST_AVOIDED: Duration = Duration::from_mins(1);
 /// How long resolving a host may take.
 const RESOLVE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Most addresses that are used at once.
@@ -88,6 +89,14 @@ struct State {
 struct Avoided {
     by_all: Instant,
     by_readers: Instant,
+    /// How often in a row the node has failed.
+    failures: u32,
+}
+
+impl Avoided {
+    fn end(&self) -> Instant {
+        self.by_all.max(self.by_readers)
+    }
 }
 
 /// The use of nodes by one connection.
@@ -95,6 +104,8 @@ struct Avoided {
 struct Use {
     node: Option<Node>,
     is_connected: bool,
+    /// It stores what it gets, as far as is known.
+    stores: bool,
     failed: Option<Reason>,
     moves: BTreeMap<&'static str, u64>,
 }
@@ -139,17 +150,21 @@ impl Nodes {
         Ok(self.in_order(found, purpose, Instant::now()))
     }
 
-    /// The nodes in the order in which to try them: those that are not avoided as they come, then the others, the one that is avoided the
-    /// shortest first.
+    /// The nodes in the order in which to try them: one that stores what it gets, the others that are not avoided as they come, then those that
+    /// are, the one that is avoided the shortest first.
     fn in_order(&self, mut nodes: Vec<Node>, purpose: Purpose, now: Instant) -> Vec<Node> {
         let mut state = self.state.lock();
         let avoided = &state.avoided;
+        let publisher = state.connections.get(&Purpose::Publisher);
+        let storing = publisher.filter(|used| used.is_connected && used.stores);
+        let storing = storing.and_then(|used| used.node.clone());
         nodes.sort_by_key(|node| {
             let until = avoided.get(&node.address).map(|avoided| match purpose {
                 Purpose::Publisher => avoided.by_all,
                 Purpose::Reader => avoided.by_all.max(avoided.by_readers),
             });
-            until.filter(|until| *until > now)
+            let until = until.filter(|until| *until > now);
+            (until, storing.as_ref() != Some(node))
         });
         let mut seen = Vec::new();
         nodes.retain(|node| {
@@ -172,15 +187,18 @@ impl Nodes {
         let mut state = self.state.lock();
         state
             .avoided
-            .retain(|_, avoided| avoided.by_all.max(avoided.by_readers) > now);
+            .retain(|_, avoided| avoided.end() + MOST_AVOIDED > now);
         let avoided = state.avoided.entry(node.address).or_insert(Avoided {
             by_all: now,
             by_readers: now,
+            failures: 0,
         });
+        let time = MOST_AVOIDED.min(AVOIDED * 2_u32.pow(avoided.failures.min(8)));
+        avoided.failures += 1;
         if reason.is_of_readers() {
-            avoided.by_readers = now + AVOIDED;
+            avoided.by_readers = now + time;
         } else {
-            avoided.by_all = now + AVOIDED;
+            avoided.by_all = now + time;
         }
         let used = state.connections.entry(purpose).or_default();
         // An address of another node that does not answer is no reason to have left this one.
@@ -190,13 +208,23 @@ impl Nodes {
         }
     }
 
+    /// Whether the node that the publisher uses stores what it gets. If so, it is among most nodes of its cluster: readers try it first.
+    pub(super) fn stores(&self, node: &Node, stores: bool) {
+        let mut state = self.state.lock();
+        if stores && let Some(avoided) = state.avoided.get_mut(&node.address) {
+            (avoided.by_all, avoided.failures) = (Instant::now(), 0);
+        }
+        let used = state.connections.entry(Purpose::Publisher).or_default();
+        used.stores = stores;
+    }
+
     /// A connection uses a node from now on.
     pub(super) fn connected(&self, node: &Node, purpose: Purpose) {
         let mut state = self.state.lock();
         let used = state.connections.entry(purpose).or_default();
         let before = used.node.replace(node.clone());
         let reason = used.failed.take();
-        used.is_connected = true;
+        (used.is_connected, used.stores) = (true, false);
         if before.is_some_and(|before| before.address != node.address) {
             let reason = reason.unwrap_or(Reason::Lost);
             *used.moves.entry(reason.as_str()).or_default() += 1;
@@ -278,6 +306,45 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn node_that_fails_again_is_avoided_longer() {
+        let nodes = nodes(&["amqp://10.0.0.1"]);
+        nodes.failed(&node(1), Purpose::Publisher, Reason::Stalled);
+        nodes.failed(&node(1), Purpose::Reader, Reason::Stalled);
+        nodes.failed(&node(2), Purpose::Reader, Reason::Timeout);
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [3, 2, 1]);
+        tokio::time::advance(AVOIDED).await;
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [2, 3, 1]);
+        tokio::time::advance(AVOIDED).await;
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [1, 2, 3]);
+        for _ in 0..40 {
+            nodes.failed(&node(1), Purpose::Reader, Reason::Lost);
+        }
+        tokio::time::advance(MOST_AVOIDED).await;
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [1, 2, 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn node_that_stores_what_it_gets_is_tried_first() {
+        let nodes = nodes(&["amqp://10.0.0.1"]);
+        nodes.connected(&node(3), Purpose::Publisher);
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [1, 2, 3]);
+        nodes.stores(&node(3), true);
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [3, 1, 2]);
+        nodes.stores(&node(3), false);
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [1, 2, 3]);
+        for number in [3, 2, 1] {
+            nodes.failed(&node(number), Purpose::Reader, Reason::Timeout);
+            tokio::time::advance(Duration::from_secs(1)).await;
+        }
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [3, 2, 1]);
+        nodes.stores(&node(2), true);
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [2, 3, 1]);
+        // It stores, and has no replica.
+        nodes.failed(&node(2), Purpose::Reader, Reason::NoReplica);
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [3, 1, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn publisher_uses_a_node_without_a_replica() {
         let nodes = nodes(&["amqp://10.0.0.1"]);
         nodes.failed(&node(1), Purpose::Reader, Reason::NoReplica);
@@ -291,7 +358,7 @@ mod tests {
         for number in 0..=255 {
             nodes.failed(&node(number), Purpose::Reader, Reason::Lost);
         }
-        tokio::time::advance(AVOIDED).await;
+        tokio::time::advance(AVOIDED + MOST_AVOIDED).await;
         nodes.failed(&node(1), Purpose::Reader, Reason::Lost);
         assert_eq!(nodes.state.lock().avoided.len(), 1);
     }

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::join};
 use lapin::{
     Channel, ExchangeKind,
     options::{
@@ -28,6 +28,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     codec,
     connection::{Link, METHOD_TIMEOUT, Open},
+    majority,
     reaction::{Reaction, Reason, reaction},
 };
 use crate::broker::ReadError;
@@ -206,15 +207,13 @@ impl Objects {
     /// The offsets that a stream retains. AMQP has no method for this, and the count of a passive declaration is seconds old. So
     /// this reads the stream's first record, and its last chunk until no more records come.
     pub(super) async fn bounds_of(&self, stream: &str) -> Result<Range<u64>, ReadError> {
-        let Some(first) = self.head_of(stream).await? else {
+        let last = self.deliveries(stream, "last", LAST_CHUNK);
+        let (first, last) = join(self.head_of(stream), last).await;
+        let Some(first) = first? else {
             return Ok(0..0);
         };
-        let last = self
-            .deliveries(stream, "last", LAST_CHUNK)
-            .await?
-            .last()
-            .copied();
-        Ok(first..last.map_or(first, |last| last + 1).max(first))
+        let end = last?.last().map_or(first, |last| last + 1);
+        Ok(first..end.max(first))
     }
 
     /// The oldest offset that a stream retains; `None` when nothing was ever written to it.
@@ -317,6 +316,11 @@ impl Objects {
                 ReadError::Unavailable(format!("{node}: {error}"))
             }
         }
+    }
+
+    /// Whether the node of a channel is among most nodes of the broker; if not, why.
+    pub(super) async fn check_majority(&self, channel: &OwnChannel) -> Result<(), String> {
+        majority::check(&channel.open.connection, &self.room).await
     }
 
     /// Leaves the current node if there is another one, which may know more.

@@ -2,7 +2,7 @@
 
 use std::{ops::Range, sync::Arc, time::Duration};
 
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, future::join};
 use lapin::{
     Consumer,
     message::Delivery,
@@ -52,32 +52,54 @@ async fn attach_here(
     topology: &Topology,
     start: Start,
 ) -> Result<Attached<StreamReader>, ReadError> {
-    let epoch = topology.current_epoch().await?;
     let objects = &topology.objects;
-    if let Start::At(asked, _) = &start
-        && *asked != epoch
+    if let Start::At(epoch, offset) = &start
+        && topology.may_be_current(epoch)
     {
-        return Err(ReadError::EpochChanged { current: epoch });
+        // A log that exists was not replaced. While a node of the cluster does not answer, each question takes RabbitMQ seconds.
+        match resume(objects, epoch, *offset).await {
+            Err(ReadError::Missing(_)) => {}
+            resumed => return resumed,
+        }
     }
-    let (bounds, from) = match start {
-        Start::BeforeEnd(records) => {
-            let due = objects.read_to(&topology::log(objects.room(), &epoch));
-            let bounds = bounds_reaching(objects, &epoch, due).await?;
-            let from = bounds.end.saturating_sub(records).max(bounds.start);
-            (bounds, from)
+    let epoch = topology.current_epoch().await?;
+    let records = match start {
+        Start::BeforeEnd(records) => records,
+        Start::At(asked, offset) if asked == epoch => {
+            return resume(objects, &epoch, offset).await;
         }
-        Start::At(_, offset) => {
-            let bounds = bounds_reaching(objects, &epoch, offset).await?;
-            if offset > bounds.end {
-                return Err(ReadError::BeyondEnd { end: bounds.end });
-            }
-            let from = offset.max(bounds.start);
-            (bounds, from)
-        }
+        Start::At(..) => return Err(ReadError::EpochChanged { current: epoch }),
     };
+    let due = objects.read_to(&topology::log(objects.room(), &epoch));
+    let bounds = bounds_reaching(objects, &epoch, due).await?;
+    let from = bounds.end.saturating_sub(records).max(bounds.start);
     let reader = StreamReader::begin(objects, &epoch, from..u64::MAX, PREFETCH).await?;
     Ok(Attached {
         epoch,
+        bounds,
+        from,
+        reader,
+    })
+}
+
+/// Begins to read at an offset of a log that is known, or at the first one that is retained.
+async fn resume(
+    objects: &Arc<Objects>,
+    epoch: &Epoch,
+    offset: u64,
+) -> Result<Attached<StreamReader>, ReadError> {
+    let bounds = bounds_reaching(objects, epoch, offset).boxed();
+    let reader = StreamReader::begin(objects, epoch, offset..u64::MAX, PREFETCH).boxed();
+    // Both to their ends: lapin gives up the connection when a channel is dropped while the broker closes it.
+    let (bounds, reader) = join(bounds, reader).await;
+    let (bounds, mut reader) = (bounds?, reader?);
+    if offset > bounds.end {
+        return Err(ReadError::BeyondEnd { end: bounds.end });
+    }
+    let from = offset.max(bounds.start);
+    reader.due = from;
+    Ok(Attached {
+        epoch: epoch.clone(),
         bounds,
         from,
         reader,
@@ -290,6 +312,11 @@ impl Reader for StreamReader {
         self.account_for_missing().await?;
         self.objects.has_read(&self.stream, self.due);
         Ok(std::mem::take(&mut self.batch))
+    }
+
+    async fn may_deliver(&mut self) -> bool {
+        let checked = self.objects.check_majority(&self.channel).await;
+        checked.is_ok()
     }
 
     fn give_up(&mut self) {

@@ -7,11 +7,14 @@ use std::{sync::Arc, time::Duration};
 
 use futures::StreamExt;
 use lapin::{
-    ErrorKind,
+    Channel, ErrorKind,
     options::{BasicConsumeOptions, QueueBindOptions, QueueDeclareOptions},
     types::FieldTable,
 };
-use papo_protocol::topology::{self, MANY_SIGNAL_QUEUES, SIGNAL_QUEUES};
+use papo_protocol::{
+    RoomName,
+    topology::{self, MANY_SIGNAL_QUEUES, SIGNAL_QUEUES},
+};
 use rand::RngExt;
 use tokio::{
     sync::{broadcast, watch},
@@ -144,24 +147,10 @@ impl Receiver {
 
 /// Declares a queue under a name that no other server has, on a new channel.
 async fn declare(objects: &Objects) -> Result<(OwnChannel, String), ReadError> {
-    for attempt in 0..NAMES_TRIED {
-        let numbers = if attempt < NAMES_TRIED / 2 {
-            0..SIGNAL_QUEUES
-        } else {
-            SIGNAL_QUEUES..MANY_SIGNAL_QUEUES
-        };
-        let number = rand::rng().random_range(numbers);
-        let name = topology::signal_queue(objects.room(), number);
+    for name in drawn_names(objects.room()) {
         let channel = objects.channel().await?;
-        let options = QueueDeclareOptions {
-            exclusive: true,
-            auto_delete: true,
-            ..Default::default()
-        };
-        let declared =
-            in_time(channel.queue_declare(name.as_str().into(), options, FieldTable::default()));
-        match declared.await? {
-            Ok(_) => return Ok((channel, name)),
+        match in_time(declare_own(&channel, &name)).await? {
+            Ok(()) => return Ok((channel, name)),
             Err(error) if is_taken(&error) => {}
             Err(error) => return Err(objects.explain(&channel, &error, &name)),
         }
@@ -171,7 +160,30 @@ async fn declare(objects: &Objects) -> Result<(OwnChannel, String), ReadError> {
     )))
 }
 
+/// Names of the room's signal queues, in the order in which to try them.
+pub(super) fn drawn_names(room: &RoomName) -> impl Iterator<Item = String> {
+    (0..NAMES_TRIED).map(|attempt| {
+        let numbers = if attempt < NAMES_TRIED / 2 {
+            0..SIGNAL_QUEUES
+        } else {
+            SIGNAL_QUEUES..MANY_SIGNAL_QUEUES
+        };
+        topology::signal_queue(room, rand::rng().random_range(numbers))
+    })
+}
+
+/// Declares a queue of this connection.
+pub(super) async fn declare_own(channel: &Channel, name: &str) -> lapin::Result<()> {
+    let options = QueueDeclareOptions {
+        exclusive: true,
+        auto_delete: true,
+        ..Default::default()
+    };
+    let declared = channel.queue_declare(name.into(), options, FieldTable::default());
+    declared.await.map(drop)
+}
+
 /// Whether the queue belongs to another connection. The broker has closed the channel then.
-fn is_taken(error: &lapin::Error) -> bool {
+pub(super) fn is_taken(error: &lapin::Error) -> bool {
     matches!(error.kind(), ErrorKind::ProtocolError(protocol) if protocol.get_id() == RESOURCE_LOCKED)
 }

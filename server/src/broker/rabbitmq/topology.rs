@@ -35,6 +35,11 @@ impl Topology {
         self.declare
     }
 
+    /// Whether the log of this epoch, if it exists, is the current one: not if the server was given another one.
+    pub(super) fn may_be_current(&self, epoch: &Epoch) -> bool {
+        self.epoch.as_ref().is_none_or(|given| given == epoch)
+    }
+
     /// Checks that everything is there. With `--declare` it is afterwards.
     pub(super) async fn check(&self) -> Result<(), ConnectError> {
         close(&self.objects.link().channel().await?.0).await;

@@ -76,7 +76,7 @@ impl Publisher {
             unconfirmed: BTreeMap::new(),
             sequence: 0,
             is_blocked: false,
-            stalls: 0,
+            has_stalled: false,
             window: write::UNCONFIRMED,
             logged_at: None,
             state: report,

@@ -38,8 +38,8 @@ pub(super) struct Task {
     pub(super) sequence: u64,
     /// The broker blocks publishers.
     pub(super) is_blocked: bool,
-    /// How many connections in a row have confirmed nothing for too long.
-    pub(super) stalls: u32,
+    /// The broker has confirmed nothing for too long, and nothing since.
+    pub(super) has_stalled: bool,
     /// Most records that may be on a channel without a confirm.
     pub(super) window: usize,
     /// When a record that the broker does not accept was logged last.
@@ -98,9 +98,14 @@ impl Task {
         let mut backoff = Backoff::new(Duration::from_millis(200), Duration::from_secs(2));
         while !self.is_done() {
             let began = Instant::now();
-            let failure = match self.connector.connect(Purpose::Publisher).await {
+            let failure = match self
+                .connector
+                .connect(Purpose::Publisher)
+                .await
+                .map(Arc::new)
+            {
                 Err(error) => Failure::Broken(Reason::Unreachable, error.to_string()),
-                Ok(open) => match self.serve(&open.connection).await {
+                Ok(open) => match self.serve(&open).await {
                     Ok(()) => return close(&open.connection).await,
                     Err(failure) => {
                         let reason = failure.reason();

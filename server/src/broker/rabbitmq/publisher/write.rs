@@ -3,14 +3,15 @@
 use std::{
     collections::{BTreeSet, VecDeque},
     future::Future,
+    mem,
     pin::pin,
-    sync::atomic::Ordering,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use futures::{
     FutureExt, StreamExt,
-    future::BoxFuture,
+    future::{BoxFuture, OptionFuture},
     stream::{BoxStream, FuturesUnordered},
 };
 use lapin::{
@@ -22,7 +23,12 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tracing::{info, warn};
 
 use super::{
-    super::{codec, connection::METHOD_TIMEOUT, reaction::Reason},
+    super::{
+        codec,
+        connection::{METHOD_TIMEOUT, Open},
+        majority,
+        reaction::Reason,
+    },
     task::{Failure, Task},
 };
 use crate::broker::{PublishError, Publishing, Signal};
@@ -34,13 +40,14 @@ const CLOSING: Duration = Duration::from_millis(100);
 /// How often a record that the broker does not accept is logged at most.
 const LOGGED: Duration = Duration::from_secs(10);
 
-/// How long a node may confirm nothing before the publisher tries another one: less than the default of `--publish-timeout`, so that senders
-/// get their acknowledgement all the same.
+/// How long a node may confirm nothing before the publisher asks it whether it is among most nodes of its cluster.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest such time, and the only one if there is no other address: behind it may be other nodes.
-const MOST_PATIENCE: Duration = Duration::from_secs(20);
+/// How long a node among most nodes may confirm nothing: the others need time to give up a leader that does not answer. A move would not help, and
+/// each one stores the same records again.
+const MOST_PATIENCE: Duration = Duration::from_secs(30);
 
 type Events = BoxStream<'static, Event>;
+type Question = BoxFuture<'static, Result<(), Failure>>;
 type Confirms = FuturesUnordered<BoxFuture<'static, (u64, lapin::Result<Confirmation>)>>;
 
 /// A channel for records.
@@ -53,19 +60,28 @@ struct RecordChannel {
     rewrites: VecDeque<u64>,
     /// Since when records have been without a confirm: the latest confirm, or the first record after it.
     waiting_since: Instant,
+    /// The node was among most nodes of its cluster in this time.
+    is_in_majority: bool,
+    /// The node has confirmed a record of this channel, and was not silent for long since.
+    has_stored: bool,
 }
 
 impl Task {
     /// Publishes on one connection until it fails (`Err`), or all records are settled (`Ok`).
-    pub(super) async fn serve(&mut self, connection: &Connection) -> Result<(), Failure> {
+    pub(super) async fn serve(&mut self, open: &Arc<Open>) -> Result<(), Failure> {
+        let connection = &open.connection;
+        if self.has_stalled {
+            // Nothing is written before to a node that may be cut off.
+            self.question(open).await?;
+        }
         let mut records = self.record_channel(connection).await?;
-        let mut signalling = open(connection).await?;
+        let mut signalling = open_channel(connection).await?;
         let mut events: Events = connection.events_listener().boxed();
         self.is_blocked = false;
         info!("publishing");
         self.state.send_replace(Publishing::Up);
         loop {
-            let published = self.publish(connection, &mut records, &mut signalling, &mut events);
+            let published = self.publish(open, &mut records, &mut signalling, &mut events);
             match published.await {
                 Err(Failure::Rejected(reason)) if !records.in_flight.is_empty() => {
                     self.isolate(&records.in_flight, reason);
@@ -78,7 +94,7 @@ impl Task {
 
     /// Opens a channel for records: those that have no confirm are written on it first.
     async fn record_channel(&self, connection: &Connection) -> Result<RecordChannel, Failure> {
-        let channel = open(connection).await?;
+        let channel = open_channel(connection).await?;
         let selected = timeout(
             METHOD_TIMEOUT,
             channel.confirm_select(ConfirmSelectOptions::default()),
@@ -91,23 +107,41 @@ impl Task {
             in_flight: BTreeSet::new(),
             rewrites: self.unconfirmed.keys().copied().collect(),
             waiting_since: Instant::now(),
+            is_in_majority: self.has_stalled,
+            has_stored: false,
         })
+    }
+
+    /// Asks the node whether it is among most nodes of its cluster.
+    fn question(&self, open: &Arc<Open>) -> Question {
+        let (open, objects) = (open.clone(), self.topology.objects.clone());
+        async move {
+            let answer = majority::check(&open.connection, objects.room()).await;
+            answer.map_err(|cause| Failure::Broken(Reason::Stalled, cause))
+        }
+        .boxed()
     }
 
     /// Publishes until a channel or the connection fails, or all records are settled.
     async fn publish(
         &mut self,
-        connection: &Connection,
+        open: &Arc<Open>,
         records: &mut RecordChannel,
         signalling: &mut Channel,
         events: &mut Events,
     ) -> Result<(), Failure> {
+        let mut question: Option<Question> = None;
         loop {
             if self.is_done() {
                 return Ok(());
             }
             let has_room = records.in_flight.len() < self.window;
-            let patience = self.patience();
+            let is_waiting = !records.in_flight.is_empty() && !self.is_blocked;
+            let patience = if records.is_in_majority {
+                MOST_PATIENCE
+            } else {
+                PATIENCE
+            };
             if has_room && let Some(sequence) = records.rewrites.pop_front() {
                 self.write(sequence, records, events).await?;
                 continue;
@@ -116,7 +150,12 @@ impl Task {
                 biased;
                 Some((sequence, confirmation)) = records.confirms.next() => {
                     self.settle(sequence, confirmation, &mut records.in_flight)?;
+                    if !mem::replace(&mut records.has_stored, true) {
+                        self.has_stalled = false;
+                        self.connector.stores(&open.node, true);
+                    }
                     records.waiting_since = Instant::now();
+                    (records.is_in_majority, question) = (false, None);
                 }
                 event = events.next() => {
                     self.notice(event)?;
@@ -128,29 +167,26 @@ impl Task {
                     self.write(sequence, records, events).await?;
                 }
                 Some(signal) = self.signals.recv() => if !self.is_blocked {
-                    self.send(signal, connection, signalling, events).await?;
+                    self.send(signal, &open.connection, signalling, events).await?;
                 },
                 () = self.closing.cancelled(), if !self.closing.is_cancelled() => {}
                 // No event tells that the last caller has stopped waiting.
                 () = sleep(CLOSING), if self.closing.is_cancelled() => {}
-                () = sleep_until(records.waiting_since + patience), if !records.in_flight.is_empty() && !self.is_blocked => {
-                    self.stalls += 1;
-                    let cause = format!("the broker has confirmed nothing for {} s", patience.as_secs());
-                    return Err(Failure::Broken(Reason::Stalled, cause));
+                Some(answer) = OptionFuture::from(question.as_mut()) => {
+                    question = None;
+                    answer?;
+                    records.is_in_majority = true;
+                }
+                () = sleep_until(records.waiting_since + patience), if is_waiting && question.is_none() => {
+                    (self.has_stalled, records.has_stored) = (true, false);
+                    self.connector.stores(&open.node, false);
+                    if records.is_in_majority {
+                        let cause = format!("the broker has confirmed nothing for {} s", patience.as_secs());
+                        return Err(Failure::Broken(Reason::Stalled, cause));
+                    }
+                    question = Some(self.question(open));
                 }
             }
-        }
-    }
-
-    /// How long the broker may confirm nothing. A node in a minority confirms nothing, and its connections stay; so does each node while the
-    /// leader of the log does not answer.
-    ///
-    /// It doubles with each node in a row that confirms nothing: then the cause is not the node, and each move stores the same records again.
-    fn patience(&self) -> Duration {
-        if self.connector.has_others() {
-            MOST_PATIENCE.min(PATIENCE * 2_u32.pow(self.stalls.min(8)))
-        } else {
-            MOST_PATIENCE
         }
     }
 
@@ -230,7 +266,7 @@ impl Task {
         events: &mut Events,
     ) -> Result<(), Failure> {
         if !channel.status().connected() {
-            *channel = open(connection).await?;
+            *channel = open_channel(connection).await?;
         }
         let exchange = self.exchange.as_str().into();
         let sent = channel.basic_publish(
@@ -292,7 +328,6 @@ impl Task {
             }
         }
         in_flight.remove(&sequence);
-        self.stalls = 0;
         self.window = (2 * self.window).min(UNCONFIRMED);
         if let Some(pending) = self.unconfirmed.remove(&sequence) {
             // A caller that has stopped waiting will retry.
@@ -354,7 +389,7 @@ fn reason(confirms: &mut Confirms, failure: Failure) -> Failure {
     failure
 }
 
-async fn open(connection: &Connection) -> Result<Channel, Failure> {
+async fn open_channel(connection: &Connection) -> Result<Channel, Failure> {
     let channel = timeout(METHOD_TIMEOUT, connection.create_channel()).await;
     Ok(channel.map_err(|_| unanswered())??)
 }

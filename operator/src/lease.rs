@@ -149,22 +149,13 @@ impl Election {
 
     fn claim(&self, before: Option<&LeaseSpec>) -> LeaseSpec {
         let now = MicroTime(Timestamp::now());
-        let ours = before.filter(|before| before.holder_identity.as_ref() == Some(&self.identity));
-        let transitions = before
-            .and_then(|before| before.lease_transitions)
-            .unwrap_or(0);
+        let transitions = before.and_then(|before| before.lease_transitions);
         LeaseSpec {
             holder_identity: Some(self.identity.clone()),
             lease_duration_seconds: i32::try_from(self.duration.as_secs()).ok(),
-            acquire_time: ours
-                .and_then(|ours| ours.acquire_time.clone())
-                .or_else(|| Some(now.clone())),
+            acquire_time: Some(now.clone()),
             renew_time: Some(now),
-            lease_transitions: Some(if ours.is_some() {
-                transitions
-            } else {
-                transitions + 1
-            }),
+            lease_transitions: Some(transitions.unwrap_or(0) + 1),
             ..LeaseSpec::default()
         }
     }
@@ -193,8 +184,11 @@ impl Leadership {
 
     async fn renew(&mut self) -> Result<(), kube::Error> {
         let began = Instant::now();
-        self.write(self.election.claim(self.held.spec.as_ref()))
-            .await?;
+        let renewed = LeaseSpec {
+            renew_time: Some(MicroTime(Timestamp::now())),
+            ..self.held.spec.clone().unwrap_or_default()
+        };
+        self.write(renewed).await?;
         self.renewed = began;
         Ok(())
     }
@@ -224,6 +218,8 @@ impl Leadership {
     /// Writes the Lease. It may have changed although nobody else wrote it: by an earlier write of ours whose answer was lost or not waited
     /// for.
     async fn write(&mut self, spec: LeaseSpec) -> Result<(), kube::Error> {
+        // An operator that acquires it writes another time, even if it has our name.
+        let acquired = spec.acquire_time.clone();
         self.held.spec = Some(spec);
         let name = &self.election.name;
         loop {
@@ -236,9 +232,11 @@ impl Leadership {
                 written => return written.map(|lease| self.held = lease),
             };
             let found = self.api.get(name).await?;
-            let spec = found.spec.as_ref();
-            let holder = spec.and_then(|spec| spec.holder_identity.as_ref());
-            if holder != Some(&self.election.identity) {
+            let is_ours = found.spec.as_ref().is_some_and(|spec| {
+                let is_held = spec.holder_identity.as_ref() == Some(&self.election.identity);
+                is_held && spec.acquire_time == acquired
+            });
+            if !is_ours {
                 return Err(conflict);
             }
             self.held.metadata = found.metadata;

@@ -166,8 +166,13 @@ export class LocalCluster extends Management {
   /** Waits until every node runs a replica of the stream that has all that its leader has committed by now; returns the seconds. */
   async inSync(stream, seconds = 120) {
     const begun = performance.now();
-    const node = this.nodes.find(({ isAway }) => !isAway);
-    const replicas = async () => JSON.parse(await node.streams("stream_status", stream, "--formatter", "json"));
+    const there = this.nodes.filter(({ isAway }) => !isAway);
+    let turn = 0;
+    const replicas = async () => {
+      // A node that has lost its data cannot tell, because it has no coordinator of streams. So each try asks another node.
+      const node = there[turn++ % there.length];
+      return JSON.parse(await node.streams("stream_status", stream, "--formatter", "json"));
+    };
     let due;
     await until(
       `every node has a whole replica of ${stream}`,

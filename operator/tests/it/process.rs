@@ -231,6 +231,17 @@ async fn leader_survives_a_renewal_whose_answer_is_lost() {
     assert!(fixture.cluster.get(LEASE).expect("it")["spec"]["holderIdentity"].is_null());
 }
 
+#[tokio::test]
+async fn operator_ends_when_another_of_its_name_takes_its_lease() {
+    let fixture = Fixture::new(room(json!({}))).await;
+    let first = Operator::start(&fixture.cluster, "a").await;
+    until_held_by(&fixture.cluster, "a").await;
+    let second = Operator::start(&fixture.cluster, "a").await;
+    let error = first.end(2 * AT_ONCE).await.expect_err("it must not go on");
+    assert!(error.to_string().contains("taken"), "{error}");
+    second.stop().await;
+}
+
 /// The API server stores a renewal of the Lease, of which the leader hears nothing.
 async fn until_answer_is_lost(cluster: &Cluster) {
     cluster.lose_answer(LEASE);
@@ -273,7 +284,7 @@ async fn standby_takes_over_at_once_from_an_operator_that_stops() {
 }
 
 #[tokio::test]
-async fn operator_that_stops_during_a_renewal_releases_the_lease() {
+async fn operator_that_does_not_know_of_its_renewal_releases_the_lease() {
     let (fixture, first, second) = leader_and_standby().await;
     until_answer_is_lost(&fixture.cluster).await;
     first.stop().await;

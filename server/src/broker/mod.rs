@@ -63,8 +63,8 @@ pub trait Reader: Send + 'static {
     /// The next records, at least one; waits while there are none. Cancel-safe.
     fn next(&mut self) -> impl Future<Output = Result<Vec<Stored>, ReadError>> + Send;
 
-    /// Whether the node of the broker that the reader uses may still deliver what it has not.
-    fn may_deliver(&mut self) -> impl Future<Output = bool> + Send {
+    /// Whether the node of the broker that the reader uses may still deliver what it has not yet.
+    fn can_deliver(&mut self) -> impl Future<Output = bool> + Send {
         std::future::ready(true)
     }
 

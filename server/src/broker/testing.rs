@@ -70,6 +70,8 @@ pub(crate) struct Silent {
     local: Local,
     /// Readers that get nothing and are still to come.
     left: Arc<AtomicUsize>,
+    /// What their node says.
+    can_deliver: bool,
     given_up: Arc<AtomicUsize>,
 }
 
@@ -78,13 +80,15 @@ pub(crate) struct Silent {
 pub(crate) struct SilentReader {
     reader: LocalReader,
     is_silent: bool,
+    can_deliver: bool,
     given_up: Arc<AtomicUsize>,
 }
 
 impl Silent {
-    pub(crate) fn new(local: Local, readers: usize) -> Self {
+    pub(crate) fn new(local: Local, readers: usize, can_deliver: bool) -> Self {
         Self {
             local,
+            can_deliver,
             left: Arc::new(AtomicUsize::new(readers)),
             given_up: Arc::default(),
         }
@@ -102,6 +106,10 @@ impl Reader for SilentReader {
             std::future::pending::<()>().await;
         }
         self.reader.next().await
+    }
+
+    async fn can_deliver(&mut self) -> bool {
+        self.can_deliver
     }
 
     fn give_up(&mut self) {
@@ -127,6 +135,7 @@ impl Broker for Silent {
         let reader = SilentReader {
             reader,
             is_silent: left.is_ok(),
+            can_deliver: self.can_deliver,
             given_up: self.given_up.clone(),
         };
         Ok(Attached {

@@ -18,8 +18,8 @@ use crate::{
 /// up to [`MOST_PATIENCE`].
 const PATIENCE: Duration = Duration::from_secs(5);
 const MOST_PATIENCE: Duration = Duration::from_mins(5);
-/// How many times longer a reader is kept whose node says that it may still deliver.
-const LONGER: u32 = 3;
+/// How many times longer a reader is kept if its node can still deliver.
+const PATIENCE_FACTOR: u32 = 3;
 /// How often this is checked.
 const CHECK: Duration = Duration::from_secs(1);
 
@@ -82,7 +82,7 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
         info!(epoch = %attached.epoch, bounds = ?attached.bounds, from = attached.from, "reading the log");
         let mut idle = pin!(self.guards.wait_until_idle(self.idle_timeout));
         let mut has_caught_up = false;
-        let (mut read_at, mut limit, mut check) = (Instant::now(), *patience, interval(CHECK));
+        let (mut read_at, mut is_kept, mut check) = (Instant::now(), false, interval(CHECK));
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             if !has_caught_up && self.log.end().next >= Some(attached.bounds.end) {
@@ -90,6 +90,11 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
                 self.log.set_idle(false);
                 latch.ready();
             }
+            let limit = if is_kept {
+                MOST_PATIENCE.min(PATIENCE_FACTOR * *patience)
+            } else {
+                *patience
+            };
             let read = {
                 // A check does not cancel it: it may have asked the broker something that takes longer.
                 let mut next = pin!(attached.reader.next());
@@ -109,12 +114,10 @@ impl<B: Broker, F: Fn(&Key, u64)> LogReader<B, F> {
             match read {
                 Some(Ok(records)) => {
                     self.append(&records);
-                    (*patience, limit, read_at) = (PATIENCE, PATIENCE, Instant::now());
+                    (*patience, is_kept, read_at) = (PATIENCE, false, Instant::now());
                 }
                 Some(Err(error)) => return Stopped::Failed(error),
-                None if limit == *patience && attached.reader.may_deliver().await => {
-                    limit *= LONGER;
-                }
+                None if !is_kept && attached.reader.can_deliver().await => is_kept = true,
                 None => {
                     let cause = format!(
                         "the broker has delivered nothing for {} s, although there are messages that were not read",
@@ -200,8 +203,8 @@ mod tests {
     };
 
     /// Reads a log whose first readers get nothing.
-    async fn read(silent_readers: usize, unread: &Unread) -> (Silent, Log) {
-        let broker = Silent::new(Local::new(1 << 20), silent_readers);
+    async fn read(silent_readers: usize, can_deliver: bool, unread: &Unread) -> (Silent, Log) {
+        let broker = Silent::new(Local::new(1 << 20), silent_readers, can_deliver);
         let guards = ReaderGuards::default();
         let guard = guards.acquire();
         let log = Log::default();
@@ -224,25 +227,39 @@ mod tests {
         (broker, log)
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn reader_that_gets_nothing_of_what_is_stored_is_given_up() {
+    /// The time until a record was read whose first two readers get nothing.
+    async fn time_with_silent_readers(can_deliver: bool) -> Duration {
         let unread = Unread::default();
-        let (broker, log) = read(2, &unread).await;
+        let (broker, log) = read(2, can_deliver, &unread).await;
         let stored = broker.publish(Arc::new(record(1, "x")), None).await;
         stored.expect("stored");
         let _unread = unread.confirmed();
-        let mut end = log.watch();
+        let (mut end, began) = (log.watch(), Instant::now());
         let read = end.wait_for(|end| end.next == Some(1));
-        // The first reader is given up after three times 5 s, the second one after three times 10 s.
-        let read = timeout(Duration::from_secs(50), read).await;
+        let read = timeout(Duration::from_mins(2), read).await;
         read.expect("in time").expect("a log");
         assert_eq!(broker.given_up(), 2);
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reader_that_gets_nothing_of_what_is_stored_is_given_up() {
+        // The first one after 5 s, the second one after 10 s.
+        let time = time_with_silent_readers(false).await.as_secs();
+        assert!((15..20).contains(&time), "{time} s");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn reader_whose_node_can_deliver_is_kept_longer() {
+        // Three times as long.
+        let time = time_with_silent_readers(true).await.as_secs();
+        assert!((45..52).contains(&time), "{time} s");
     }
 
     #[tokio::test(start_paused = true)]
     async fn reader_of_a_quiet_log_is_kept() {
         let unread = Unread::default();
-        let (broker, log) = read(0, &unread).await;
+        let (broker, log) = read(0, true, &unread).await;
         sleep(Duration::from_mins(10)).await;
         assert_eq!((broker.given_up(), log.end().next), (0, Some(0)));
     }

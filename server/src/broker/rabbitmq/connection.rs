@@ -35,6 +35,8 @@ const HEARTBEAT: u16 = 5;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a broker that answers at all may take for one method.
 pub(super) const METHOD_TIMEOUT: Duration = Duration::from_secs(10);
+/// How long a node may take to show that it is among most nodes of its cluster.
+const MAJORITY_TIMEOUT: Duration = Duration::from_secs(4);
 /// How many nodes are tried for one connection.
 const NODES_TRIED: usize = 4;
 
@@ -167,7 +169,8 @@ impl Connector {
         let (mut causes, mut rejection) = (Vec::new(), None);
         for node in nodes.into_iter().take(NODES_TRIED) {
             let user = uri.authority.userinfo.username.clone();
-            let (reason, cause) = match self.connect_to(&node, uri.clone(), purpose).await {
+            let (reason, cause) = match self.connect_to(&node, uri.clone(), purpose.as_str()).await
+            {
                 Ok(connection) => {
                     self.nodes.connected(&node, purpose);
                     info!(connection = purpose.as_str(), %node, "connected to the broker");
@@ -200,9 +203,9 @@ impl Connector {
         &self,
         node: &Node,
         uri: AMQPUri,
-        purpose: Purpose,
+        purpose: &str,
     ) -> Result<Connection, (Reason, String)> {
-        let name = format!("papo-server {} {}", self.room, purpose.as_str());
+        let name = format!("papo-server {} {purpose}", self.room);
         let properties = ConnectionProperties::default().with_connection_name(name.into());
         let host = self.urls[node.url].host().to_owned();
         let (address, authority) = (node.address, self.certificate_authority.clone());
@@ -243,8 +246,36 @@ impl Connector {
     }
 
     /// Whether the node that the publisher uses stores what it gets.
-    pub(super) fn stores(&self, node: &Node, stores: bool) {
-        self.nodes.stores(node, stores);
+    pub(super) fn set_storing(&self, node: &Node, is_storing: bool) {
+        self.nodes.set_storing(node, is_storing);
+    }
+
+    /// Whether the node is among most nodes of its cluster; if not, why, as far as is known. On a connection of its own, because the broker stops
+    /// reading from one that waits for many confirms.
+    pub(super) async fn check_majority(&self, node: &Node) -> Result<(), String> {
+        let check = async {
+            let uri = self
+                .uri_with_credentials()
+                .map_err(|error| error.to_string())?;
+            match self.connect_to(node, uri, "check").await {
+                Ok(connection) => majority::create_queue(&connection, &self.room)
+                    .await
+                    .map_err(|error| error.to_string()),
+                // A limit of connections, for example: nothing is known.
+                Err((Reason::Rejected, _)) => Ok(()),
+                Err((_, cause)) => Err(cause),
+            }
+        };
+        let checked = timeout(MAJORITY_TIMEOUT, check.boxed()).await;
+        let checked = checked.unwrap_or_else(|_| {
+            Err(format!(
+                "it has created no queue within {} s",
+                MAJORITY_TIMEOUT.as_secs()
+            ))
+        });
+        checked.map_err(|cause| {
+            format!("the node may be cut off from most nodes of the broker: {cause}")
+        })
     }
 
     /// Whether there is another node to go to.
@@ -320,16 +351,15 @@ impl Link {
         }
         let open = Arc::new(self.connector.connect(Purpose::Reader).await?);
         *self.current.lock() = Some(open.clone());
-        if self.was_silent.load(Ordering::Relaxed) {
-            let checked = majority::check(&open.connection, &self.connector.room).await;
-            if let Err(cause) = checked {
-                self.leave(&open, Reason::Stalled);
-                return Err(self
-                    .connector
-                    .unreachable(format!("{}: {cause}", open.node)));
-            }
-            self.was_silent.store(false, Ordering::Relaxed);
+        if self.was_silent.load(Ordering::Relaxed)
+            && self.has_others()
+            && let Err(cause) = self.connector.check_majority(&open.node).await
+        {
+            self.leave(&open, Reason::Stalled);
+            let cause = format!("{}: {cause}", open.node);
+            return Err(self.connector.unreachable(cause));
         }
+        self.was_silent.store(false, Ordering::Relaxed);
         let channel = timeout(METHOD_TIMEOUT, open.connection.create_channel()).await;
         let error = match channel {
             Ok(Ok(channel)) => return Ok((channel, open)),
@@ -372,6 +402,11 @@ impl Link {
     /// Whether there is another node to go to.
     pub(super) fn has_others(&self) -> bool {
         self.connector.has_others()
+    }
+
+    /// Whether the node is among most nodes of its cluster, if there is another one to go to.
+    pub(super) async fn can_serve(&self, node: &Node) -> bool {
+        self.has_others() && self.connector.check_majority(node).await.is_ok()
     }
 
     /// Whether the broker has ever accepted a connection.

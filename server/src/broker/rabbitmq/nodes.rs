@@ -1,6 +1,6 @@
 //! The nodes of the broker: which ones there are, which of them have just failed, and which are in use.
 //!
-//! A server that lost a node tries another one. A node that has failed is avoided for [`AVOIDED`] as long as there are others. The connections
+//! A server that lost a node tries another one. A node that has failed is avoided for [`AVOIDED`] or longer, as long as there are others. The connections
 //! share this knowledge, except that a node without a replica of the log is avoided by the reader only.
 
 use std::{
@@ -105,7 +105,7 @@ struct Use {
     node: Option<Node>,
     is_connected: bool,
     /// It stores what it gets, as far as is known.
-    stores: bool,
+    is_storing: bool,
     failed: Option<Reason>,
     moves: BTreeMap<&'static str, u64>,
 }
@@ -150,13 +150,18 @@ impl Nodes {
         Ok(self.in_order(found, purpose, Instant::now()))
     }
 
-    /// The nodes in the order in which to try them: one that stores what it gets, the others that are not avoided as they come, then those that
+    /// The nodes in the order in which to try them: after a silent one the one that stores what it gets, the others that are not avoided as they come, then those that
     /// are, the one that is avoided the shortest first.
     fn in_order(&self, mut nodes: Vec<Node>, purpose: Purpose, now: Instant) -> Vec<Node> {
         let mut state = self.state.lock();
         let avoided = &state.avoided;
+        // Not always: a server that uses two nodes notices that one of them is cut off.
+        let was_silent = state
+            .connections
+            .get(&purpose)
+            .is_some_and(|used| matches!(used.failed, Some(Reason::Stalled | Reason::Timeout)));
         let publisher = state.connections.get(&Purpose::Publisher);
-        let storing = publisher.filter(|used| used.is_connected && used.stores);
+        let storing = publisher.filter(|used| was_silent && used.is_connected && used.is_storing);
         let storing = storing.and_then(|used| used.node.clone());
         nodes.sort_by_key(|node| {
             let until = avoided.get(&node.address).map(|avoided| match purpose {
@@ -208,14 +213,14 @@ impl Nodes {
         }
     }
 
-    /// Whether the node that the publisher uses stores what it gets. If so, it is among most nodes of its cluster: readers try it first.
-    pub(super) fn stores(&self, node: &Node, stores: bool) {
+    /// Whether the node that the publisher uses stores what it gets. If so, it is among most nodes of its cluster.
+    pub(super) fn set_storing(&self, node: &Node, is_storing: bool) {
         let mut state = self.state.lock();
-        if stores && let Some(avoided) = state.avoided.get_mut(&node.address) {
+        if is_storing && let Some(avoided) = state.avoided.get_mut(&node.address) {
             (avoided.by_all, avoided.failures) = (Instant::now(), 0);
         }
         let used = state.connections.entry(Purpose::Publisher).or_default();
-        used.stores = stores;
+        used.is_storing = is_storing;
     }
 
     /// A connection uses a node from now on.
@@ -224,7 +229,7 @@ impl Nodes {
         let used = state.connections.entry(purpose).or_default();
         let before = used.node.replace(node.clone());
         let reason = used.failed.take();
-        (used.is_connected, used.stores) = (true, false);
+        (used.is_connected, used.is_storing) = (true, false);
         if before.is_some_and(|before| before.address != node.address) {
             let reason = reason.unwrap_or(Reason::Lost);
             *used.moves.entry(reason.as_str()).or_default() += 1;
@@ -324,20 +329,23 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn node_that_stores_what_it_gets_is_tried_first() {
+    async fn node_that_stores_what_it_gets_is_tried_after_a_silent_one() {
         let nodes = nodes(&["amqp://10.0.0.1"]);
         nodes.connected(&node(3), Purpose::Publisher);
+        nodes.set_storing(&node(3), true);
         assert_eq!(tried_first(&nodes, Purpose::Reader), [1, 2, 3]);
-        nodes.stores(&node(3), true);
-        assert_eq!(tried_first(&nodes, Purpose::Reader), [3, 1, 2]);
-        nodes.stores(&node(3), false);
-        assert_eq!(tried_first(&nodes, Purpose::Reader), [1, 2, 3]);
+        nodes.connected(&node(1), Purpose::Reader);
+        nodes.failed(&node(1), Purpose::Reader, Reason::Stalled);
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [3, 2, 1]);
+        nodes.set_storing(&node(3), false);
+        assert_eq!(tried_first(&nodes, Purpose::Reader), [2, 3, 1]);
+        nodes.set_storing(&node(1), true);
         for number in [3, 2, 1] {
             nodes.failed(&node(number), Purpose::Reader, Reason::Timeout);
             tokio::time::advance(Duration::from_secs(1)).await;
         }
         assert_eq!(tried_first(&nodes, Purpose::Reader), [3, 2, 1]);
-        nodes.stores(&node(2), true);
+        nodes.set_storing(&node(2), true);
         assert_eq!(tried_first(&nodes, Purpose::Reader), [2, 3, 1]);
         // It stores, and has no replica.
         nodes.failed(&node(2), Purpose::Reader, Reason::NoReplica);

@@ -28,7 +28,6 @@ use tokio::time::{Instant, sleep, timeout};
 use super::{
     codec,
     connection::{Link, METHOD_TIMEOUT, Open},
-    majority,
     reaction::{Reaction, Reason, reaction},
 };
 use crate::broker::ReadError;
@@ -207,8 +206,8 @@ impl Objects {
     /// The offsets that a stream retains. AMQP has no method for this, and the count of a passive declaration is seconds old. So
     /// this reads the stream's first record, and its last chunk until no more records come.
     pub(super) async fn bounds_of(&self, stream: &str) -> Result<Range<u64>, ReadError> {
-        let last = self.deliveries(stream, "last", LAST_CHUNK);
-        let (first, last) = join(self.head_of(stream), last).await;
+        let last = self.deliveries(stream, "last", LAST_CHUNK).boxed();
+        let (first, last) = join(self.head_of(stream).boxed(), last).await;
         let Some(first) = first? else {
             return Ok(0..0);
         };
@@ -318,9 +317,9 @@ impl Objects {
         }
     }
 
-    /// Whether the node of a channel is among most nodes of the broker; if not, why.
-    pub(super) async fn check_majority(&self, channel: &OwnChannel) -> Result<(), String> {
-        majority::check(&channel.open.connection, &self.room).await
+    /// Whether the node of a channel is among most nodes of its cluster, if there is another one to go to.
+    pub(super) async fn can_serve(&self, channel: &OwnChannel) -> bool {
+        self.link.can_serve(&channel.open.node).await
     }
 
     /// Leaves the current node if there is another one, which may know more.

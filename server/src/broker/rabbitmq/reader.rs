@@ -54,7 +54,7 @@ async fn attach_here(
 ) -> Result<Attached<StreamReader>, ReadError> {
     let objects = &topology.objects;
     if let Start::At(epoch, offset) = &start
-        && topology.may_be_current(epoch)
+        && topology.can_be_current(epoch)
     {
         // A log that exists was not replaced. While a node of the cluster does not answer, each question takes RabbitMQ seconds.
         match resume(objects, epoch, *offset).await {
@@ -92,10 +92,15 @@ async fn resume(
     let reader = StreamReader::begin(objects, epoch, offset..u64::MAX, PREFETCH).boxed();
     // Both to their ends: lapin gives up the connection when a channel is dropped while the broker closes it.
     let (bounds, reader) = join(bounds, reader).await;
-    let (bounds, mut reader) = (bounds?, reader?);
+    let bounds = bounds?;
     if offset > bounds.end {
         return Err(ReadError::BeyondEnd { end: bounds.end });
     }
+    let mut reader = match reader {
+        Ok(reader) if reader.channel.status().connected() => reader,
+        // The bounds were found at another node.
+        _ => StreamReader::begin(objects, epoch, offset..u64::MAX, PREFETCH).await?,
+    };
     let from = offset.max(bounds.start);
     reader.due = from;
     Ok(Attached {
@@ -314,9 +319,8 @@ impl Reader for StreamReader {
         Ok(std::mem::take(&mut self.batch))
     }
 
-    async fn may_deliver(&mut self) -> bool {
-        let checked = self.objects.check_majority(&self.channel).await;
-        checked.is_ok()
+    async fn can_deliver(&mut self) -> bool {
+        self.objects.can_serve(&self.channel).await
     }
 
     fn give_up(&mut self) {

@@ -36,7 +36,7 @@ impl Topology {
     }
 
     /// Whether the log of this epoch, if it exists, is the current one: not if the server was given another one.
-    pub(super) fn may_be_current(&self, epoch: &Epoch) -> bool {
+    pub(super) fn can_be_current(&self, epoch: &Epoch) -> bool {
         self.epoch.as_ref().is_none_or(|given| given == epoch)
     }
 

@@ -26,7 +26,6 @@ use super::{
     super::{
         codec,
         connection::{METHOD_TIMEOUT, Open},
-        majority,
         reaction::Reason,
     },
     task::{Failure, Task},
@@ -40,14 +39,16 @@ const CLOSING: Duration = Duration::from_millis(100);
 /// How often a record that the broker does not accept is logged at most.
 const LOGGED: Duration = Duration::from_secs(10);
 
-/// How long a node may confirm nothing before the publisher asks it whether it is among most nodes of its cluster.
+/// How long a node may confirm nothing before it must show that it is among most nodes of its cluster.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// How long the only address may confirm nothing: behind it may be other nodes.
+const ONLY_PATIENCE: Duration = Duration::from_secs(20);
 /// How long a node among most nodes may confirm nothing: the others need time to give up a leader that does not answer. A move would not help, and
 /// each one stores the same records again.
 const MOST_PATIENCE: Duration = Duration::from_secs(30);
 
 type Events = BoxStream<'static, Event>;
-type Question = BoxFuture<'static, Result<(), Failure>>;
+type Check = BoxFuture<'static, Result<(), Failure>>;
 type Confirms = FuturesUnordered<BoxFuture<'static, (u64, lapin::Result<Confirmation>)>>;
 
 /// A channel for records.
@@ -60,21 +61,23 @@ struct RecordChannel {
     rewrites: VecDeque<u64>,
     /// Since when records have been without a confirm: the latest confirm, or the first record after it.
     waiting_since: Instant,
-    /// The node was among most nodes of its cluster in this time.
-    is_in_majority: bool,
+    /// When the node has shown that it is among most nodes of its cluster, if it had to.
+    checked_at: Option<Instant>,
     /// The node has confirmed a record of this channel, and was not silent for long since.
-    has_stored: bool,
+    is_storing: bool,
 }
 
 impl Task {
     /// Publishes on one connection until it fails (`Err`), or all records are settled (`Ok`).
     pub(super) async fn serve(&mut self, open: &Arc<Open>) -> Result<(), Failure> {
         let connection = &open.connection;
-        if self.has_stalled {
+        let mut checked_at = None;
+        if self.has_stalled && self.connector.has_others() {
             // Nothing is written before to a node that may be cut off.
-            self.question(open).await?;
+            self.check(open).await?;
+            checked_at = Some(Instant::now());
         }
-        let mut records = self.record_channel(connection).await?;
+        let mut records = self.record_channel(connection, checked_at).await?;
         let mut signalling = open_channel(connection).await?;
         let mut events: Events = connection.events_listener().boxed();
         self.is_blocked = false;
@@ -85,7 +88,7 @@ impl Task {
             match published.await {
                 Err(Failure::Rejected(reason)) if !records.in_flight.is_empty() => {
                     self.isolate(&records.in_flight, reason);
-                    records = self.record_channel(connection).await?;
+                    records = self.record_channel(connection, records.checked_at).await?;
                 }
                 ended => return ended,
             }
@@ -93,7 +96,11 @@ impl Task {
     }
 
     /// Opens a channel for records: those that have no confirm are written on it first.
-    async fn record_channel(&self, connection: &Connection) -> Result<RecordChannel, Failure> {
+    async fn record_channel(
+        &self,
+        connection: &Connection,
+        checked_at: Option<Instant>,
+    ) -> Result<RecordChannel, Failure> {
         let channel = open_channel(connection).await?;
         let selected = timeout(
             METHOD_TIMEOUT,
@@ -107,19 +114,31 @@ impl Task {
             in_flight: BTreeSet::new(),
             rewrites: self.unconfirmed.keys().copied().collect(),
             waiting_since: Instant::now(),
-            is_in_majority: self.has_stalled,
-            has_stored: false,
+            checked_at,
+            is_storing: false,
         })
     }
 
-    /// Asks the node whether it is among most nodes of its cluster.
-    fn question(&self, open: &Arc<Open>) -> Question {
-        let (open, objects) = (open.clone(), self.topology.objects.clone());
+    /// Whether the node is among most nodes of its cluster.
+    fn check(&self, open: &Arc<Open>) -> Check {
+        let (connector, open) = (self.connector.clone(), open.clone());
         async move {
-            let answer = majority::check(&open.connection, objects.room()).await;
-            answer.map_err(|cause| Failure::Broken(Reason::Stalled, cause))
+            let checked = connector.check_majority(&open.node).await;
+            checked.map_err(|cause| Failure::Broken(Reason::Stalled, cause))
         }
         .boxed()
+    }
+
+    /// How long the node of this channel may confirm nothing.
+    fn patience(&self, records: &RecordChannel) -> Duration {
+        let is_checked = |at: Instant| at.elapsed() < MOST_PATIENCE;
+        if !self.connector.has_others() {
+            ONLY_PATIENCE
+        } else if records.checked_at.is_some_and(is_checked) {
+            MOST_PATIENCE
+        } else {
+            PATIENCE
+        }
     }
 
     /// Publishes until a channel or the connection fails, or all records are settled.
@@ -130,18 +149,14 @@ impl Task {
         signalling: &mut Channel,
         events: &mut Events,
     ) -> Result<(), Failure> {
-        let mut question: Option<Question> = None;
+        let mut check: Option<Check> = None;
         loop {
             if self.is_done() {
                 return Ok(());
             }
             let has_room = records.in_flight.len() < self.window;
             let is_waiting = !records.in_flight.is_empty() && !self.is_blocked;
-            let patience = if records.is_in_majority {
-                MOST_PATIENCE
-            } else {
-                PATIENCE
-            };
+            let patience = self.patience(records);
             if has_room && let Some(sequence) = records.rewrites.pop_front() {
                 self.write(sequence, records, events).await?;
                 continue;
@@ -150,17 +165,18 @@ impl Task {
                 biased;
                 Some((sequence, confirmation)) = records.confirms.next() => {
                     self.settle(sequence, confirmation, &mut records.in_flight)?;
-                    if !mem::replace(&mut records.has_stored, true) {
+                    if !mem::replace(&mut records.is_storing, true) {
                         self.has_stalled = false;
-                        self.connector.stores(&open.node, true);
+                        self.connector.set_storing(&open.node, true);
                     }
                     records.waiting_since = Instant::now();
-                    (records.is_in_majority, question) = (false, None);
+                    (records.checked_at, check) = (None, None);
                 }
                 event = events.next() => {
                     self.notice(event)?;
                     // A broker that has blocked publishers had no reason to confirm.
                     records.waiting_since = Instant::now();
+                    check = check.filter(|_| !self.is_blocked);
                 }
                 Some(pending) = self.records.recv(), if !self.is_blocked && has_room => {
                     let sequence = self.keep(pending);
@@ -172,19 +188,19 @@ impl Task {
                 () = self.closing.cancelled(), if !self.closing.is_cancelled() => {}
                 // No event tells that the last caller has stopped waiting.
                 () = sleep(CLOSING), if self.closing.is_cancelled() => {}
-                Some(answer) = OptionFuture::from(question.as_mut()) => {
-                    question = None;
-                    answer?;
-                    records.is_in_majority = true;
+                Some(checked) = OptionFuture::from(check.as_mut()) => {
+                    check = None;
+                    checked?;
+                    records.checked_at = Some(Instant::now());
                 }
-                () = sleep_until(records.waiting_since + patience), if is_waiting && question.is_none() => {
-                    (self.has_stalled, records.has_stored) = (true, false);
-                    self.connector.stores(&open.node, false);
-                    if records.is_in_majority {
+                () = sleep_until(records.waiting_since + patience), if is_waiting && check.is_none() => {
+                    (self.has_stalled, records.is_storing) = (true, false);
+                    self.connector.set_storing(&open.node, false);
+                    if patience > PATIENCE {
                         let cause = format!("the broker has confirmed nothing for {} s", patience.as_secs());
                         return Err(Failure::Broken(Reason::Stalled, cause));
                     }
-                    question = Some(self.question(open));
+                    check = Some(self.check(open));
                 }
             }
         }

@@ -184,6 +184,11 @@ async fn delete_servers(room: &Room, context: &Context) -> Result<bool, kube::Er
         return Ok(true);
     }
     clients.metrics.cluster_write();
+    if status::has_never_had_servers(&deployment) {
+        // Kubernetes deletes a thousand objects in the foreground one after the other, and there is nothing to wait for.
+        answer::optional_object(api.delete(&name, &DeleteParams::background()).await)?;
+        return Ok(false);
+    }
     // In the foreground: the Deployment exists until the last pod has ended.
     let deleted = api.delete(&name, &DeleteParams::foreground()).await;
     Ok(answer::optional_object(deleted)?.is_some())

@@ -16,6 +16,7 @@ use crate::{
 };
 
 use self::conditions::{ConditionState, state};
+pub(crate) use self::servers::has_never_had_servers;
 
 /// The status of a room after it was applied. `last` keeps the times of conditions that have not changed.
 pub fn status(

@@ -90,9 +90,16 @@ pub(super) fn up_to_date(
 /// Deployments it observes five in a second (`kube-controller-manager --kube-api-qps`).
 fn is_new_and_empty(room: &Room, deployment: &Deployment) -> bool {
     room.replicas == 0
-        && deployment.spec.replicas == Some(0)
-        && deployment.metadata.generation == Some(1)
+        && has_never_had_servers(deployment)
         && observed_generation(deployment).is_none()
+}
+
+/// Whether the spec has never asked for a server, and none was adopted.
+pub(crate) fn has_never_had_servers(deployment: &Deployment) -> bool {
+    let status = deployment.status.as_ref();
+    deployment.spec.replicas == Some(0)
+        && deployment.metadata.generation == Some(1)
+        && status.and_then(|status| status.replicas).unwrap_or(0) == 0
 }
 
 fn is_current(deployment: &Deployment) -> bool {

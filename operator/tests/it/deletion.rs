@@ -58,6 +58,30 @@ async fn deleted_room_leaves_nothing_on_the_broker() {
     assert!(fixture.cluster.get(ROOM).is_none());
 }
 
+#[tokio::test]
+async fn room_that_never_had_servers_is_cleared_at_once() {
+    let mut fixture = deleted(json!({"replicas": 0}), 0).await;
+    fixture.reconcile().await.expect("there is no server");
+    assert!(fixture.cluster.get(DEPLOYMENT).is_none());
+    let left = fixture.broker.all();
+    assert!(left.is_empty(), "{left:?}");
+    assert!(fixture.cluster.get(ROOM).is_none());
+}
+
+#[tokio::test]
+async fn servers_that_a_room_has_had_or_adopted_are_waited_for() {
+    for (generation, servers) in [(2, 0), (1, 1)] {
+        let mut fixture = deleted(json!({"replicas": 0}), 0).await;
+        fixture.cluster.edit(DEPLOYMENT, |deployment| {
+            deployment["metadata"]["generation"] = json!(generation);
+            deployment["status"] = json!({"replicas": servers});
+        });
+        fixture.reconcile().await.expect("the servers are deleted");
+        let is_there = fixture.broker.get("exchanges", EXCHANGE).is_some();
+        assert!(is_there, "{generation} {servers}");
+    }
+}
+
 /// The cache of the operator is a moment behind.
 #[tokio::test]
 async fn old_state_of_a_cleared_room_creates_nothing() {

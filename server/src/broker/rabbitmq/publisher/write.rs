@@ -131,7 +131,8 @@ impl Task {
 
     /// How long the node of this channel may confirm nothing.
     fn patience(&self, records: &RecordChannel) -> Duration {
-        let is_checked = |at: Instant| at.elapsed() < MOST_PATIENCE;
+        // Longer than it is kept for that.
+        let is_checked = |at: Instant| at.elapsed() < 2 * MOST_PATIENCE;
         if !self.connector.has_others() {
             ONLY_PATIENCE
         } else if records.checked_at.is_some_and(is_checked) {

@@ -364,7 +364,7 @@ async fn full_queue_rejects_reads_and_recovers() {
 async fn server_that_reads_nothing_learns_from_another_that_there_is_something() {
     let local = Local::new(1 << 20);
     let server = |silent_readers: usize, tasks: &mut TaskSet| {
-        let broker = Silent::new(local.clone(), silent_readers, true);
+        let broker = Silent::new(local.clone(), silent_readers, false);
         let room = Room::<_, Socket>::start(
             broker.clone(),
             &Launch::default(),

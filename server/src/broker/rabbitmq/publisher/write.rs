@@ -36,6 +36,8 @@ use crate::broker::{PublishError, Publishing, Signal};
 pub(super) const UNCONFIRMED: usize = 4_096;
 /// How often a publisher that was closed checks whether a caller still waits.
 const CLOSING: Duration = Duration::from_millis(100);
+/// How long after a failed write the confirms may take to say why.
+const REASON_TIMEOUT: Duration = Duration::from_secs(1);
 /// How often a record that the broker does not accept is logged at most.
 const LOGGED: Duration = Duration::from_secs(10);
 
@@ -240,7 +242,8 @@ impl Task {
             channel.basic_publish(exchange, key, options, record.text.as_bytes(), properties);
         let confirm = match self.taken(written, events).await {
             Ok(confirm) => confirm,
-            Err(failure) => return Err(reason(&mut records.confirms, failure)),
+            Err(failure) if channel.status().connected() => return Err(failure),
+            Err(failure) => return Err(reason(&mut records.confirms, failure).await),
         };
         records.confirms.push(
             confirm
@@ -396,9 +399,9 @@ impl Task {
     }
 }
 
-/// Why a record could not be written: if the broker has closed the channel, the confirms of the records before say it.
-fn reason(confirms: &mut Confirms, failure: Failure) -> Failure {
-    while let Some(Some((_, confirmation))) = confirms.next().now_or_never() {
+/// Why a record could not be written: if the broker has closed the channel, the confirms of the records before say it, though maybe a moment later.
+async fn reason(confirms: &mut Confirms, failure: Failure) -> Failure {
+    while let Ok(Some((_, confirmation))) = timeout(REASON_TIMEOUT, confirms.next()).await {
         if let Err(error) = confirmation {
             return error.into();
         }

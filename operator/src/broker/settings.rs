@@ -90,11 +90,12 @@ impl Settings {
             let url = format!("{scheme}://{host}:{amqp_port}/{path}").parse();
             url.map_err(|_| format!("{host:?} is not a host name"))
         };
-        let urls = if nodes.is_empty() {
-            vec![url(&host)?]
+        let hosts = if nodes.is_empty() {
+            vec![host.as_str()]
         } else {
-            nodes.into_iter().map(url).collect::<Result<_, _>>()?
+            nodes
         };
+        let urls = hosts.into_iter().map(url).collect::<Result<_, _>>()?;
         Ok(Self {
             username: needed("username")?,
             password: needed("password")?,

@@ -184,14 +184,16 @@ async fn delete_servers(room: &Room, context: &Context) -> Result<bool, kube::Er
         return Ok(true);
     }
     clients.metrics.cluster_write();
-    if status::has_never_had_servers(&deployment) {
+    let has_servers = !status::has_never_had_servers(&deployment);
+    let how = if has_servers {
+        // The Deployment exists until the last pod has ended.
+        DeleteParams::foreground()
+    } else {
         // Kubernetes deletes a thousand objects in the foreground one after the other, and there is nothing to wait for.
-        answer::optional_object(api.delete(&name, &DeleteParams::background()).await)?;
-        return Ok(false);
-    }
-    // In the foreground: the Deployment exists until the last pod has ended.
-    let deleted = api.delete(&name, &DeleteParams::foreground()).await;
-    Ok(answer::optional_object(deleted)?.is_some())
+        DeleteParams::background()
+    };
+    let deleted = answer::optional_object(api.delete(&name, &how).await)?;
+    Ok(deleted.is_some() && has_servers)
 }
 
 /// Clears the broker, or puts the room on the list of those whose brokers could not be cleared. Returns how long to wait if neither is done yet.

@@ -3,10 +3,7 @@
 use std::{
     fmt, fs, io,
     path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::Arc,
     time::Duration,
 };
 
@@ -321,8 +318,6 @@ fn read_file(path: &Path) -> Result<String, ConnectError> {
 pub(super) struct Link {
     connector: Arc<Connector>,
     current: Mutex<Option<Arc<Open>>>,
-    /// The last node was silent: the next one may be cut off from the others, as that one may have been.
-    was_silent: AtomicBool,
     /// One connection is made at a time.
     connecting: tokio::sync::Mutex<()>,
 }
@@ -332,7 +327,6 @@ impl Link {
         Self {
             connector,
             current: Mutex::new(None),
-            was_silent: AtomicBool::default(),
             connecting: tokio::sync::Mutex::new(()),
         }
     }
@@ -349,9 +343,11 @@ impl Link {
                 _ => self.leave(&open, Reason::Lost),
             }
         }
+        // The next node may be cut off from the others, as that one may have been.
+        let was_silent = self.connector.nodes.was_silent(Purpose::Reader);
         let open = Arc::new(self.connector.connect(Purpose::Reader).await?);
         *self.current.lock() = Some(open.clone());
-        if self.was_silent.load(Ordering::Relaxed)
+        if was_silent
             && self.has_others()
             && let Err(cause) = self.connector.check_majority(&open.node).await
         {
@@ -359,7 +355,6 @@ impl Link {
             let cause = format!("{}: {cause}", open.node);
             return Err(self.connector.unreachable(cause));
         }
-        self.was_silent.store(false, Ordering::Relaxed);
         let channel = timeout(METHOD_TIMEOUT, open.connection.create_channel()).await;
         let error = match channel {
             Ok(Ok(channel)) => return Ok((channel, open)),
@@ -379,8 +374,6 @@ impl Link {
             }
             *current = None;
         }
-        let is_silent = matches!(reason, Reason::Stalled | Reason::Timeout);
-        self.was_silent.store(is_silent, Ordering::Relaxed);
         let node = &open.node;
         info!(%node, reason = reason.as_str(), "leaving a node of the broker");
         self.connector.failed(node, Purpose::Reader, reason);

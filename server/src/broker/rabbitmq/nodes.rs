@@ -85,6 +85,13 @@ struct State {
     connections: BTreeMap<Purpose, Use>,
 }
 
+impl State {
+    fn was_silent(&self, purpose: Purpose) -> bool {
+        let used = self.connections.get(&purpose);
+        used.is_some_and(|used| matches!(used.failed, Some(Reason::Stalled | Reason::Timeout)))
+    }
+}
+
 #[derive(Clone, Copy, Debug)]
 struct Avoided {
     by_all: Instant,
@@ -156,10 +163,7 @@ impl Nodes {
         let mut state = self.state.lock();
         let avoided = &state.avoided;
         // Not always: a server that uses two nodes notices that one of them is cut off.
-        let was_silent = state
-            .connections
-            .get(&purpose)
-            .is_some_and(|used| matches!(used.failed, Some(Reason::Stalled | Reason::Timeout)));
+        let was_silent = state.was_silent(purpose);
         let publisher = state.connections.get(&Purpose::Publisher);
         let storing = publisher.filter(|used| was_silent && used.is_connected && used.is_storing);
         let storing = storing.and_then(|used| used.node.clone());
@@ -234,6 +238,11 @@ impl Nodes {
             let reason = reason.unwrap_or(Reason::Lost);
             *used.moves.entry(reason.as_str()).or_default() += 1;
         }
+    }
+
+    /// Whether the last node of this connection was silent, and there was none since.
+    pub(super) fn was_silent(&self, purpose: Purpose) -> bool {
+        self.state.lock().was_silent(purpose)
     }
 
     /// Whether the broker has ever accepted this connection.
